@@ -1,0 +1,79 @@
+import type { BatchEvent, BatchOutcome, RetryOptions } from '../workflows/batch-state.ts';
+import type { ChunkReport } from '../workflows/range-state.ts';
+
+/** Short writes of the mirror, run as local activities. Each is an upsert: it may run twice. */
+export interface MirrorActivities {
+  createBatch(input: CreateBatchInput): Promise<void>;
+  sealBatch(input: SealBatchInput): Promise<void>;
+  discardBatch(input: { batchId: string }): Promise<void>;
+  registerCallback(input: { batchId: string; event: BatchEvent; callback: string }): Promise<void>;
+  finishBatch(input: FinishBatchInput): Promise<void>;
+  failCallback(input: FailCallbackInput): Promise<void>;
+}
+
+/** Activities that run the app's code. */
+export interface HandlerActivities {
+  runChunk(input: ChunkInput): Promise<ChunkReport>;
+  runCallback(input: CallbackInput): Promise<void>;
+  runPlainJob(input: PlainJobInput): Promise<void>;
+}
+
+export interface CreateBatchInput {
+  readonly batchId: string;
+  readonly description: string;
+  readonly context: unknown;
+}
+
+export interface SealBatchInput {
+  readonly batchId: string;
+  readonly total: number;
+  readonly error: string | null;
+}
+
+export interface FinishBatchInput {
+  readonly batchId: string;
+  readonly outcome: BatchOutcome;
+  readonly settled: boolean;
+  /** Callbacks that are about to start. */
+  readonly schedule: readonly BatchEvent[];
+  /** Callbacks that will never start. */
+  readonly skip: readonly BatchEvent[];
+}
+
+export interface FailCallbackInput {
+  readonly batchId: string;
+  readonly event: BatchEvent;
+  readonly errorClass: string;
+  readonly errorMessage: string;
+}
+
+export interface ChunkInput {
+  readonly batchId: string;
+  /** See `formatSpans`. */
+  readonly spans: string;
+  /** Run only jobs of this task queue; null: those without one of their own. */
+  readonly taskQueue: string | null;
+  /** Record each job's start, to find the job that kills workers. */
+  readonly careful: boolean;
+  /** Jobs whose names this worker does not know fail for good. */
+  readonly failUnknown: boolean;
+}
+
+export interface CallbackInput {
+  readonly batchId: string;
+  readonly event: BatchEvent;
+  readonly callback: string;
+}
+
+export interface PlainJobInput {
+  readonly jid: string;
+  readonly workerClass: string;
+  readonly args: readonly unknown[];
+}
+
+export interface PlainJobOptions {
+  readonly taskQueue?: string;
+  readonly startToCloseTimeoutMs: number;
+  readonly scheduleToCloseTimeoutMs?: number;
+  readonly retry: RetryOptions;
+}

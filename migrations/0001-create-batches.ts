@@ -1,0 +1,140 @@
+import type { Knex } from 'knex';
+
+/**
+ * Tables, and the public views over them. Tables are ours to change; the views are the stable interface.
+ *
+ * fillfactor 50: each row of `batch_jobs` is updated once or a few times, soon after its insert. Half-empty pages and
+ * no index on a column that a success changes keep those updates HOT (no index writes).
+ */
+export async function up(knex: Knex, schema: string): Promise<void> {
+  await knex.raw(
+    `
+create table :schema:.batches (
+  id text primary key check (id <> ''),
+  description text not null,
+  context jsonb not null default '{}',
+  status text not null default 'pending' check (status in ('pending', 'running', 'complete', 'failed')),
+  total integer not null default 0 check (total >= 0),
+  completed_count integer not null default 0 check (completed_count >= 0),
+  failed_count integer not null default 0 check (failed_count >= 0),
+  enrollment_error text,
+  sealed_at timestamptz,
+  completed_at timestamptz,
+  settled_at timestamptz,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  check (completed_count + failed_count <= total),
+  check ((status = 'pending') = (sealed_at is null)),
+  check ((status in ('complete', 'failed')) = (completed_at is not null))
+) with (fillfactor = 50);
+
+create table :schema:.batch_jobs (
+  batch_id text not null references :schema:.batches (id) on delete cascade,
+  position integer not null check (position > 0),
+  jid text not null,
+  worker_class text not null,
+  args jsonb not null,
+  options jsonb,
+  task_queue text,
+  status text not null default 'pending' check (status in ('pending', 'complete', 'failed')),
+  attempts integer not null default 0 check (attempts >= 0),
+  due_at timestamptz,
+  losses integer not null default 0 check (losses >= 0),
+  marked_at timestamptz,
+  error_class text,
+  error_message text,
+  started_at timestamptz,
+  finished_at timestamptz,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  primary key (batch_id, position),
+  check ((status = 'pending') = (finished_at is null)),
+  check (status <> 'failed' or error_class is not null)
+) with (fillfactor = 50);
+
+create table :schema:.batch_callbacks (
+  batch_id text not null references :schema:.batches (id) on delete cascade,
+  event text not null check (event in ('complete', 'failure', 'settled')),
+  callback text not null,
+  status text not null default 'registered'
+    check (status in ('registered', 'scheduled', 'running', 'completed', 'failed', 'skipped')),
+  attempts integer not null default 0 check (attempts >= 0),
+  error_class text,
+  error_message text,
+  scheduled_at timestamptz,
+  started_at timestamptz,
+  finished_at timestamptz,
+  primary key (batch_id, event)
+);
+
+-- Serves failedJobs() and the view failed_jobs. Its predicate is a column that a success leaves null: a predicate on
+-- status would make every completion a non-HOT update (measured: 0.26 s against 3.5 s for 100,000 rows).
+create index batch_jobs_errors on :schema:.batch_jobs (batch_id, position) where error_class is not null;
+
+-- Serves list(): newest first.
+create index batches_created_at on :schema:.batches (created_at desc, id);
+
+create view :schema:.batch_progress as
+select
+  b.id,
+  b.description,
+  b.status,
+  b.total,
+  b.completed_count as complete,
+  b.failed_count as failed,
+  b.total - b.completed_count - b.failed_count as pending,
+  case when b.total > 0
+    then round(100.0 * (b.completed_count + b.failed_count) / b.total, 1)
+  end as percent,
+  round(((b.completed_count + b.failed_count)
+    / greatest(extract(epoch from coalesce(b.settled_at, now()) - b.created_at), 0.001))::numeric, 1) as jobs_per_second,
+  case when b.settled_at is null and b.completed_count + b.failed_count > 0
+    then make_interval(secs =>
+      (extract(epoch from now() - b.created_at) / (b.completed_count + b.failed_count)
+        * (b.total - b.completed_count - b.failed_count))::double precision)
+  end as eta,
+  case when b.settled_at is null then now() - b.updated_at end as idle,
+  b.enrollment_error,
+  (select jsonb_object_agg(c.event, jsonb_strip_nulls(jsonb_build_object(
+     'callback', c.callback, 'status', c.status, 'attempts', c.attempts,
+     'errorClass', c.error_class, 'errorMessage', c.error_message)))
+   from :schema:.batch_callbacks c where c.batch_id = b.id) as callbacks,
+  b.context,
+  b.created_at,
+  b.sealed_at,
+  b.completed_at,
+  b.settled_at,
+  b.updated_at
+from :schema:.batches b;
+
+create view :schema:.failed_jobs as
+select
+  j.batch_id,
+  j.position,
+  j.jid,
+  j.worker_class,
+  j.args,
+  j.attempts,
+  j.error_class,
+  j.error_message,
+  j.started_at,
+  j.finished_at
+from :schema:.batch_jobs j
+where j.status = 'failed' and j.error_class is not null;
+`,
+    { schema },
+  );
+}
+
+export async function down(knex: Knex, schema: string): Promise<void> {
+  await knex.raw(
+    `
+drop view :schema:.failed_jobs;
+drop view :schema:.batch_progress;
+drop table :schema:.batch_callbacks;
+drop table :schema:.batch_jobs;
+drop table :schema:.batches;
+`,
+    { schema },
+  );
+}

@@ -1,0 +1,104 @@
+import type { Knex } from 'knex';
+import type {
+  CreateBatchInput,
+  FinishBatchInput,
+  SealBatchInput,
+} from '../../activities/contract.ts';
+import type { Database } from './connect.ts';
+import { BATCH_COLUMNS, JOB_COLUMNS, type BatchRow, type JobRecord } from './rows.ts';
+
+export async function insertBatch({ knex, schema }: Database, input: CreateBatchInput): Promise<void> {
+  await knex
+    .withSchema(schema)
+    .insert({ id: input.batchId, description: input.description, context: JSON.stringify(input.context) })
+    .into('batches')
+    .onConflict('id')
+    .ignore();
+}
+
+/**
+ * Fixes the total, and removes rows that an enqueuer wrote and never announced (it died, or was too late).
+ *
+ * `for update` waits for inserts that hold `for key share` on the batch, and makes later ones find it sealed:
+ * without it, an insert that began before could add rows behind the delete.
+ */
+export async function markSealed({ knex, schema }: Database, input: SealBatchInput): Promise<void> {
+  await knex.transaction(async (trx) => {
+    await trx.raw('select id from :schema:.batches where id = :batchId for update', {
+      schema,
+      batchId: input.batchId,
+    });
+    const { rowCount } = await trx.raw(
+      `update :schema:.batches
+       set status = 'running', total = :total, enrollment_error = :error, sealed_at = now(), updated_at = now()
+       where id = :batchId and sealed_at is null`,
+      { schema, batchId: input.batchId, total: input.total, error: input.error },
+    );
+    if (rowCount === 0) return;
+    // Served by the primary key.
+    await trx.raw('delete from :schema:.batch_jobs where batch_id = :batchId and position > :total', {
+      schema,
+      batchId: input.batchId,
+      total: input.total,
+    });
+  });
+}
+
+export async function deleteBatch({ knex, schema }: Database, batchId: string): Promise<void> {
+  await knex.withSchema(schema).from('batches').where('id', batchId).delete();
+}
+
+/** Writes the outcome and which callbacks follow from it, in one transaction: a callback sees all of it. */
+export async function markFinished({ knex, schema }: Database, input: FinishBatchInput): Promise<void> {
+  const { batchId, outcome, settled } = input;
+  await knex.transaction(async (trx) => {
+    await trx.raw(
+      `update :schema:.batches
+       set status = :outcome,
+           completed_at = coalesce(completed_at, now()),
+           settled_at = case when :settled then coalesce(settled_at, now()) else settled_at end,
+           updated_at = now()
+       where id = :batchId and sealed_at is not null`,
+      { schema, batchId, outcome, settled },
+    );
+    const callbacks = () => trx.withSchema(schema).from('batch_callbacks').where('batch_id', batchId);
+    await callbacks()
+      .whereIn('event', [...input.schedule])
+      .where('status', 'registered')
+      .update({ status: 'scheduled', scheduled_at: trx.fn.now() });
+    await callbacks()
+      .whereIn('event', [...input.skip])
+      .where('status', 'registered')
+      .update({ status: 'skipped' });
+  });
+}
+
+export async function selectBatch({ knex, schema }: Database, batchId: string): Promise<BatchRow | undefined> {
+  return knex.withSchema(schema).from('batches').where('id', batchId).first<BatchRow>(BATCH_COLUMNS);
+}
+
+/** Newest first; served by batches_created_at. */
+export function selectBatches({ knex, schema }: Database): Knex.QueryBuilder<object, BatchRow[]> {
+  return knex
+    .withSchema(schema)
+    .from('batches')
+    .select<BatchRow[]>(BATCH_COLUMNS)
+    .orderBy('created_at', 'desc')
+    .orderBy('id');
+}
+
+/** Jobs of a batch in one status, in order; a Knex query builder to chain on. */
+export function selectJobs(
+  { knex, schema }: Database,
+  batchId: string,
+  status: JobRecord['status'],
+): Knex.QueryBuilder<object, JobRecord[]> {
+  const query = knex
+    .withSchema(schema)
+    .from('batch_jobs')
+    .where({ batch_id: batchId, status })
+    .orderBy('position');
+  // Failed jobs have an error: the clause lets the partial index batch_jobs_errors serve them.
+  if (status === 'failed') query.whereNotNull('error_class');
+  return query.select<JobRecord[]>(JOB_COLUMNS);
+}

@@ -1,0 +1,87 @@
+import type { Knex } from 'knex';
+import type { BatchEvent } from '../../workflows/batch-state.ts';
+import type { Database } from './connect.ts';
+import type { CallbackRow } from './rows.ts';
+
+interface CallbackKey {
+  readonly batchId: string;
+  readonly event: BatchEvent;
+}
+
+export async function insertCallback(
+  { knex, schema }: Database,
+  { batchId, event, callback }: CallbackKey & { callback: string },
+): Promise<void> {
+  await knex.raw(
+    `insert into :schema:.batch_callbacks (batch_id, event, callback)
+     select id, :event, :callback from :schema:.batches where id = :batchId
+     on conflict (batch_id, event) do nothing`,
+    { schema, batchId, event, callback },
+  );
+}
+
+/** Records that an attempt starts. */
+export async function markCallbackRunning(database: Database, key: CallbackKey): Promise<void> {
+  await rowOf(database, key)
+    .whereIn('status', ['registered', 'scheduled', 'running'])
+    .update({
+      status: 'running',
+      attempts: database.knex.raw('attempts + 1'),
+      started_at: database.knex.raw('coalesce(started_at, now())'),
+    });
+}
+
+/** Records that the handler returned. @returns whether this call decided it: false if it had completed before */
+export async function markCallbackCompleted(
+  database: Database,
+  key: CallbackKey,
+  trx?: Knex.Transaction,
+): Promise<boolean> {
+  const query = rowOf(database, key)
+    .whereIn('status', ['registered', 'scheduled', 'running'])
+    .update({ status: 'completed', finished_at: database.knex.fn.now(), error_class: null, error_message: null });
+  return (await (trx ? query.transacting(trx) : query)) > 0;
+}
+
+/** Records why an attempt failed; `final` when no further one follows. */
+export async function markCallbackFailure(
+  database: Database,
+  key: CallbackKey,
+  error: { errorClass: string; errorMessage: string; final: boolean },
+): Promise<void> {
+  await rowOf(database, key)
+    .whereNot('status', 'completed')
+    .update({
+      error_class: error.errorClass,
+      error_message: error.errorMessage,
+      ...(error.final ? { status: 'failed', finished_at: database.knex.fn.now() } : {}),
+    });
+}
+
+export async function isCallbackCompleted(database: Database, key: CallbackKey): Promise<boolean> {
+  const row = await rowOf(database, key).where('status', 'completed').first('event');
+  return row !== undefined;
+}
+
+export async function selectCallbacks({ knex, schema }: Database, batchId: string): Promise<CallbackRow[]> {
+  return knex
+    .withSchema(schema)
+    .from('batch_callbacks')
+    .where('batch_id', batchId)
+    .orderBy('event')
+    .select<CallbackRow[]>(
+      'event',
+      'callback',
+      'status',
+      'attempts',
+      'error_class',
+      'error_message',
+      'scheduled_at',
+      'started_at',
+      'finished_at',
+    );
+}
+
+function rowOf({ knex, schema }: Database, { batchId, event }: CallbackKey) {
+  return knex.withSchema(schema).from('batch_callbacks').where({ batch_id: batchId, event });
+}

@@ -1,0 +1,225 @@
+import type { Span } from '../../workflows/spans.ts';
+import { spansOf } from '../../workflows/spans.ts';
+import type { Database } from './connect.ts';
+
+/** A job of a chunk, as its handler needs it. */
+export interface ChunkJob {
+  readonly position: number;
+  readonly status: 'pending' | 'complete' | 'failed';
+  /** Whether the job belongs to the chunk's task queue. If not, the fields below are null. */
+  readonly mine: boolean;
+  readonly worker_class: string;
+  readonly args: unknown[];
+  readonly options: JobOverrides | null;
+  /** Attempts that ended before. */
+  readonly attempts: number;
+  /** How often its worker was lost while it ran under watch. */
+  readonly losses: number;
+  /** Milliseconds until it may start, by the database's clock; not positive: now. */
+  readonly due_in_ms: number;
+  /** Milliseconds since it was enrolled. */
+  readonly age_ms: number;
+}
+
+/** What one call's `set(options)` changes; stored in the row. */
+export interface JobOverrides {
+  readonly startToCloseTimeoutMs?: number;
+  readonly scheduleToCloseTimeoutMs?: number;
+  readonly retry?: {
+    readonly initialIntervalMs: number;
+    readonly backoffCoefficient: number;
+    readonly maximumIntervalMs: number;
+    readonly maximumAttempts?: number;
+    readonly nonRetryableErrorTypes: readonly string[];
+  };
+}
+
+export interface Success {
+  readonly position: number;
+  /** Epoch milliseconds. */
+  readonly startedAt: number;
+  readonly finishedAt: number;
+}
+
+export interface Failure extends Success {
+  /** Retry after so many milliseconds; null: failed for good. */
+  readonly retryInMs: number | null;
+  readonly errorClass: string;
+  readonly errorMessage: string;
+}
+
+/** `position` in any of the spans, in a form that the primary key serves. */
+const IN_SPANS = `from unnest(:from::integer[], :to::integer[]) span (a, b)
+     join :schema:.batch_jobs job on job.batch_id = :batchId and job.position between span.a and span.b`;
+
+/** The jobs of a chunk, whatever their state: what is terminal already is counted, not run. */
+export async function selectChunk(
+  { knex, schema }: Database,
+  input: { batchId: string; spans: readonly Span[]; taskQueue: string | null },
+): Promise<ChunkJob[]> {
+  const { rows } = await knex.raw(
+    `select job.position, job.status, job.task_queue is not distinct from :taskQueue as mine,
+       job.worker_class, case when job.status = 'pending' then job.args end as args, job.options, job.attempts,
+       job.losses,
+       coalesce(extract(epoch from job.due_at - now()) * 1000, 0)::double precision as due_in_ms,
+       (extract(epoch from now() - job.created_at) * 1000)::double precision as age_ms
+     ${IN_SPANS}
+     order by job.position`,
+    { schema, ...spanArrays(input.spans), batchId: input.batchId, taskQueue: input.taskQueue },
+  );
+  return rows;
+}
+
+/** Where the jobs of a chunk stand now: for a chunk that found its jobs decided by another execution of it. */
+export async function selectChunkStates(
+  { knex, schema }: Database,
+  batchId: string,
+  spans: readonly Span[],
+): Promise<Pick<ChunkJob, 'position' | 'status' | 'due_in_ms'>[]> {
+  const { rows } = await knex.raw(
+    `select job.position, job.status,
+       coalesce(extract(epoch from job.due_at - now()) * 1000, 0)::double precision as due_in_ms
+     ${IN_SPANS}`,
+    { schema, ...spanArrays(spans), batchId },
+  );
+  return rows;
+}
+
+/**
+ * Marks jobs as complete, and counts them in their batch, in one statement. The first terminal state wins: jobs that
+ * are terminal already are left alone.
+ *
+ * One range and one array in position order, not a list of positions: measured 0.26 s against 2.35 s for 100,000
+ * rows. Holes in the range are -1. Served by the primary key; HOT, since no indexed column changes.
+ *
+ * @returns how many jobs it changed
+ */
+export async function markComplete(
+  { knex, schema }: Database,
+  batchId: string,
+  successes: readonly Success[],
+): Promise<number> {
+  let first = Infinity;
+  let last = 0;
+  let base = Infinity;
+  for (const { position, startedAt } of successes) {
+    if (position < first) first = position;
+    if (position > last) last = position;
+    if (startedAt < base) base = startedAt;
+  }
+  const starts = Array.from<number>({ length: last - first + 1 }).fill(-1);
+  const durations = Array.from<number>({ length: last - first + 1 }).fill(0);
+  for (const { position, startedAt, finishedAt } of successes) {
+    starts[position - first] = startedAt - base;
+    durations[position - first] = Math.max(0, finishedAt - startedAt);
+  }
+  const { rows } = await knex.raw(
+    `with done as (
+       update :schema:.batch_jobs
+       set status = 'complete', attempts = attempts + 1, error_class = null, error_message = null,
+         started_at = to_timestamp((:base::double precision + (:starts::real[])[position - :first + 1]) / 1000),
+         finished_at = to_timestamp((:base::double precision + (:starts::real[])[position - :first + 1]
+           + (:durations::real[])[position - :first + 1]) / 1000),
+         marked_at = null, updated_at = now()
+       where batch_id = :batchId and position between :first and :last and status = 'pending'
+         and (:starts::real[])[position - :first + 1] >= 0
+       returning 1
+     ), counted as (
+       update :schema:.batches
+       set completed_count = completed_count + (select count(*) from done), updated_at = now()
+       where id = :batchId and exists (select 1 from done)
+     )
+     select count(*)::int as changed from done`,
+    { schema, batchId, first, last, base, starts: `{${starts.join(',')}}`, durations: `{${durations.join(',')}}` },
+  );
+  return rows[0].changed;
+}
+
+/**
+ * Records attempts that failed: for good, or to be retried when due. Counts the former in the batch, in one
+ * statement. Jobs that are terminal already are left alone.
+ *
+ * @returns how many jobs it changed
+ */
+export async function markFailures(
+  { knex, schema }: Database,
+  batchId: string,
+  failures: readonly Failure[],
+): Promise<number> {
+  const { rows } = await knex.raw(
+    `with outcome as (
+       select * from jsonb_to_recordset(:failures::jsonb) as o (
+         "position" integer, "startedAt" double precision, "finishedAt" double precision,
+         "retryInMs" double precision, "errorClass" text, "errorMessage" text)
+     ), done as (
+       update :schema:.batch_jobs job
+       set status = case when o."retryInMs" is null then 'failed' else 'pending' end,
+         attempts = job.attempts + 1, error_class = o."errorClass", error_message = o."errorMessage",
+         due_at = now() + o."retryInMs" * interval '1 ms',
+         started_at = to_timestamp(o."startedAt" / 1000),
+         finished_at = case when o."retryInMs" is null then to_timestamp(o."finishedAt" / 1000) end,
+         marked_at = null, updated_at = now()
+       from outcome o
+       where job.batch_id = :batchId and job.position = any(:positions::integer[])
+         and job.position = o.position and job.status = 'pending'
+       returning o."retryInMs"
+     ), counted as (
+       update :schema:.batches
+       set failed_count = failed_count + (select count(*) from done where "retryInMs" is null), updated_at = now()
+       where id = :batchId and exists (select 1 from done)
+     )
+     select count(*)::int as changed from done`,
+    {
+      schema,
+      batchId,
+      failures: JSON.stringify(failures),
+      positions: `{${failures.map(({ position }) => position).join(',')}}`,
+    },
+  );
+  return rows[0].changed;
+}
+
+/** Before a chunk is run under watch again: jobs whose start was recorded and never ended were lost once more. */
+export async function countLosses(
+  { knex, schema }: Database,
+  batchId: string,
+  spans: readonly Span[],
+): Promise<void> {
+  await knex.raw(
+    `update :schema:.batch_jobs target
+     set losses = target.losses + 1, marked_at = null
+     ${IN_SPANS}
+     where target.batch_id = job.batch_id and target.position = job.position
+       and target.status = 'pending' and target.marked_at is not null`,
+    { schema, ...spanArrays(spans), batchId },
+  );
+}
+
+/** Records that jobs are about to start under watch. */
+export async function markStarting(
+  { knex, schema }: Database,
+  batchId: string,
+  positions: readonly number[],
+): Promise<void> {
+  await knex.raw(
+    `update :schema:.batch_jobs set marked_at = now()
+     where batch_id = :batchId and position = any(:positions::integer[]) and status = 'pending'`,
+    { schema, batchId, positions: `{${positions.join(',')}}` },
+  );
+}
+
+/** Spans of positions, and of those that have no row. */
+export function missingFrom(spans: readonly Span[], found: ReadonlySet<number>): Span[] {
+  const missing: number[] = [];
+  for (const [from, to] of spans) {
+    for (let position = from; position <= to; position++) if (!found.has(position)) missing.push(position);
+  }
+  return spansOf(missing);
+}
+
+function spanArrays(spans: readonly Span[]): { from: string; to: string } {
+  return {
+    from: `{${spans.map(([from]) => from).join(',')}}`,
+    to: `{${spans.map(([, to]) => to).join(',')}}`,
+  };
+}

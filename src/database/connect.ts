@@ -1,0 +1,52 @@
+import knexFactory, { type Knex } from 'knex';
+import { InvalidOptionError } from '../errors.ts';
+
+/** What the library's queries need: the connection pool, and the schema that holds the tables. */
+export interface Database {
+  readonly knex: Knex;
+  readonly schema: string;
+  /** Closes the pool if this library opened it; leaves an injected Knex instance open. */
+  close(): Promise<void>;
+}
+
+export interface DatabaseOptions {
+  /** Schema that holds the tables and views. @default 'public' */
+  readonly schema?: string;
+  /** Most connections of a pool that this library opens from a connection string. @default 10 */
+  readonly poolSize?: number;
+}
+
+export const DEFAULT_SCHEMA = 'public';
+const DEFAULT_POOL_SIZE = 10;
+
+/**
+ * Wraps an app's Knex instance, or opens a pool from a connection string. Does not connect yet.
+ *
+ * @throws {@link InvalidOptionError} for anything else, and for a schema name that is not a plain identifier
+ */
+export function openDatabase(database: string | Knex, options: DatabaseOptions = {}): Database {
+  const { schema = DEFAULT_SCHEMA, poolSize = DEFAULT_POOL_SIZE } = options;
+  if (typeof schema !== 'string' || !/^[a-z_][a-z0-9_]{0,62}$/.test(schema)) {
+    throw new InvalidOptionError('schema', 'a lower-case Postgres identifier such as "batch_jobs"', schema);
+  }
+  if (!Number.isInteger(poolSize) || poolSize < 1) {
+    throw new InvalidOptionError('poolSize', 'a whole number of at least 1', poolSize);
+  }
+  if (typeof database === 'function' && typeof (database as Knex).raw === 'function') {
+    return { knex: database as Knex, schema, close: async () => {} };
+  }
+  if (typeof database !== 'string' || !/^postgres(ql)?:\/\//.test(database)) {
+    throw new InvalidOptionError(
+      'database',
+      'a Knex instance or a connection string that starts with postgres://',
+      database,
+    );
+  }
+  const knex = knexFactory({
+    client: 'pg',
+    connection: { connectionString: database, application_name: 'temporal-batch-jobs' },
+    pool: { min: 0, max: poolSize },
+    acquireConnectionTimeout: 15_000,
+  });
+  return { knex, schema, close: () => knex.destroy() };
+}

@@ -1,0 +1,115 @@
+import knexFactory, { type Knex } from 'knex';
+import { BatchMigrationSource, MIGRATION_NAMES, MIGRATIONS_TABLE } from '../../migrations/index.ts';
+import { MigrationsPendingError } from '../errors.ts';
+import { openDatabase, type Database, type DatabaseOptions } from './connect.ts';
+
+/** Which migrations a schema has, and which this version would add. */
+export interface MigrationStatus {
+  readonly applied: string[];
+  readonly pending: string[];
+}
+
+/**
+ * Brings a schema up to this version. Safe to run from many processes at once: an advisory lock lets one work while
+ * the others wait and then find nothing to do. (Without it, plain Knex fails in all but one process.)
+ *
+ * @returns the names of the migrations that this call applied
+ * @example await migrate(process.env.DATABASE_URL, { schema: 'batch_jobs' });
+ */
+export async function migrate(
+  database: string | Knex,
+  options: DatabaseOptions = {},
+): Promise<{ applied: string[] }> {
+  return withDatabase(database, options, async ({ knex, schema }) => {
+    // A session lock on a connection of its own: the migrations run on others, in transactions of their own.
+    const connection = await knex.client.acquireConnection();
+    const lock = (verb: 'lock' | 'unlock') =>
+      knex
+        .raw(`select pg_advisory_${verb}(hashtext('temporal-batch-jobs'), hashtext(?))`, [schema])
+        .connection(connection);
+    try {
+      await lock('lock');
+      try {
+        await knex.raw('create schema if not exists ??', [schema]);
+        const [, applied] = await knex.migrate.latest(migrationConfig(schema));
+        return { applied };
+      } finally {
+        await lock('unlock');
+      }
+    } finally {
+      await knex.client.releaseConnection(connection);
+    }
+  });
+}
+
+/** Tells which migrations a schema has and which it lacks. Changes nothing. */
+export async function migrationStatus(
+  database: string | Knex,
+  options: DatabaseOptions = {},
+): Promise<MigrationStatus> {
+  return withDatabase(database, options, readStatus);
+}
+
+/** The SQL of all migrations for people with a migrator of their own. */
+export async function migrationSql(options: DatabaseOptions = {}): Promise<string> {
+  const { schema } = openDatabase('postgres://unused', options);
+  const statements: string[] = [];
+  const recorder = knexFactory({ client: 'pg' });
+  // Only `raw` is used by migrations; it renders its bindings here instead of running them.
+  const recording = {
+    raw: (sql: string, bindings: Knex.ValueDict) => {
+      statements.push(recorder.raw(sql, bindings).toQuery().trim());
+      return Promise.resolve();
+    },
+  } as unknown as Knex;
+  const source = new BatchMigrationSource(schema);
+  for (const name of await source.getMigrations()) {
+    statements.push(`-- ${name}`);
+    await (await source.getMigration(name)).up(recording);
+  }
+  await recorder.destroy();
+  return `${[`create schema if not exists "${schema}";`, ...statements].join('\n\n')}\n`;
+}
+
+/**
+ * Checks that a schema has every migration of this version.
+ *
+ * @throws {@link MigrationsPendingError} with the command to run, when it has not
+ * @internal
+ */
+export async function assertMigrated(database: Database): Promise<void> {
+  const { pending } = await readStatus(database);
+  if (pending.length > 0) throw new MigrationsPendingError(database.schema, pending);
+}
+
+async function readStatus({ knex, schema }: Database): Promise<MigrationStatus> {
+  // The existence check comes first: selecting from a missing table is an error in the host's log.
+  const exists = await knex.schema.withSchema(schema).hasTable(MIGRATIONS_TABLE);
+  const applied: string[] = exists
+    ? await knex.withSchema(schema).table(MIGRATIONS_TABLE).orderBy('id').pluck('name')
+    : [];
+  return { applied, pending: MIGRATION_NAMES.filter((name) => !applied.includes(name)) };
+}
+
+function migrationConfig(schema: string): Knex.MigratorConfig {
+  return {
+    migrationSource: new BatchMigrationSource(schema),
+    schemaName: schema,
+    tableName: MIGRATIONS_TABLE,
+    // A newer release may have run more migrations than this one knows: that is fine, its changes are additive.
+    disableMigrationsListValidation: true,
+  };
+}
+
+async function withDatabase<T>(
+  database: string | Knex,
+  options: DatabaseOptions,
+  run: (database: Database) => Promise<T>,
+): Promise<T> {
+  const opened = openDatabase(database, { poolSize: 3, ...options });
+  try {
+    return await run(opened);
+  } finally {
+    await opened.close();
+  }
+}

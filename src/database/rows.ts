@@ -1,0 +1,131 @@
+import type { BatchEvent, BatchProgress, BatchStatus } from '../../workflows/batch-state.ts';
+
+/** A row of `batches`, as queries here select it. */
+export interface BatchRow {
+  readonly id: string;
+  readonly description: string;
+  readonly context: unknown;
+  readonly status: BatchStatus;
+  readonly total: number;
+  readonly completed_count: number;
+  readonly failed_count: number;
+  readonly enrollment_error: string | null;
+  readonly sealed_at: Date | null;
+  readonly completed_at: Date | null;
+  readonly settled_at: Date | null;
+  readonly created_at: Date;
+  readonly updated_at: Date;
+}
+
+/** A batch as the mirror knows it. */
+export interface BatchRecord {
+  readonly id: string;
+  readonly description: string;
+  readonly context: unknown;
+  readonly status: BatchStatus;
+  readonly progress: BatchProgress;
+  /** Why the enrolment block broke, or null. */
+  readonly enrollmentError: string | null;
+  /** When the outcome was decided. */
+  readonly completedAt: Date | null;
+  /** When the last job became terminal. */
+  readonly settledAt: Date | null;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+/** Columns of {@link BatchRow}. */
+export const BATCH_COLUMNS = [
+  'id',
+  'description',
+  'context',
+  'status',
+  'total',
+  'completed_count',
+  'failed_count',
+  'enrollment_error',
+  'sealed_at',
+  'completed_at',
+  'settled_at',
+  'created_at',
+  'updated_at',
+] as const satisfies readonly (keyof BatchRow)[];
+
+export function toBatchRecord(row: BatchRow): BatchRecord {
+  const { status, total, completed_count: complete, failed_count: failed } = row;
+  return {
+    id: row.id,
+    description: row.description,
+    context: row.context,
+    status,
+    progress: { status, total, complete, failed, pending: total - complete - failed },
+    enrollmentError: row.enrollment_error,
+    completedAt: row.completed_at,
+    settledAt: row.settled_at,
+    createdAt: row.created_at,
+    updatedAt: row.updated_at,
+  };
+}
+
+export interface JobRow {
+  readonly batch_id: string;
+  readonly position: number;
+  readonly jid: string;
+  readonly worker_class: string;
+  readonly args: unknown[];
+  readonly status: 'pending' | 'complete' | 'failed';
+  readonly attempts: number;
+  readonly error_class: string | null;
+  readonly error_message: string | null;
+  readonly started_at: Date | null;
+  readonly finished_at: Date | null;
+  readonly created_at: Date;
+  readonly updated_at: Date;
+}
+
+/** A job of a batch as `pendingJobs()`, `failedJobs()` and `completedJobs()` return it. */
+export interface JobRecord {
+  readonly batchId: string;
+  readonly position: number;
+  readonly jid: string;
+  readonly workerClass: string;
+  readonly args: unknown[];
+  readonly status: 'pending' | 'complete' | 'failed';
+  /** Attempts that ended. */
+  readonly attempts: number;
+  readonly errorClass: string | null;
+  readonly errorMessage: string | null;
+  readonly startedAt: Date | null;
+  readonly finishedAt: Date | null;
+  readonly createdAt: Date;
+  readonly updatedAt: Date;
+}
+
+/** Selects job columns under the names of {@link JobRecord}, so that a query builder's rows need no mapping. */
+export const JOB_COLUMNS: Readonly<Record<keyof JobRecord, keyof JobRow>> = {
+  batchId: 'batch_id',
+  position: 'position',
+  jid: 'jid',
+  workerClass: 'worker_class',
+  args: 'args',
+  status: 'status',
+  attempts: 'attempts',
+  errorClass: 'error_class',
+  errorMessage: 'error_message',
+  startedAt: 'started_at',
+  finishedAt: 'finished_at',
+  createdAt: 'created_at',
+  updatedAt: 'updated_at',
+};
+
+export interface CallbackRow {
+  readonly event: BatchEvent;
+  readonly callback: string;
+  readonly status: 'registered' | 'scheduled' | 'running' | 'completed' | 'failed' | 'skipped';
+  readonly attempts: number;
+  readonly error_class: string | null;
+  readonly error_message: string | null;
+  readonly scheduled_at: Date | null;
+  readonly started_at: Date | null;
+  readonly finished_at: Date | null;
+}

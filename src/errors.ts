@@ -1,0 +1,213 @@
+/** Stable codes of the errors that this library throws. Branch on these, not on message texts. */
+export type BatchErrorCode =
+  | 'ALREADY_ENROLLED'
+  | 'BATCH_EXISTS'
+  | 'BATCH_NOT_FOUND'
+  | 'BATCH_SETTLED'
+  | 'CALLBACK_ALREADY_REGISTERED'
+  | 'CLIENT_CLOSED'
+  | 'DATABASE_UNAVAILABLE'
+  | 'EMPTY_BATCH'
+  | 'ENROLLMENT_CLOSED'
+  | 'ENROLLMENT_TIMED_OUT'
+  | 'INVALID_ARGUMENTS'
+  | 'INVALID_OPTION'
+  | 'MIGRATIONS_PENDING'
+  | 'NESTED_ENROLLMENT'
+  | 'NO_CLIENT'
+  | 'NO_JOB_CONTEXT'
+  | 'TEMPORAL_UNAVAILABLE'
+  | 'WAIT_TIMED_OUT'
+  | 'WORKER_UNAVAILABLE';
+
+/** Base class of every error that this library throws on purpose. */
+export class BatchError extends Error {
+  /** Stable, machine-readable reason. */
+  readonly code: BatchErrorCode;
+
+  constructor(code: BatchErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+
+  static {
+    this.prototype.name = 'BatchError';
+  }
+}
+
+/** Thrown by every public call whose option or argument is not what it expects. Nothing has happened. */
+export class InvalidOptionError extends BatchError {
+  /** Name of the option or argument that was refused. */
+  readonly option: string;
+
+  constructor(option: string, expected: string, given: unknown) {
+    super('INVALID_OPTION', `${option} must be ${expected}, but was ${show(given)}.`);
+    this.option = option;
+  }
+
+  static {
+    this.prototype.name = 'InvalidOptionError';
+  }
+}
+
+/** Thrown by `performAsync`, `performBulk` and `create` for values that JSON cannot carry or that are too large. */
+export class InvalidArgumentsError extends BatchError {
+  /** Where the value stands, for example `args[0].user.birthday`. */
+  readonly path: string;
+
+  constructor(path: string, problem: string) {
+    super('INVALID_ARGUMENTS', `${path} ${problem}`);
+    this.path = path;
+  }
+
+  static {
+    this.prototype.name = 'InvalidArgumentsError';
+  }
+}
+
+/** Thrown by `find`, and by a batch's methods once its row is gone. */
+export class BatchNotFoundError extends BatchError {
+  readonly batchId: string;
+
+  constructor(batchId: string, options?: ErrorOptions) {
+    super(
+      'BATCH_NOT_FOUND',
+      `Batch "${batchId}" does not exist in this database schema. Check the id, the schema, and whether its retention has passed.`,
+      options,
+    );
+    this.batchId = batchId;
+  }
+
+  static {
+    this.prototype.name = 'BatchNotFoundError';
+  }
+}
+
+/** Thrown by `create` when the given id belongs to a batch already. */
+export class BatchExistsError extends BatchError {
+  readonly batchId: string;
+
+  constructor(batchId: string, options?: ErrorOptions) {
+    super(
+      'BATCH_EXISTS',
+      `Batch "${batchId}" exists already. Use find("${batchId}"), or create it with another id.`,
+      options,
+    );
+    this.batchId = batchId;
+  }
+
+  static {
+    this.prototype.name = 'BatchExistsError';
+  }
+}
+
+/** Thrown by `on` once the event can no longer fire, or fired already. */
+export class BatchSettledError extends BatchError {
+  static {
+    this.prototype.name = 'BatchSettledError';
+  }
+}
+
+/** Thrown by `on` when another callback is registered for the event. */
+export class CallbackAlreadyRegisteredError extends BatchError {
+  static {
+    this.prototype.name = 'CallbackAlreadyRegisteredError';
+  }
+}
+
+/** Thrown by `jobs` when a block was opened for this batch before, in this or any other process. */
+export class AlreadyEnrolledError extends BatchError {
+  static {
+    this.prototype.name = 'AlreadyEnrolledError';
+  }
+}
+
+/** Thrown by `jobs` when its block ended without a single job; the batch has been removed. */
+export class EmptyBatchError extends BatchError {
+  static {
+    this.prototype.name = 'EmptyBatchError';
+  }
+}
+
+/** Thrown by `jobs` when it is called inside another enrolment block; the outer block goes on. */
+export class NestedEnrollmentError extends BatchError {
+  static {
+    this.prototype.name = 'NestedEnrollmentError';
+  }
+}
+
+/** Thrown by `performAsync` in work that outlived its enrolment block; the job was not started. */
+export class EnrollmentClosedError extends BatchError {
+  static {
+    this.prototype.name = 'EnrollmentClosedError';
+  }
+}
+
+/** Thrown by `jobs` and `performAsync` when the batch closed its block because nothing was heard for `enrollmentTimeout`. */
+export class EnrollmentTimedOutError extends BatchError {
+  static {
+    this.prototype.name = 'EnrollmentTimedOutError';
+  }
+}
+
+/** Thrown by `wait` when the batch has not finished before the deadline. The batch goes on. */
+export class WaitTimedOutError extends BatchError {
+  static {
+    this.prototype.name = 'WaitTimedOutError';
+  }
+}
+
+/** Thrown when the database schema lacks migrations that this version needs. */
+export class MigrationsPendingError extends BatchError {
+  /** Names of the migrations that are missing, in order. */
+  readonly pending: readonly string[];
+
+  constructor(schema: string, pending: readonly string[]) {
+    super(
+      'MIGRATIONS_PENDING',
+      `Schema "${schema}" lacks ${pending.length} migration(s): ${pending.join(', ')}. ` +
+        `Run: npx batch-jobs migrate --schema ${schema}`,
+    );
+    this.pending = pending;
+  }
+
+  static {
+    this.prototype.name = 'MigrationsPendingError';
+  }
+}
+
+/** Thrown when no worker answered in time: none polls the task queue, or all are stuck. */
+export class WorkerUnavailableError extends BatchError {
+  static {
+    this.prototype.name = 'WorkerUnavailableError';
+  }
+}
+
+/** Thrown when Temporal cannot be reached. `cause` has the client's error. */
+export class TemporalUnavailableError extends BatchError {
+  static {
+    this.prototype.name = 'TemporalUnavailableError';
+  }
+}
+
+/** Thrown when Postgres cannot be reached, after retries. `cause` has the driver's error. */
+export class DatabaseUnavailableError extends BatchError {
+  static {
+    this.prototype.name = 'DatabaseUnavailableError';
+  }
+}
+
+/** Renders a refused value for an error message: its type and a short form of it. */
+export function show(value: unknown): string {
+  if (value === undefined || value === null) return String(value);
+  if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`;
+  if (typeof value === 'bigint') return `${value}n (bigint)`;
+  let text: string;
+  try {
+    text = typeof value === 'object' ? (JSON.stringify(value) ?? typeof value) : JSON.stringify(value);
+  } catch {
+    text = Object.prototype.toString.call(value);
+  }
+  text ??= String(value);
+  return `${text.length > 80 ? `${text.slice(0, 77)}...` : text} (${Array.isArray(value) ? 'array' : typeof value})`;
+}

@@ -1,0 +1,85 @@
+import { submitJob, submitJobs } from '../client/submit.ts';
+import { InvalidOptionError } from '../errors.ts';
+import { assertName } from '../options.ts';
+import {
+  overrideJobOptions,
+  resolveJobOptions,
+  type JobCallOptions,
+  type JobOptions,
+  type ResolvedJobOptions,
+} from './job-options.ts';
+
+/** Argument lists for `performBulk`: an array, or anything that can be iterated, also asynchronously. */
+export type ArgLists<Args extends readonly unknown[]> = Iterable<Args> | AsyncIterable<Args>;
+
+/** Ways to start a job. */
+export interface JobCalls<Args extends readonly unknown[]> {
+  /**
+   * Starts one job. Inside an enrolment block it becomes a member of the batch; elsewhere it runs as a plain job that
+   * belongs to no batch. Waits only while too many jobs are on their way to the database.
+   *
+   * @returns the jid
+   * @throws {@link InvalidArgumentsError} for arguments that JSON cannot carry exactly, or over 64 KiB
+   * @throws {@link EnrollmentClosedError} in work that outlived its block
+   * @throws {@link BatchError} with code `NO_CLIENT` outside of a block, when the process has no open `BatchClient`
+   */
+  performAsync(...args: Args): Promise<string>;
+  /**
+   * Starts one job for each argument list.
+   *
+   * @returns the jids, in order. For millions of jobs call `performAsync` in a loop: it keeps no list.
+   */
+  performBulk(argLists: ArgLists<Args>): Promise<string[]>;
+}
+
+/** A handler job. Import it where jobs are started and give it to the worker that runs them. */
+export interface Job<Args extends readonly unknown[]> extends JobCalls<Args> {
+  readonly name: string;
+  /** The same calls with other options. @throws {@link InvalidOptionError} */
+  set(options: JobCallOptions): JobCalls<Args>;
+  /** @internal */
+  readonly handler: (...args: Args) => unknown;
+  /** @internal */
+  readonly options: ResolvedJobOptions;
+}
+
+/**
+ * Defines a job: a name that rows and workers know it by, and the function that does the work. The function runs at
+ * least once; make it safe to repeat.
+ *
+ * @param name unique among the jobs of a worker; stored in every row as `worker_class`
+ * @throws {@link InvalidOptionError}
+ * @example
+ * export const scoreEntry = defineJob('ScoreEntry', async (entryId: number) => { await score(entryId); }, {
+ *   retry: { maximumAttempts: 5 },
+ * });
+ */
+export function defineJob<Args extends readonly unknown[]>(
+  name: string,
+  handler: (...args: Args) => unknown,
+  options?: JobOptions,
+): Job<Args> {
+  assertName('name', name);
+  if (typeof handler !== 'function') throw new InvalidOptionError('handler', 'a function', handler);
+  const resolved = resolveJobOptions(`defineJob("${name}")`, options);
+  return {
+    name,
+    handler,
+    options: resolved,
+    ...callsOf<Args>(name, resolved, false),
+    set: (callOptions) =>
+      callsOf<Args>(name, overrideJobOptions(`${name}.set()`, resolved, callOptions), true),
+  };
+}
+
+function callsOf<Args extends readonly unknown[]>(
+  name: string,
+  options: ResolvedJobOptions,
+  isOverridden: boolean,
+): JobCalls<Args> {
+  const target = { name, options, isOverridden };
+  return {
+    performAsync: async (...args) => submitJob(target, args),
+    performBulk: async (argLists) => submitJobs(target, argLists),
+  };
+}

@@ -1,0 +1,76 @@
+import type { Duration, RetryPolicy } from '@temporalio/common';
+import type { RetryOptions } from '../../workflows/batch-state.ts';
+import { assertKnownKeys, assertName, assertPlainObject, resolveDuration, resolveRetry } from '../options.ts';
+
+/** Options of `defineJob`. Names and meanings are Temporal's. */
+export interface JobOptions {
+  /**
+   * How failed attempts are retried.
+   * @default { initialInterval: '1s', backoffCoefficient: 2, maximumAttempts: 5 }
+   */
+  readonly retry?: RetryPolicy;
+  /** Longest time of one attempt; then its `AbortSignal` fires and the attempt has failed. @default '10 minutes' */
+  readonly startToCloseTimeout?: Duration;
+  /** Longest time from enrolment to the end, retries included. @default none */
+  readonly scheduleToCloseTimeout?: Duration;
+  /** Task queue of workers that run this job. @default the batch's */
+  readonly taskQueue?: string;
+}
+
+/** Options of one call: `job.set(options).performAsync(...)`. */
+export interface JobCallOptions extends JobOptions {
+  /** Start the job this long after it is enrolled. @default none */
+  readonly startDelay?: Duration;
+}
+
+/** {@link JobCallOptions} with defaults, in milliseconds. */
+export interface ResolvedJobOptions {
+  readonly retry: RetryOptions;
+  readonly startToCloseTimeoutMs: number;
+  readonly scheduleToCloseTimeoutMs?: number;
+  readonly taskQueue?: string;
+  readonly startDelayMs?: number;
+}
+
+/** Five attempts over about 15 seconds. Bounded, so that a batch ends. */
+const DEFAULT_MAXIMUM_ATTEMPTS = 5;
+const DEFAULT_START_TO_CLOSE_TIMEOUT: Duration = '10 minutes';
+
+const JOB_KEYS = ['retry', 'startToCloseTimeout', 'scheduleToCloseTimeout', 'taskQueue'];
+
+/** @throws {@link InvalidOptionError} */
+export function resolveJobOptions(option: string, options: JobOptions = {}): ResolvedJobOptions {
+  assertPlainObject(option, options);
+  assertKnownKeys(option, options, JOB_KEYS);
+  return resolve(option, options, {
+    retry: resolveRetry(`${option}.retry`, { maximumAttempts: DEFAULT_MAXIMUM_ATTEMPTS }),
+    startToCloseTimeoutMs: resolveDuration(`${option}.startToCloseTimeout`, DEFAULT_START_TO_CLOSE_TIMEOUT),
+  });
+}
+
+/** What a call sets, over what the definition says. @throws {@link InvalidOptionError} */
+export function overrideJobOptions(
+  option: string,
+  definition: ResolvedJobOptions,
+  options: JobCallOptions,
+): ResolvedJobOptions {
+  assertPlainObject(option, options);
+  assertKnownKeys(option, options, [...JOB_KEYS, 'startDelay']);
+  return resolve(option, options, definition);
+}
+
+function resolve(option: string, options: JobCallOptions, defaults: ResolvedJobOptions): ResolvedJobOptions {
+  if (options.taskQueue !== undefined) assertName(`${option}.taskQueue`, options.taskQueue);
+  const duration = (key: 'startToCloseTimeout' | 'scheduleToCloseTimeout' | 'startDelay') =>
+    options[key] === undefined ? {} : { [`${key}Ms`]: resolveDuration(`${option}.${key}`, options[key]) };
+  return {
+    ...defaults,
+    ...(options.retry === undefined
+      ? {}
+      : { retry: resolveRetry(`${option}.retry`, options.retry, defaults.retry) }),
+    ...duration('startToCloseTimeout'),
+    ...duration('scheduleToCloseTimeout'),
+    ...duration('startDelay'),
+    ...(options.taskQueue === undefined ? {} : { taskQueue: options.taskQueue }),
+  };
+}

@@ -1,0 +1,54 @@
+import { inspect } from 'node:util';
+import { ApplicationFailure, TemporalFailure } from '@temporalio/common';
+import { msToNumber } from '@temporalio/common';
+import type { RetryOptions } from '../../workflows/batch-state.ts';
+
+/** Longest error message that a row keeps, in characters. */
+export const MAX_MESSAGE_LENGTH = 10_000;
+
+/** Class and message of what a handler threw, as rows show them. */
+export interface JobError {
+  readonly errorClass: string;
+  readonly errorMessage: string;
+}
+
+/** The user's own error, not a wrapper: its class name (or failure type) and its message, cut to what a row keeps. */
+export function describeError(error: unknown): JobError {
+  if (error instanceof ApplicationFailure) return toJobError(error.type ?? 'ApplicationFailure', error.message);
+  if (error instanceof TemporalFailure && error.cause) return describeError(error.cause);
+  if (error instanceof Error) {
+    // An error class that sets no name of its own still says what it is by its constructor.
+    const name = error.name === 'Error' ? error.constructor.name || 'Error' : error.name;
+    return toJobError(name, error.message);
+  }
+  return toJobError('NonError', typeof error === 'string' ? error : inspect(error, { depth: 3 }));
+}
+
+/** When to try again after an attempt failed: in so many milliseconds, or null for never. */
+export function retryDelay(
+  retry: RetryOptions,
+  attempt: { number: number; error: unknown; errorClass: string },
+  limits: { ageMs: number; scheduleToCloseTimeoutMs?: number | undefined },
+): number | null {
+  const { error } = attempt;
+  if (error instanceof ApplicationFailure && error.nonRetryable) return null;
+  if (retry.nonRetryableErrorTypes.includes(attempt.errorClass)) return null;
+  if (retry.maximumAttempts !== undefined && attempt.number >= retry.maximumAttempts) return null;
+  const asked =
+    error instanceof ApplicationFailure && error.nextRetryDelay ? msToNumber(error.nextRetryDelay) : undefined;
+  const delay =
+    asked ??
+    Math.min(retry.maximumIntervalMs, retry.initialIntervalMs * retry.backoffCoefficient ** (attempt.number - 1));
+  const { ageMs, scheduleToCloseTimeoutMs = Infinity } = limits;
+  return ageMs + delay >= scheduleToCloseTimeoutMs ? null : delay;
+}
+
+function toJobError(errorClass: string, message: string): JobError {
+  // NUL is the one character that a Postgres text cannot hold.
+  const text = message.replaceAll('\0', '\uFFFD');
+  const cut =
+    text.length > MAX_MESSAGE_LENGTH
+      ? `${text.slice(0, MAX_MESSAGE_LENGTH - 30)}... (${text.length} characters)`
+      : text;
+  return { errorClass: (errorClass || 'Error').slice(0, 200).replaceAll('\0', '\uFFFD'), errorMessage: cut.toWellFormed?.() ?? cut };
+}

@@ -1,0 +1,113 @@
+import { msToNumber, type Duration, type RetryPolicy } from '@temporalio/common';
+import type { RetryOptions } from '../workflows/batch-state.ts';
+import { InvalidOptionError } from './errors.ts';
+
+/** Task queue of batches, jobs and callbacks that name no other. */
+export const DEFAULT_TASK_QUEUE = 'batch-jobs';
+
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+/** Milliseconds of a `Duration`. @throws {@link InvalidOptionError} unless it is positive and under 24 days */
+export function resolveDuration(option: string, value: Duration): number {
+  const expected = 'a positive Temporal Duration up to 24 days, such as "30s" or 30000';
+  let ms: number;
+  try {
+    ms = msToNumber(value);
+  } catch {
+    throw new InvalidOptionError(option, expected, value);
+  }
+  if (!Number.isFinite(ms) || ms <= 0 || ms > MAX_TIMER_MS) throw new InvalidOptionError(option, expected, value);
+  return ms;
+}
+
+/** A retry policy with our defaults, in milliseconds. @throws {@link InvalidOptionError} */
+export function resolveRetry(option: string, policy: RetryPolicy = {}, defaults?: RetryOptions): RetryOptions {
+  assertPlainObject(option, policy);
+  assertKnownKeys(option, policy, RETRY_KEYS);
+  const initialIntervalMs =
+    policy.initialInterval === undefined
+      ? (defaults?.initialIntervalMs ?? 1_000)
+      : resolveDuration(`${option}.initialInterval`, policy.initialInterval);
+  const backoffCoefficient = policy.backoffCoefficient ?? defaults?.backoffCoefficient ?? 2;
+  if (typeof backoffCoefficient !== 'number' || !(backoffCoefficient >= 1)) {
+    throw new InvalidOptionError(`${option}.backoffCoefficient`, 'a number of at least 1', backoffCoefficient);
+  }
+  // Without an interval of its own, Temporal's rule: 100 times the initial one.
+  const maximumIntervalMs =
+    policy.maximumInterval === undefined
+      ? policy.initialInterval === undefined && defaults
+        ? defaults.maximumIntervalMs
+        : Math.min(MAX_TIMER_MS, 100 * initialIntervalMs)
+      : resolveDuration(`${option}.maximumInterval`, policy.maximumInterval);
+  if (maximumIntervalMs < initialIntervalMs) {
+    throw new InvalidOptionError(
+      `${option}.maximumInterval`,
+      `at least initialInterval (${initialIntervalMs} ms)`,
+      policy.maximumInterval,
+    );
+  }
+  const maximumAttempts = policy.maximumAttempts ?? defaults?.maximumAttempts;
+  if (
+    maximumAttempts !== undefined &&
+    maximumAttempts !== Infinity &&
+    !(Number.isInteger(maximumAttempts) && maximumAttempts >= 1)
+  ) {
+    throw new InvalidOptionError(
+      `${option}.maximumAttempts`,
+      'a whole number of at least 1, or Infinity',
+      maximumAttempts,
+    );
+  }
+  const nonRetryableErrorTypes = policy.nonRetryableErrorTypes ?? defaults?.nonRetryableErrorTypes ?? [];
+  if (!Array.isArray(nonRetryableErrorTypes) || nonRetryableErrorTypes.some((type) => typeof type !== 'string')) {
+    throw new InvalidOptionError(
+      `${option}.nonRetryableErrorTypes`,
+      'an array of error class names',
+      nonRetryableErrorTypes,
+    );
+  }
+  return {
+    initialIntervalMs,
+    backoffCoefficient,
+    maximumIntervalMs,
+    ...(maximumAttempts === undefined || maximumAttempts === Infinity ? {} : { maximumAttempts }),
+    nonRetryableErrorTypes,
+  };
+}
+
+const RETRY_KEYS = [
+  'initialInterval',
+  'backoffCoefficient',
+  'maximumInterval',
+  'maximumAttempts',
+  'nonRetryableErrorTypes',
+] as const;
+
+/** @throws {@link InvalidOptionError} unless it is a non-empty string of at most `maxLength` characters */
+export function assertName(option: string, value: unknown, maxLength = 200): asserts value is string {
+  if (typeof value !== 'string' || value.trim() === '' || value.length > maxLength || value.includes('\0')) {
+    throw new InvalidOptionError(option, `a non-empty string of at most ${maxLength} characters`, value);
+  }
+}
+
+/** @throws {@link InvalidOptionError} unless it is a whole number of at least `min` */
+export function assertWholeNumber(option: string, value: unknown, min: number): asserts value is number {
+  if (!Number.isSafeInteger(value) || (value as number) < min) {
+    throw new InvalidOptionError(option, `a whole number of at least ${min}`, value);
+  }
+}
+
+export function assertPlainObject(option: string, value: unknown): asserts value is object {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new InvalidOptionError(option, 'an object', value);
+  }
+}
+
+/** A mistyped option would otherwise be ignored in silence. @throws {@link InvalidOptionError} */
+export function assertKnownKeys(option: string, value: object, known: readonly string[]): void {
+  for (const key of Object.keys(value)) {
+    if (!known.includes(key)) {
+      throw new InvalidOptionError(`${option}.${key}`, `one of the known options (${known.join(', ')})`, key);
+    }
+  }
+}

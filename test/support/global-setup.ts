@@ -1,0 +1,43 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
+// The augmentation below finds its module only through an import.
+import type {} from 'vitest';
+import type { TestProject } from 'vitest/node';
+import { startDevServers } from '../../src/dev/index.ts';
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** Connection string of the database that all tests share; each works in a schema of its own. */
+    readonly databaseUrl: string;
+    /** `host:port` of the Temporal server that all tests share. */
+    readonly temporalAddress: string;
+    /** Temporal namespace of the tests. */
+    readonly temporalNamespace: string;
+    /** File with the bundled workflows, for the worker option `workflowBundle.codePath`. */
+    readonly workflowBundlePath: string;
+  }
+}
+
+/** Bundles the workflows and starts the servers, once per run: both take seconds that no test should pay. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const { code } = await bundleWorkflowCode({
+    workflowsPath: fileURLToPath(new URL('../../workflows', import.meta.url)),
+    logger: new DefaultLogger('ERROR'),
+  });
+  const servers = await startDevServers();
+  const folder = await mkdtemp(path.join(tmpdir(), 'temporal-batch-jobs-test-'));
+  const workflowBundlePath = path.join(folder, 'workflows.js');
+  await writeFile(workflowBundlePath, code);
+
+  project.provide('databaseUrl', servers.databaseUrl);
+  project.provide('temporalAddress', servers.temporalAddress);
+  project.provide('temporalNamespace', servers.namespace);
+  project.provide('workflowBundlePath', workflowBundlePath);
+  return async () => {
+    await servers.stop();
+    await rm(folder, { recursive: true, force: true });
+  };
+}

@@ -1,0 +1,381 @@
+import type { Pace } from './pacing.ts';
+
+/**
+ * The rules of a batch: pure functions from state and event to new state, without a Temporal import. The state is
+ * plain JSON and bounded: it travels through continue-as-new, and nothing in it grows with the number of jobs.
+ *
+ * Every event may arrive late, twice or out of order: watermarks and cumulative counts only ever move up.
+ */
+export type BatchEvent = 'complete' | 'failure' | 'settled';
+export type BatchStatus = 'pending' | 'running' | 'complete' | 'failed';
+export type BatchOutcome = 'complete' | 'failed';
+
+/** Where a batch stands, in jobs. */
+export interface BatchProgress {
+  readonly status: BatchStatus;
+  readonly total: number;
+  readonly complete: number;
+  readonly failed: number;
+  readonly pending: number;
+}
+
+/** A callback as the batch knows it: by name, with the options of its `defineCallback`. Times in milliseconds. */
+export interface CallbackRegistration {
+  readonly event: BatchEvent;
+  readonly callback: string;
+  readonly taskQueue?: string;
+  readonly startToCloseTimeoutMs: number;
+  readonly retry: RetryOptions;
+}
+
+/** Temporal's `RetryPolicy` with every time in milliseconds. */
+export interface RetryOptions {
+  readonly initialIntervalMs: number;
+  readonly backoffCoefficient: number;
+  readonly maximumIntervalMs: number;
+  /** Absent means: no limit. */
+  readonly maximumAttempts?: number;
+  readonly nonRetryableErrorTypes: readonly string[];
+}
+
+/** Options of a batch, resolved: the client filled in the defaults. */
+export interface BatchSettings {
+  readonly failWhen: 'settled' | 'immediate';
+  /** A block from which nothing was heard for so long is closed by the batch itself. */
+  readonly enrollmentTimeoutMs: number;
+  /** A batch whose block was never opened ends after so long. */
+  readonly openTimeoutMs: number;
+  /** A job whose name no worker knows fails after so long. */
+  readonly unknownJobTimeoutMs: number;
+  /** Continue as new after so many history events at the latest. The server may suggest it earlier. */
+  readonly maxHistoryEvents: number;
+}
+
+export interface BatchState {
+  readonly enrollment: {
+    readonly phase: 'unopened' | 'open' | 'sealed';
+    readonly token: string | null;
+    readonly error: string | null;
+    readonly timedOut: boolean;
+    /** When the enqueuer was last heard, in workflow time. */
+    readonly heardAt: number;
+  };
+  /** Jobs `1..enrolled` are members and have rows. */
+  readonly enrolled: number;
+  /** By task queue (`''` is the batch's own): how far its jobs were handed to runners. */
+  readonly lanes: Readonly<Record<string, Lane>>;
+  /** Runners that still run, by id. */
+  readonly runners: Readonly<Record<string, Runner>>;
+  readonly runnersStarted: number;
+  /** Jobs of runners that ended. */
+  readonly completed: number;
+  readonly failed: number;
+  readonly callbacks: Readonly<Partial<Record<BatchEvent, CallbackRegistration>>>;
+  /** Set once, and never changed. */
+  readonly outcome: BatchOutcome | null;
+  readonly written: {
+    readonly created: boolean;
+    readonly sealed: boolean;
+    readonly outcome: boolean;
+    readonly settled: boolean;
+  };
+  /** Events that were fired, or can no longer fire. */
+  readonly closedEvents: readonly BatchEvent[];
+  /** Events whose callback ran to its end. */
+  readonly fired: readonly BatchEvent[];
+}
+
+interface Lane {
+  readonly dispatched: number;
+  readonly pace?: Pace;
+}
+
+interface Runner {
+  readonly lane: string;
+  readonly from: number;
+  readonly to: number;
+  readonly inline: boolean;
+  readonly completed: number;
+  readonly failed: number;
+}
+
+/** Cumulative, so that repeated and reordered reports are harmless. */
+export interface RunnerReport {
+  readonly runner: string;
+  readonly completed: number;
+  readonly failed: number;
+  /** Every job of the range is terminal. */
+  readonly ended: boolean;
+  /** What the runner learned, for its successor. */
+  readonly pace?: Pace;
+}
+
+/** A range of positions to run, by a child workflow or by the batch workflow itself. */
+export interface Assignment extends Pick<Runner, 'lane' | 'from' | 'to' | 'inline'> {
+  readonly runner: string;
+  readonly pace?: Pace;
+}
+
+/** A runner takes at most so many jobs: bounds its state, and how much one lost runner repeats. */
+const MAX_RANGE = 25_000;
+/** Runners of a lane at once. Two, so that one starts up while the other drains. */
+const MAX_RUNNERS = 2;
+/** Ranges up to this size run in the batch workflow itself: a child workflow would cost more than they do. */
+const MAX_INLINE = 100;
+
+/** The batch's own task queue, as a key of `lanes`. */
+export const OWN_LANE = '';
+
+export function initialBatch(now: number): BatchState {
+  return {
+    enrollment: { phase: 'unopened', token: null, error: null, timedOut: false, heardAt: now },
+    enrolled: 0,
+    lanes: { [OWN_LANE]: { dispatched: 0 } },
+    runners: {},
+    runnersStarted: 0,
+    completed: 0,
+    failed: 0,
+    callbacks: {},
+    outcome: null,
+    written: { created: false, sealed: false, outcome: false, settled: false },
+    closedEvents: [],
+    fired: [],
+  };
+}
+
+/** Why a message is refused: `code` is one of the library's error codes. */
+export interface Refusal {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** Whether the block can be opened with this token. The same token twice is a retry, not a second block. */
+export function refuseOpen(state: BatchState, token: string): Refusal | undefined {
+  const { phase, timedOut } = state.enrollment;
+  if (phase === 'unopened' || (phase === 'open' && state.enrollment.token === token)) return undefined;
+  return timedOut
+    ? { code: 'ENROLLMENT_TIMED_OUT', message: 'The batch closed itself: its block was not opened in time.' }
+    : {
+        code: 'ALREADY_ENROLLED',
+        message: 'jobs() was called for this batch before. A batch has one enrolment block; create another batch.',
+      };
+}
+
+export function opened(state: BatchState, token: string, now: number): BatchState {
+  return { ...state, enrollment: { ...state.enrollment, phase: 'open', token, heardAt: now } };
+}
+
+/** New rows, or a sign of life. Messages of another block, or after the seal, change nothing. */
+export function enrolled(
+  state: BatchState,
+  message: { token: string; upTo: number; queues: readonly string[] },
+  now: number,
+): BatchState {
+  if (state.enrollment.phase !== 'open' || state.enrollment.token !== message.token) return state;
+  const lanes = { ...state.lanes };
+  // A queue that is named for the first time has no jobs before the watermark that was known until now.
+  for (const queue of message.queues) lanes[queue] ??= { dispatched: state.enrolled };
+  return {
+    ...state,
+    lanes,
+    enrolled: Math.max(state.enrolled, message.upTo),
+    enrollment: { ...state.enrollment, heardAt: now },
+  };
+}
+
+/** Whether the block can be sealed with this token. The same token twice is a retry and gets the same answer. */
+export function refuseSeal(state: BatchState, token: string): Refusal | undefined {
+  const { phase, timedOut } = state.enrollment;
+  if (timedOut) {
+    return {
+      code: 'ENROLLMENT_TIMED_OUT',
+      message:
+        'The batch closed its block itself, because nothing was heard from this process for enrollmentTimeout. ' +
+        'Jobs enrolled until then run; the batch ends failed.',
+    };
+  }
+  if (phase === 'unopened' || state.enrollment.token !== token) {
+    return { code: 'ALREADY_ENROLLED', message: 'Another block of this batch is open or was sealed.' };
+  }
+  return undefined;
+}
+
+export function sealed(
+  state: BatchState,
+  message: { token: string; upTo: number; queues: readonly string[]; error?: string },
+  now: number,
+): BatchState {
+  if (state.enrollment.phase === 'sealed') return state;
+  const next = enrolled(state, message, now);
+  return { ...next, enrollment: { ...next.enrollment, phase: 'sealed', error: message.error ?? null } };
+}
+
+/** The batch closes the block itself: nobody was heard for too long. */
+export function enrollmentTimedOut(state: BatchState, settings: BatchSettings): BatchState {
+  const wasOpen = state.enrollment.phase === 'open';
+  const seconds = (wasOpen ? settings.enrollmentTimeoutMs : settings.openTimeoutMs) / 1000;
+  const error = wasOpen
+    ? `The enrolment block was not closed: nothing was heard from its process for ${seconds} s (enrollmentTimeout).`
+    : `No enrolment block was opened for ${seconds} s (openTimeout).`;
+  return { ...state, enrollment: { ...state.enrollment, phase: 'sealed', timedOut: true, error } };
+}
+
+/** When the block's quiet time is over, in workflow time; undefined once it is sealed. */
+export function enrollmentDeadline(state: BatchState, settings: BatchSettings): number | undefined {
+  switch (state.enrollment.phase) {
+    case 'unopened':
+      return state.enrollment.heardAt + settings.openTimeoutMs;
+    case 'open':
+      return state.enrollment.heardAt + settings.enrollmentTimeoutMs;
+    case 'sealed':
+      return undefined;
+  }
+}
+
+/** An empty block without an error leaves nothing behind: the batch is to be removed. */
+export function isDiscarded(state: BatchState): boolean {
+  return state.enrollment.phase === 'sealed' && state.enrolled === 0 && state.enrollment.error === null;
+}
+
+/** Hands out what can be run now. Each position of a lane is handed out once. */
+export function assignRanges(state: BatchState): { state: BatchState; assignments: Assignment[] } {
+  const assignments: Assignment[] = [];
+  let next = state;
+  for (const [lane, { pace }] of Object.entries(state.lanes)) {
+    for (;;) {
+      const active = Object.values(next.runners).filter((runner) => runner.lane === lane);
+      const from = next.lanes[lane]!.dispatched + 1;
+      const available = next.enrolled - from + 1;
+      if (available <= 0) break;
+      // A small rest beside running ranges waits for company, unless no more will come.
+      const inline = available <= MAX_INLINE;
+      if (active.length >= (inline ? 1 : MAX_RUNNERS)) break;
+      const to = Math.min(next.enrolled, from + MAX_RANGE - 1);
+      const runner = `${next.runnersStarted + 1}`;
+      assignments.push({ runner, lane, from, to, inline, ...(pace ? { pace } : {}) });
+      next = {
+        ...next,
+        runnersStarted: next.runnersStarted + 1,
+        lanes: { ...next.lanes, [lane]: { ...next.lanes[lane]!, dispatched: to } },
+        runners: { ...next.runners, [runner]: { lane, from, to, inline, completed: 0, failed: 0 } },
+      };
+    }
+  }
+  return { state: next, assignments };
+}
+
+/** A runner tells how far it is. Reports of runners that ended, or that nobody knows, change nothing. */
+export function reported(state: BatchState, report: RunnerReport): BatchState {
+  const runner = state.runners[report.runner];
+  if (!runner) return state;
+  const completed = Math.max(runner.completed, report.completed);
+  const failed = Math.max(runner.failed, report.failed);
+  const lane = state.lanes[runner.lane]!;
+  const lanes = report.pace ? { ...state.lanes, [runner.lane]: { ...lane, pace: report.pace } } : state.lanes;
+  if (!report.ended) {
+    return { ...state, lanes, runners: { ...state.runners, [report.runner]: { ...runner, completed, failed } } };
+  }
+  const { [report.runner]: _ended, ...runners } = state.runners;
+  return { ...state, lanes, runners, completed: state.completed + completed, failed: state.failed + failed };
+}
+
+/**
+ * A runner was terminated or deleted before it ended: another one takes its range. It counts from zero, over rows of
+ * which some are terminal already, so nothing is counted twice.
+ */
+export function runnerLost(state: BatchState, id: string): { state: BatchState; assignment?: Assignment } {
+  const lost = state.runners[id];
+  if (!lost) return { state };
+  const { [id]: _lost, ...others } = state.runners;
+  const runner = `${state.runnersStarted + 1}`;
+  const { lane, from, to, inline } = lost;
+  return {
+    state: {
+      ...state,
+      runnersStarted: state.runnersStarted + 1,
+      runners: { ...others, [runner]: { ...lost, completed: 0, failed: 0 } },
+    },
+    assignment: { runner, lane, from, to, inline },
+  };
+}
+
+/** Completed and failed jobs, running ranges included. */
+export function terminalCounts(state: BatchState): { completed: number; failed: number } {
+  let { completed, failed } = state;
+  for (const runner of Object.values(state.runners)) {
+    completed += runner.completed;
+    failed += runner.failed;
+  }
+  return { completed, failed };
+}
+
+/** Whether the block is sealed and every job is terminal. */
+export function isSettled(state: BatchState): boolean {
+  const { completed, failed } = terminalCounts(state);
+  return state.enrollment.phase === 'sealed' && completed + failed >= state.enrolled;
+}
+
+/**
+ * Decides the outcome, once. Never before the block is sealed. `failWhen: 'immediate'` needs no more than one failed
+ * job, or a broken enrolment; otherwise all jobs are waited for.
+ */
+export function decided(state: BatchState, settings: BatchSettings): BatchState {
+  if (state.outcome !== null || state.enrollment.phase !== 'sealed') return state;
+  const hasFailures = state.enrollment.error !== null || terminalCounts(state).failed > 0;
+  if (hasFailures && (settings.failWhen === 'immediate' || isSettled(state))) return { ...state, outcome: 'failed' };
+  return isSettled(state) ? { ...state, outcome: 'complete' } : state;
+}
+
+/** Whether a callback can be registered. The same one twice is a retry, not a second callback. */
+export function refuseRegistration(state: BatchState, registration: CallbackRegistration): Refusal | undefined {
+  const { event, callback } = registration;
+  const existing = state.callbacks[event];
+  if (existing?.callback === callback) return undefined;
+  if (state.closedEvents.includes(event)) {
+    return {
+      code: 'BATCH_SETTLED',
+      message: `The batch is ${state.outcome ?? 'over'}: '${event}' has fired or can no longer fire. Register callbacks before.`,
+    };
+  }
+  if (existing) {
+    return {
+      code: 'CALLBACK_ALREADY_REGISTERED',
+      message: `'${event}' has the callback "${existing.callback}". A batch has one callback an event; call both from one.`,
+    };
+  }
+  return undefined;
+}
+
+export function registered(state: BatchState, registration: CallbackRegistration): BatchState {
+  return { ...state, callbacks: { ...state.callbacks, [registration.event]: registration } };
+}
+
+/** The event of an outcome. */
+export function eventOf(outcome: BatchOutcome): BatchEvent {
+  return outcome === 'complete' ? 'complete' : 'failure';
+}
+
+/** No callback can be registered for these any more. */
+export function eventsClosed(state: BatchState, events: readonly BatchEvent[]): BatchState {
+  return { ...state, closedEvents: [...new Set([...state.closedEvents, ...events])] };
+}
+
+/** The event's callback returned, or failed for good. */
+export function fired(state: BatchState, event: BatchEvent): BatchState {
+  return { ...state, fired: [...state.fired, event] };
+}
+
+export function wrote(state: BatchState, what: keyof BatchState['written']): BatchState {
+  return { ...state, written: { ...state.written, [what]: true } };
+}
+
+export function progressOf(state: BatchState): BatchProgress {
+  const { completed, failed } = terminalCounts(state);
+  return {
+    status: state.outcome ?? (state.enrollment.phase === 'sealed' ? 'running' : 'pending'),
+    total: state.enrolled,
+    complete: completed,
+    failed,
+    pending: state.enrolled - completed - failed,
+  };
+}

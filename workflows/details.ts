@@ -1,0 +1,31 @@
+import type { BatchEvent, BatchState } from './batch-state.ts';
+import { progressOf } from './batch-state.ts';
+
+/** What the Web UI shows as the current details of a batch: how far it is, and where to look next. */
+export function batchDetails(batchId: string, state: BatchState): string {
+  const { status, total, complete, failed, pending } = progressOf(state);
+  const percent = total > 0 ? ` (${Math.floor((100 * (complete + failed)) / total)} %)` : '';
+  const lines = [
+    `**${status}**${percent}`,
+    '',
+    '| total | complete | failed | pending |',
+    '| ---: | ---: | ---: | ---: |',
+    `| ${[total, complete, failed, pending].map(groupDigits).join(' | ')} |`,
+  ];
+  if (state.enrollment.error) lines.push('', `Enrolment broke: ${state.enrollment.error}`);
+  const callbacks = Object.entries(state.callbacks);
+  if (callbacks.length > 0) {
+    lines.push(
+      '',
+      `Callbacks: ${callbacks.map(([event, { callback }]) => `${callback} on ${event as BatchEvent}`).join(', ')}`,
+    );
+  }
+  lines.push('', `Rows: \`select * from batch_progress where id = '${batchId}'\``);
+  if (failed > 0) lines.push('', `Failed: \`select * from failed_jobs where batch_id = '${batchId}'\``);
+  return lines.join('\n');
+}
+
+/** `1234567` as `1,234,567`. Not toLocaleString: workflow code must not depend on the worker's locale data. */
+export function groupDigits(value: number): string {
+  return String(value).replace(/\B(?=(\d{3})+$)/g, ',');
+}

@@ -1,0 +1,38 @@
+import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
+import type { BatchProgress, CallbackRegistration, RunnerReport } from './batch-state.ts';
+
+/** Jobs `1..upTo` have their rows. A watermark, so that a late or repeated message changes nothing. */
+export interface EnrolledMessage {
+  /** Which opening of the block speaks. */
+  readonly token: string;
+  readonly upTo: number;
+  /** Task queues of these jobs other than the batch's own. */
+  readonly queues: readonly string[];
+}
+
+export interface SealMessage extends EnrolledMessage {
+  /** Why the block broke, if it did. */
+  readonly error?: string;
+}
+
+export interface SealResult {
+  readonly total: number;
+}
+
+/** Sent by the enqueuer while the block is open: new rows, or just a sign of life. */
+export const enrolledSignal = defineSignal<[EnrolledMessage]>('enrolled');
+/** Sent by runners: how many of a range's jobs are complete by now. */
+export const completedSignal = defineSignal<[RunnerReport]>('completed');
+/** Sent by runners instead of `completed` when more of the range's jobs failed since the last report. */
+export const failedSignal = defineSignal<[RunnerReport]>('failed');
+
+/** Answers once the batch's row exists. */
+export const createdUpdate = defineUpdate<void>('created');
+/** Claims the batch's one enrolment block for a token. */
+export const openUpdate = defineUpdate<void, [{ token: string }]>('open');
+/** Ends the enrolment block: the total is fixed. */
+export const sealUpdate = defineUpdate<SealResult, [SealMessage]>('seal');
+/** Registers a callback for an event. */
+export const registerUpdate = defineUpdate<void, [CallbackRegistration]>('register');
+
+export const progressQuery = defineQuery<BatchProgress>('progress');

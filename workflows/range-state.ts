@@ -1,0 +1,150 @@
+import { adjustPace, INITIAL_PACE, type ChunkTiming, type Pace } from './pacing.ts';
+import { countOf, formatSpans, parseSpans, take, union, type Span } from './spans.ts';
+
+/**
+ * The rules of running one range of jobs: pure functions from state and event to new state. The state is plain JSON:
+ * it travels through continue-as-new. It never lists jobs one by one, only spans of them.
+ */
+export interface RangeState {
+  /** Positions that can be dispatched now. */
+  readonly ready: readonly Span[];
+  /** Positions of chunks that were lost with their worker; run with care. See {@link Chunk.careful}. */
+  readonly suspect: readonly Span[];
+  /** Positions that wait for their retry or their start delay. */
+  readonly delayed: readonly Delayed[];
+  readonly completed: number;
+  readonly failed: number;
+  readonly pace: Pace;
+}
+
+interface Delayed {
+  /** Workflow time in milliseconds. */
+  readonly dueAt: number;
+  readonly spans: readonly Span[];
+  /** Since when no worker knew the names of these jobs. */
+  readonly unknownSince?: number;
+}
+
+/** The jobs that one activity execution runs. */
+export interface Chunk {
+  readonly spans: readonly Span[];
+  /** The jobs were in a lost chunk: each one's start is recorded, so that the job that kills workers is found. */
+  readonly careful: boolean;
+  readonly unknownSince?: number;
+}
+
+/** What a chunk activity returns. Every job of the chunk is in exactly one of its parts. */
+export interface ChunkReport {
+  readonly completed: number;
+  readonly failed: number;
+  /** Spans that are to run again after so many milliseconds. */
+  readonly delayed: readonly (readonly [delayMs: number, spans: string])[];
+  /** Spans that were not started, for example because the worker shuts down. */
+  readonly remaining: string;
+  /** Spans of jobs whose names this worker does not know. */
+  readonly unknown: string;
+  readonly timing: ChunkTiming;
+}
+
+/** Lost chunks are cut down to this size, so that careful runs in parallel stay small. */
+const CAREFUL_SIZE = 100;
+const UNKNOWN_RETRY_MS = [1_000, 2_000, 5_000, 10_000, 30_000];
+
+export function initialRange(spans: readonly Span[], pace: Pace = INITIAL_PACE): RangeState {
+  return { ready: spans, suspect: [], delayed: [], completed: 0, failed: 0, pace };
+}
+
+/** The next chunk to dispatch, or undefined if nothing is due. */
+export function nextChunk(state: RangeState, now: number): { state: RangeState; chunk: Chunk } | undefined {
+  const due = state.delayed.filter((delayed) => delayed.dueAt <= now);
+  const unknown = due.find((delayed) => delayed.unknownSince !== undefined);
+  if (unknown) {
+    const delayed = state.delayed.filter((other) => other !== unknown);
+    return {
+      state: { ...state, delayed },
+      chunk: { spans: unknown.spans, careful: false, unknownSince: unknown.unknownSince! },
+    };
+  }
+  const ready = due.length === 0 ? state.ready : union([state.ready, ...due.map(({ spans }) => spans)]);
+  const delayed = due.length === 0 ? state.delayed : state.delayed.filter(({ dueAt }) => dueAt > now);
+  if (state.suspect.length > 0) {
+    const [spans, suspect] = take(state.suspect, Math.min(CAREFUL_SIZE, state.pace.size));
+    return { state: { ...state, ready, delayed, suspect }, chunk: { spans, careful: true } };
+  }
+  if (ready.length > 0) {
+    const [spans, rest] = take(ready, state.pace.size);
+    return { state: { ...state, ready: rest, delayed }, chunk: { spans, careful: false } };
+  }
+  return undefined;
+}
+
+/** A chunk ended with a report. */
+export function chunkEnded(state: RangeState, chunk: Chunk, report: ChunkReport, now: number): RangeState {
+  const remaining = parseSpans(report.remaining);
+  const unknown = parseSpans(report.unknown);
+  const delayed = [...state.delayed];
+  for (const [delayMs, spans] of report.delayed) delayed.push({ dueAt: now + delayMs, spans: parseSpans(spans) });
+  if (unknown.length > 0) {
+    const unknownSince = chunk.unknownSince ?? now;
+    const waited = now - unknownSince;
+    const delayMs = UNKNOWN_RETRY_MS.find((ms) => ms > waited / 2) ?? UNKNOWN_RETRY_MS.at(-1)!;
+    delayed.push({ dueAt: now + delayMs, spans: unknown, unknownSince });
+  }
+  return {
+    ...state,
+    // What a careful chunk did not get to was not running when its worker stopped: no suspicion sticks to it.
+    ready: remaining.length === 0 ? state.ready : union([state.ready, remaining]),
+    delayed: coalesce(delayed),
+    completed: state.completed + report.completed,
+    failed: state.failed + report.failed,
+    pace: adjustPace(state.pace, report.timing),
+  };
+}
+
+/** A chunk's worker died, hung or vanished. Nobody is charged an attempt; its jobs run again, with care. */
+export function chunkLost(state: RangeState, chunk: Chunk): RangeState {
+  return { ...state, suspect: union([state.suspect, chunk.spans]) };
+}
+
+/** A chunk could not run for a reason outside its jobs, for example an unreachable database: again, a bit later. */
+export function chunkPostponed(state: RangeState, chunk: Chunk, now: number, delayMs: number): RangeState {
+  const delayed: Delayed = {
+    dueAt: now + delayMs,
+    spans: chunk.spans,
+    ...(chunk.unknownSince === undefined ? {} : { unknownSince: chunk.unknownSince }),
+  };
+  return { ...state, delayed: coalesce([...state.delayed, delayed]) };
+}
+
+/** When the next delayed job is due, or undefined if none is delayed. */
+export function nextDueAt(state: RangeState): number | undefined {
+  return state.delayed.length === 0 ? undefined : Math.min(...state.delayed.map(({ dueAt }) => dueAt));
+}
+
+/** Whether nothing is left to dispatch, now or later. What is in flight is the caller's to know. */
+export function isExhausted(state: RangeState): boolean {
+  return state.ready.length === 0 && state.suspect.length === 0 && state.delayed.length === 0;
+}
+
+/** One line for the Web UI: which jobs a chunk holds, and why it runs again. */
+export function describeChunk(chunk: Chunk): string {
+  const count = countOf(chunk.spans);
+  const text = formatSpans(chunk.spans);
+  const jobs = `${count === 1 ? 'job' : 'jobs'} ${text.length > 60 ? `${text.slice(0, 57)}...` : text}`;
+  if (chunk.careful) return `${jobs} (again: the worker that ran them was lost)`;
+  if (chunk.unknownSince !== undefined) return `${jobs} (again: no worker knew their names)`;
+  return jobs;
+}
+
+/** Retries of a chunk come in bursts: what is due in the same tenth of a second shares one entry and one timer. */
+function coalesce(delayed: readonly Delayed[]): Delayed[] {
+  const result = new Map<string, Delayed>();
+  for (const entry of delayed) {
+    // Rounded up: a job never runs before it is due.
+    const dueAt = Math.ceil(entry.dueAt / 100) * 100;
+    const key = `${dueAt}/${entry.unknownSince ?? ''}`;
+    const other = result.get(key);
+    result.set(key, { ...entry, dueAt, spans: other ? union([other.spans, entry.spans]) : entry.spans });
+  }
+  return [...result.values()];
+}

@@ -1,0 +1,146 @@
+import {
+  ActivityCancellationType,
+  ActivityFailure,
+  ApplicationFailure,
+  condition,
+  log,
+  proxyActivities,
+  sleep,
+  TimeoutFailure,
+} from '@temporalio/workflow';
+import type { HandlerActivities } from '../activities/contract.ts';
+import type { RunnerReport } from './batch-state.ts';
+import {
+  chunkEnded,
+  chunkLost,
+  chunkPostponed,
+  describeChunk,
+  isExhausted,
+  nextChunk,
+  nextDueAt,
+  type Chunk,
+  type RangeState,
+} from './range-state.ts';
+import { formatSpans } from './spans.ts';
+
+export interface RangeOptions {
+  readonly batchId: string;
+  readonly runner: string;
+  /** Task queue of the jobs; empty: the workflow's own. */
+  readonly lane: string;
+  readonly unknownJobTimeoutMs: number;
+  /** When true, nothing new is dispatched and the loop returns once nothing is in flight. */
+  readonly shouldStop: () => boolean;
+  readonly report: (report: RunnerReport) => Promise<void> | void;
+}
+
+/** A worker that sends no heartbeat for so long is lost. The worker heartbeats every 3 s at the latest. */
+const HEARTBEAT_TIMEOUT = '10s';
+/** Jobs have their own timeouts; this one only catches a chunk whose worker lives and never ends it. */
+const CHUNK_TIMEOUT = '7 days';
+/** An unreachable database is waited for inside the activity; this is the pause when that gave up. */
+const POSTPONED_MS = 5_000;
+const REPORT_INTERVAL_MS = 1_000;
+
+/**
+ * Runs a range of jobs by chunk activities, several in flight: wiring between the rules in range-state.ts and
+ * Temporal. Used by the runner workflow, and by the batch workflow for small ranges.
+ *
+ * @returns the state where it stopped: exhausted, or what is left for the next run after continue-as-new
+ */
+export async function runRange(initial: RangeState, options: RangeOptions): Promise<RangeState> {
+  let state = initial;
+  let inFlight = 0;
+  let wake = true;
+  let timerAt = Infinity;
+  let reportedAt = 0;
+  let reported = { completed: 0, failed: 0 };
+  const activities = activitiesFor(options.lane);
+
+  const run = async (chunk: Chunk) => {
+    inFlight++;
+    try {
+      const unknownFor = chunk.unknownSince === undefined ? 0 : Date.now() - chunk.unknownSince;
+      const report = await activities.runChunk.executeWithOptions({ summary: describeChunk(chunk) }, [
+        {
+          batchId: options.batchId,
+          spans: formatSpans(chunk.spans),
+          taskQueue: options.lane || null,
+          careful: chunk.careful,
+          failUnknown: chunk.unknownSince !== undefined && unknownFor >= options.unknownJobTimeoutMs,
+        },
+      ]);
+      state = chunkEnded(state, chunk, report, Date.now());
+    } catch (error) {
+      state = afterFailure(state, chunk, error);
+    } finally {
+      inFlight--;
+      wake = true;
+    }
+  };
+
+  // Timers are not cancelled when something else wakes the loop: an event less for each, and a late one is harmless.
+  const wakeAt = (time: number) => {
+    if (time >= timerAt) return;
+    timerAt = time;
+    void sleep(Math.max(1, time - Date.now())).then(() => {
+      if (timerAt === time) timerAt = Infinity;
+      wake = true;
+    });
+  };
+
+  const report = async (ended: boolean) => {
+    reportedAt = Date.now();
+    reported = { completed: state.completed, failed: state.failed };
+    await options.report({ runner: options.runner, ...reported, ended, pace: state.pace });
+  };
+
+  for (;;) {
+    wake = false;
+    while (!options.shouldStop() && inFlight < state.pace.window) {
+      const next = nextChunk(state, Date.now());
+      if (!next) break;
+      state = next.state;
+      void run(next.chunk);
+    }
+    if (inFlight === 0 && isExhausted(state)) {
+      await report(true);
+      return state;
+    }
+    if (inFlight === 0 && options.shouldStop()) {
+      await report(false);
+      return state;
+    }
+    if (state.completed !== reported.completed || state.failed !== reported.failed) {
+      // The first failure at once: with failWhen 'immediate' it decides the batch.
+      const isFirstFailure = reported.failed === 0 && state.failed > 0;
+      if (isFirstFailure || Date.now() - reportedAt >= REPORT_INTERVAL_MS) await report(false);
+      else wakeAt(reportedAt + REPORT_INTERVAL_MS);
+    }
+    const dueAt = nextDueAt(state);
+    if (dueAt !== undefined) wakeAt(dueAt);
+    await condition(() => wake || (inFlight === 0 && options.shouldStop()));
+  }
+}
+
+function afterFailure(state: RangeState, chunk: Chunk, error: unknown): RangeState {
+  const cause = error instanceof ActivityFailure ? error.cause : error;
+  if (cause instanceof TimeoutFailure) {
+    log.warn('A chunk was lost with its worker', { jobs: formatSpans(chunk.spans), timeout: cause.timeoutType });
+    return chunkLost(state, chunk);
+  }
+  const message = cause instanceof ApplicationFailure ? `${cause.type}: ${cause.message}` : String(cause);
+  log.warn('A chunk could not run; trying again', { jobs: formatSpans(chunk.spans), error: message });
+  return chunkPostponed(state, chunk, Date.now(), POSTPONED_MS);
+}
+
+function activitiesFor(lane: string) {
+  return proxyActivities<HandlerActivities>({
+    ...(lane ? { taskQueue: lane } : {}),
+    startToCloseTimeout: CHUNK_TIMEOUT,
+    heartbeatTimeout: HEARTBEAT_TIMEOUT,
+    cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    // One attempt: what is to be done after a loss is decided here, with what is known of the jobs.
+    retry: { maximumAttempts: 1 },
+  });
+}

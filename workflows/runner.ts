@@ -1,0 +1,60 @@
+import {
+  continueAsNew,
+  getExternalWorkflowHandle,
+  log,
+  setCurrentDetails,
+  workflowInfo,
+} from '@temporalio/workflow';
+import { completedSignal, failedSignal } from './messages.ts';
+import type { RunnerReport } from './batch-state.ts';
+import type { RangeState } from './range-state.ts';
+import { runRange } from './run-range.ts';
+
+export interface RunnerInput {
+  readonly batchId: string;
+  readonly batchWorkflowId: string;
+  readonly runner: string;
+  readonly lane: string;
+  readonly unknownJobTimeoutMs: number;
+  readonly maxHistoryEvents: number;
+  readonly range: RangeState;
+}
+
+/**
+ * Runs one range of a batch's jobs. A child workflow that outlives its parent's continue-as-new, so it reports by
+ * signals to the batch's workflow id.
+ */
+export async function batchRunner(input: RunnerInput): Promise<void> {
+  const batch = getExternalWorkflowHandle(input.batchWorkflowId);
+  let isBatchGone = false;
+  let failed = input.range.failed;
+
+  const report = async (message: RunnerReport) => {
+    setCurrentDetails(
+      `${message.completed} complete, ${message.failed} failed. Next chunk: ${message.pace?.size ?? '?'} jobs, ` +
+        `up to ${message.pace?.window ?? '?'} chunks in flight.`,
+    );
+    const hasNewFailures = message.failed > failed;
+    failed = message.failed;
+    try {
+      await batch.signal(hasNewFailures ? failedSignal : completedSignal, message);
+    } catch (error) {
+      // Nobody counts any more: the batch's workflow was terminated. Its jobs stop here.
+      log.warn('The batch workflow is gone; this runner stops', { error: String(error) });
+      isBatchGone = true;
+    }
+  };
+
+  const shouldContinueAsNew = () => {
+    const { continueAsNewSuggested, historyLength } = workflowInfo();
+    return continueAsNewSuggested || historyLength > input.maxHistoryEvents;
+  };
+
+  const range = await runRange(input.range, {
+    ...input,
+    report,
+    shouldStop: () => isBatchGone || shouldContinueAsNew(),
+  });
+  const isLeft = range.ready.length + range.suspect.length + range.delayed.length > 0;
+  if (isLeft && !isBatchGone) await continueAsNew<typeof batchRunner>({ ...input, range });
+}

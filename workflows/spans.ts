@@ -1,0 +1,56 @@
+/** An inclusive range of job positions. Lists of spans are sorted, and neither overlap nor touch. */
+export type Span = readonly [from: number, to: number];
+
+/** How many positions the spans hold. */
+export function countOf(spans: readonly Span[]): number {
+  return spans.reduce((sum, [from, to]) => sum + to - from + 1, 0);
+}
+
+/** The spans of a set of positions, in any order. */
+export function spansOf(positions: readonly number[]): Span[] {
+  return union([positions.map((position) => [position, position] as const)]);
+}
+
+/** All positions that are in any of the lists. */
+export function union(lists: readonly (readonly Span[])[]): Span[] {
+  const sorted = lists.flat().sort((a, b) => a[0] - b[0]);
+  const result: [number, number][] = [];
+  for (const [from, to] of sorted) {
+    const last = result.at(-1);
+    if (last && from <= last[1] + 1) last[1] = Math.max(last[1], to);
+    else result.push([from, to]);
+  }
+  return result;
+}
+
+/** Splits off the first `count` positions. */
+export function take(spans: readonly Span[], count: number): [taken: Span[], rest: Span[]] {
+  const taken: Span[] = [];
+  let left = count;
+  for (const [index, [from, to]] of spans.entries()) {
+    const size = to - from + 1;
+    if (size <= left) {
+      taken.push([from, to]);
+      left -= size;
+      continue;
+    }
+    if (left === 0) return [taken, spans.slice(index)];
+    taken.push([from, from + left - 1]);
+    return [taken, [[from + left, to], ...spans.slice(index + 1)]];
+  }
+  return [taken, []];
+}
+
+/** Short text for people and payloads: `1-1000,1005`. */
+export function formatSpans(spans: readonly Span[]): string {
+  return spans.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)).join(',');
+}
+
+/** Reads what {@link formatSpans} wrote. */
+export function parseSpans(text: string): Span[] {
+  if (text === '') return [];
+  return text.split(',').map((part) => {
+    const [from, to = from] = part.split('-').map(Number);
+    return [from!, to!] as const;
+  });
+}
