@@ -3,7 +3,7 @@ import type { ChunkReport } from '../workflows/range-state.ts';
 
 /** Short writes of the mirror, run as local activities. Each is an upsert: it may run twice. */
 export interface MirrorActivities {
-  createBatch(input: CreateBatchInput): Promise<void>;
+  createBatch(input: CreateBatchInput): Promise<{ created: boolean }>;
   sealBatch(input: SealBatchInput): Promise<void>;
   discardBatch(input: { batchId: string }): Promise<void>;
   registerCallback(input: { batchId: string; event: BatchEvent; callback: string }): Promise<void>;
@@ -20,6 +20,8 @@ export interface HandlerActivities {
 
 export interface CreateBatchInput {
   readonly batchId: string;
+  /** Tells a repeated write from another batch with the same id. */
+  readonly firstExecutionRunId: string;
   readonly description: string;
   readonly context: unknown;
 }

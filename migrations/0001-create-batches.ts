@@ -11,6 +11,7 @@ export async function up(knex: Knex, schema: string): Promise<void> {
     `
 create table :schema:.batches (
   id text primary key check (id <> ''),
+  first_execution_run_id text not null,
   description text not null,
   context jsonb not null default '{}',
   status text not null default 'pending' check (status in ('pending', 'running', 'complete', 'failed')),

@@ -7,6 +7,8 @@ const MAX_DEPTH = 100;
 // A NUL character, or half of a surrogate pair: Postgres cannot store either in jsonb.
 // oxlint-disable-next-line no-control-regex
 const UNSTORABLE = /\0|[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/;
+// oxlint-disable-next-line no-control-regex
+const ALL_UNSTORABLE = new RegExp(UNSTORABLE, 'g');
 
 /**
  * JSON text of a value that comes back exactly as it was given.
@@ -26,6 +28,11 @@ export function toExactJson(path: string, value: unknown): string {
     );
   }
   return json;
+}
+
+/** The text with what Postgres cannot store replaced by U+FFFD: for messages, where the rest is what matters. */
+export function toStorable(text: string): string {
+  return text.replace(ALL_UNSTORABLE, '\uFFFD');
 }
 
 function assertExact(path: string, value: unknown, depth: number): void {

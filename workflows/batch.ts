@@ -65,6 +65,7 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
   const inline = new Map<string, InlineRange>();
   let inlineRunning = 0;
   let startingRunners = 0;
+  let isIdTaken = false;
 
   const apply = (next: BatchState) => {
     state = rules.decided(next, settings);
@@ -80,16 +81,23 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
     void (assignment.inline ? runInline({ assignment, range }) : startRunner(assignment, range));
   };
 
-  setHandler(messages.enrolledSignal, (message) => apply(rules.enrolled(state, message, Date.now())));
+  setHandler(messages.enrolledSignal, (message) => {
+    const isSeal = 'sealed' in message && rules.refuseSeal(state, message.token) === undefined;
+    apply((isSeal ? rules.sealed : rules.enrolled)(state, message, Date.now()));
+  });
   setHandler(messages.completedSignal, (report) => apply(rules.reported(state, report)));
   setHandler(messages.failedSignal, (report) => apply(rules.reported(state, report)));
   setHandler(messages.progressQuery, () => rules.progressOf(state));
-  setHandler(messages.createdUpdate, () => condition(() => state.written.created));
+  setHandler(messages.createdUpdate, async () => {
+    await condition(() => state.written.created || isIdTaken);
+    if (isIdTaken) throw idTaken(batchId);
+  });
   setHandler(
     messages.openUpdate,
     async ({ token }) => {
       apply(rules.opened(state, token, Date.now()));
       await condition(() => state.written.created);
+      return { enrollmentTimeoutMs: settings.enrollmentTimeoutMs };
     },
     { validator: ({ token }) => refuseIf(rules.refuseOpen(state, token)) },
   );
@@ -116,7 +124,14 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
   apply(state);
 
   if (!state.written.created) {
-    await mirror.createBatch({ batchId, description: input.description, context: input.context });
+    const { firstExecutionRunId } = workflowInfo();
+    const { description, context } = input;
+    const { created } = await mirror.createBatch({ batchId, firstExecutionRunId, description, context });
+    if (!created) {
+      isIdTaken = true;
+      await condition(allHandlersFinished);
+      throw idTaken(batchId);
+    }
     apply(rules.wrote(state, 'created'));
   }
   void watchEnrollment();
@@ -272,6 +287,11 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
     await condition(allHandlersFinished);
     return { ...rules.progressOf(state), enrollmentError: state.enrollment.error, discarded };
   }
+}
+
+/** The id has a row of an older batch whose workflow is gone: Temporal could not refuse it. */
+function idTaken(batchId: string): ApplicationFailure {
+  return ApplicationFailure.nonRetryable(`Batch "${batchId}" exists already.`, 'BATCH_EXISTS');
 }
 
 /** In a validator: the update leaves no trace in the history, and its caller gets the code. */

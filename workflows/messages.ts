@@ -15,12 +15,20 @@ export interface SealMessage extends EnrolledMessage {
   readonly error?: string;
 }
 
+export interface OpenResult {
+  /** How often a sign of life is due: several times in this time. */
+  readonly enrollmentTimeoutMs: number;
+}
+
 export interface SealResult {
   readonly total: number;
 }
 
-/** Sent by the enqueuer while the block is open: new rows, or just a sign of life. */
-export const enrolledSignal = defineSignal<[EnrolledMessage]>('enrolled');
+/**
+ * Sent by the enqueuer while the block is open: new rows, or just a sign of life. With `sealed` it ends the block, for
+ * when no worker is up to answer the update.
+ */
+export const enrolledSignal = defineSignal<[EnrolledMessage | (SealMessage & { readonly sealed: true })]>('enrolled');
 /** Sent by runners: how many of a range's jobs are complete by now. */
 export const completedSignal = defineSignal<[RunnerReport]>('completed');
 /** Sent by runners instead of `completed` when more of the range's jobs failed since the last report. */
@@ -29,7 +37,7 @@ export const failedSignal = defineSignal<[RunnerReport]>('failed');
 /** Answers once the batch's row exists. */
 export const createdUpdate = defineUpdate<void>('created');
 /** Claims the batch's one enrolment block for a token. */
-export const openUpdate = defineUpdate<void, [{ token: string }]>('open');
+export const openUpdate = defineUpdate<OpenResult, [{ token: string }]>('open');
 /** Ends the enrolment block: the total is fixed. */
 export const sealUpdate = defineUpdate<SealResult, [SealMessage]>('seal');
 /** Registers a callback for an event. */

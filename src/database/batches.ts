@@ -7,13 +7,16 @@ import type {
 import type { Database } from './connect.ts';
 import { BATCH_COLUMNS, JOB_COLUMNS, type BatchRow, type JobRecord } from './rows.ts';
 
-export async function insertBatch({ knex, schema }: Database, input: CreateBatchInput): Promise<void> {
-  await knex
-    .withSchema(schema)
-    .insert({ id: input.batchId, description: input.description, context: JSON.stringify(input.context) })
-    .into('batches')
-    .onConflict('id')
-    .ignore();
+/** @returns whether the row is this workflow's: false when another batch has the id */
+export async function insertBatch({ knex, schema }: Database, input: CreateBatchInput): Promise<boolean> {
+  const { rowCount } = await knex.raw(
+    `insert into :schema:.batches as b (id, first_execution_run_id, description, context)
+     values (:batchId, :firstExecutionRunId, :description, :context::jsonb)
+     on conflict (id) do update set updated_at = b.updated_at
+       where b.first_execution_run_id = excluded.first_execution_run_id`,
+    { schema, ...input, context: JSON.stringify(input.context) },
+  );
+  return rowCount > 0;
 }
 
 /**

@@ -74,13 +74,14 @@ export async function selectChunk(
 export async function selectChunkStates(
   { knex, schema }: Database,
   batchId: string,
+  taskQueue: string | null,
   spans: readonly Span[],
 ): Promise<Pick<ChunkJob, 'position' | 'status' | 'due_in_ms'>[]> {
   const { rows } = await knex.raw(
     `select job.position, job.status,
        coalesce(extract(epoch from job.due_at - now()) * 1000, 0)::double precision as due_in_ms
-     ${IN_SPANS}`,
-    { schema, ...spanArrays(spans), batchId },
+     ${IN_SPANS} and job.task_queue is not distinct from :taskQueue`,
+    { schema, ...spanArrays(spans), batchId, taskQueue },
   );
   return rows;
 }

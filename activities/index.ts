@@ -1,0 +1,19 @@
+import { runCallback } from './callback.ts';
+import { runChunk } from './chunk.ts';
+import type { HandlerActivities, MirrorActivities } from './contract.ts';
+import type { ActivityDependencies } from './dependencies.ts';
+import { createMirrorActivities } from './mirror.ts';
+import { runPlainJob } from './plain-job.ts';
+
+/** All activities of the batch workflows, over what they work with. */
+export function createActivities(dependencies: ActivityDependencies): MirrorActivities & HandlerActivities {
+  return {
+    ...createMirrorActivities(dependencies),
+    runChunk: (input) => runChunk(dependencies, input),
+    runCallback: (input) => runCallback(dependencies, input),
+    runPlainJob: (input) => runPlainJob(dependencies, input),
+  };
+}
+
+export type { HandlerActivities, MirrorActivities } from './contract.ts';
+export type { ActivityDependencies } from './dependencies.ts';

@@ -1,0 +1,94 @@
+import { log } from '@temporalio/activity';
+import { markComplete, markFailures, type Failure, type Success } from '../src/database/chunks.ts';
+import type { Database } from '../src/database/connect.ts';
+import { withRetry } from '../src/database/retry.ts';
+
+/** An attempt that failed, with when to retry it in local time; null: failed for good. */
+export interface FailedAttempt extends Omit<Failure, 'retryInMs'> {
+  readonly retryAt: number | null;
+}
+
+const FLUSH_SIZE = 1_000;
+const FLUSH_DELAY_MS = 200;
+/** After this the chunk gives up; its unwritten jobs run again. */
+const DATABASE_TIMEOUT_MS = 10 * 60_000;
+
+/**
+ * Outcomes on their way to the mirror, written in bulk while the chunk goes on. One write at a time; what comes
+ * meanwhile goes with the next.
+ */
+export class Outbox {
+  readonly #database: Database;
+  readonly #batchId: string;
+  readonly #signal: AbortSignal;
+  #successes: Success[] = [];
+  #failures: FailedAttempt[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #writing: Promise<void> | undefined;
+  #error: unknown;
+  /** Jobs that another execution of the same chunk had decided before. */
+  contested = 0;
+
+  constructor(database: Database, batchId: string, signal: AbortSignal) {
+    this.#database = database;
+    this.#batchId = batchId;
+    this.#signal = signal;
+  }
+
+  succeeded(success: Success): void {
+    this.#successes.push(success);
+    this.#flushSoon();
+  }
+
+  failed(failure: FailedAttempt): void {
+    this.#failures.push(failure);
+    this.#flushSoon();
+  }
+
+  /** Writes everything. @throws what the database threw */
+  async close(): Promise<void> {
+    this.#flush();
+    while (this.#writing) await this.#writing;
+    if (this.#error !== undefined) throw this.#error;
+  }
+
+  #flushSoon(): void {
+    if (this.#successes.length + this.#failures.length >= FLUSH_SIZE) this.#flush();
+    else this.#timer ??= setTimeout(() => this.#flush(), FLUSH_DELAY_MS);
+  }
+
+  #flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#writing ??= this.#writeAll().finally(() => (this.#writing = undefined));
+  }
+
+  async #writeAll(): Promise<void> {
+    try {
+      while (this.#successes.length + this.#failures.length > 0) {
+        const successes = this.#successes;
+        const failures = this.#failures;
+        this.#successes = [];
+        this.#failures = [];
+        await this.#write(successes, (rows) => markComplete(this.#database, this.#batchId, rows));
+        const relative = failures.map(({ retryAt, ...failure }) => ({
+          ...failure,
+          retryInMs: retryAt === null ? null : Math.max(0, retryAt - Date.now()),
+        }));
+        await this.#write(relative, (rows) => markFailures(this.#database, this.#batchId, rows));
+      }
+    } catch (error) {
+      this.#error ??= error;
+    }
+  }
+
+  async #write<T>(rows: readonly T[], write: (rows: readonly T[]) => Promise<number>): Promise<void> {
+    if (rows.length === 0) return;
+    const changed = await withRetry(() => write(rows), {
+      timeoutMs: DATABASE_TIMEOUT_MS,
+      signal: this.#signal,
+      onRetry: (error, attempt) => log.warn('Outcomes could not be written; trying again', { attempt, error }),
+    });
+    this.contested += rows.length - changed;
+  }
+}

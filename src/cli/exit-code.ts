@@ -1,0 +1,39 @@
+import { CommanderError } from 'commander';
+import type { CliOutput } from './context.ts';
+
+/** What the process tells its caller: done, failed, or called in a wrong way. */
+export const ExitCode = { ok: 0, failed: 1, usage: 2 } as const;
+export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
+
+/**
+ * Runs a command and turns its outcome into an exit code, with a line on standard error where it failed.
+ *
+ * @param run - parses and runs; rejects with what went wrong
+ */
+export async function exitCodeOf(run: () => Promise<unknown>, stderr: CliOutput): Promise<ExitCode> {
+  try {
+    await run();
+    return ExitCode.ok;
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      // The parser has printed its message, or the help or version that was asked for.
+      return error.exitCode === 0 ? ExitCode.ok : ExitCode.usage;
+    }
+    stderr.write(`${describeError(error)}\n`);
+    return codeOf(error) === 'INVALID_OPTION' ? ExitCode.usage : ExitCode.failed;
+  }
+}
+
+function describeError(error: unknown): string {
+  if (!(error instanceof Error)) return `error: ${String(error)}`;
+  if (error instanceof AggregateError && error.errors.length > 0) {
+    // Node reports a refused connection to a name with two addresses like this, without a message of its own.
+    return error.errors.map(describeError).join('\n');
+  }
+  const code = codeOf(error);
+  return `error${code === undefined ? '' : ` [${code}]`}: ${error.message}`;
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}

@@ -1,0 +1,236 @@
+import { randomUUID } from 'node:crypto';
+import { WithStartWorkflowOperation, type Client } from '@temporalio/client';
+import type { Knex } from 'knex';
+import type { BatchStatus } from '../../workflows/batch-state.ts';
+import type { batch as batchWorkflow } from '../../workflows/batch.ts';
+import { createdUpdate } from '../../workflows/messages.ts';
+import type { plainJob } from '../../workflows/plain-job.ts';
+import { selectBatch, selectBatches } from '../database/batches.ts';
+import { openDatabase, type Database } from '../database/connect.ts';
+import { assertMigrated } from '../database/migrate.ts';
+import { isTransient } from '../database/retry.ts';
+import { toBatchRecord } from '../database/rows.ts';
+import {
+  BatchError,
+  BatchNotFoundError,
+  DatabaseUnavailableError,
+  InvalidOptionError,
+  WorkerUnavailableError,
+} from '../errors.ts';
+import { assertKnownKeys, assertName, assertPlainObject, assertWholeNumber, DEFAULT_TASK_QUEUE } from '../options.ts';
+import { Batch } from './batch.ts';
+import { assertBatchId, resolveBatchOptions, type BatchOptions } from './batch-options.ts';
+import { openClients } from './open-clients.ts';
+import type { JobTarget } from './submit.ts';
+import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
+
+export interface BatchClientOptions {
+  /** A connected Temporal client of the app. Stays open when this client closes. */
+  readonly client: Client;
+  /** The app's Knex instance (stays open), or a connection string (`close()` closes the pool). */
+  readonly database: string | Knex;
+  /**
+   * Told when rows or announcements are delayed and tried again.
+   * @default warnings by `process.emitWarning`
+   */
+  readonly logger?: BatchLogger;
+  /** Connections of a pool made from a connection string. @default 10 */
+  readonly poolSize?: number;
+  /** Schema that holds the tables. @default 'public' */
+  readonly schema?: string;
+  /** Task queue of batches and of jobs that name no other. @default 'batch-jobs' */
+  readonly taskQueue?: string;
+}
+
+/** What a client logs to; Temporal's `Logger` fits. */
+export interface BatchLogger {
+  warn(message: string, meta?: Record<string, unknown>): void;
+}
+
+export interface ListOptions {
+  /** Most batches to return. @default 100 */
+  readonly limit?: number;
+  /** Skip so many. @default 0 */
+  readonly offset?: number;
+  readonly status?: BatchStatus;
+}
+
+/** How long a call waits for a worker before it says that there is none. */
+export const WORKER_TIMEOUT_MS = 15_000;
+
+const STATUSES: readonly string[] = ['pending', 'running', 'complete', 'failed'] satisfies BatchStatus[];
+
+const WARNINGS: BatchLogger = {
+  warn: (message, meta) => process.emitWarning(`${message} ${JSON.stringify(meta ?? {})}`, 'BatchWarning'),
+};
+
+/** Workflow id of a batch. */
+export function batchWorkflowId(batchId: string): string {
+  return `batch:${batchId}`;
+}
+
+/**
+ * The app's side: creates batches and finds them again. Keep one open for the life of the process.
+ *
+ * @example
+ * const batches = new BatchClient({ client: new Client({ connection }), database: process.env.DATABASE_URL });
+ */
+export class BatchClient {
+  readonly taskQueue: string;
+  /** @internal */
+  readonly database: Database;
+  /** @internal */
+  readonly client: Client;
+  /** @internal */
+  readonly logger: BatchLogger;
+  #migrated: Promise<void> | undefined;
+  #isClosed = false;
+
+  /** @throws {@link InvalidOptionError} */
+  constructor(options: BatchClientOptions) {
+    assertPlainObject('options', options);
+    assertKnownKeys('options', options, ['client', 'database', 'logger', 'poolSize', 'schema', 'taskQueue']);
+    const { client, database, taskQueue = DEFAULT_TASK_QUEUE } = options;
+    if (typeof client?.workflow?.start !== 'function') {
+      throw new InvalidOptionError('client', 'a Client of @temporalio/client', client);
+    }
+    assertName('taskQueue', taskQueue);
+    this.client = client;
+    this.taskQueue = taskQueue;
+    this.logger = options.logger ?? WARNINGS;
+    this.database = openDatabase(database, {
+      ...(options.schema === undefined ? {} : { schema: options.schema }),
+      ...(options.poolSize === undefined ? {} : { poolSize: options.poolSize }),
+    });
+    openClients.add(this);
+  }
+
+  /**
+   * Creates a batch: a Temporal workflow, and its row.
+   *
+   * @throws {@link InvalidOptionError} @throws {@link InvalidArgumentsError} for the context
+   * @throws {@link BatchExistsError} when the id is taken
+   * @throws {@link WorkerUnavailableError} when no worker answered for 15 s; nothing is left behind
+   * @throws {@link MigrationsPendingError} @throws {@link DatabaseUnavailableError} @throws {@link TemporalUnavailableError}
+   */
+  async create(options: BatchOptions): Promise<Batch> {
+    const { id, description, context, settings } = resolveBatchOptions(options, randomUUID);
+    await this.#ready();
+    const start = new WithStartWorkflowOperation<typeof batchWorkflow>('batch', {
+      workflowId: batchWorkflowId(id),
+      taskQueue: this.taskQueue,
+      workflowIdConflictPolicy: 'FAIL',
+      args: [{ batchId: id, description, context, settings }],
+      memo: { batchId: id, description },
+      staticSummary: description,
+      staticDetails: `Batch \`${id}\`. Context:\n\n\`\`\`json\n${JSON.stringify(context, null, 2)}\n\`\`\``,
+    });
+    try {
+      await this.client.withDeadline(Date.now() + WORKER_TIMEOUT_MS, () =>
+        this.client.workflow.executeUpdateWithStart(createdUpdate, { startWorkflowOperation: start }),
+      );
+    } catch (error) {
+      if (!isDeadlineExceeded(error)) throw toBatchError(id, error);
+      await this.#abandon(id);
+      throw this.workerUnavailable(`Batch "${id}" was not created`, error);
+    }
+    return this.find(id);
+  }
+
+  /**
+   * Finds a batch by id.
+   *
+   * @throws {@link BatchNotFoundError} @throws {@link InvalidOptionError} @throws {@link MigrationsPendingError}
+   */
+  async find(id: string): Promise<Batch> {
+    assertBatchId(id);
+    await this.#ready();
+    const row = await selectBatch(this.database, id);
+    if (!row) throw new BatchNotFoundError(id);
+    return new Batch(this, toBatchRecord(row));
+  }
+
+  /** Batches, newest first. @throws {@link InvalidOptionError} */
+  async list(options: ListOptions = {}): Promise<Batch[]> {
+    assertPlainObject('options', options);
+    assertKnownKeys('options', options, ['limit', 'offset', 'status']);
+    const { limit = 100, offset = 0, status } = options;
+    assertWholeNumber('limit', limit, 1);
+    assertWholeNumber('offset', offset, 0);
+    if (status !== undefined && !STATUSES.includes(status)) {
+      throw new InvalidOptionError('status', `one of ${STATUSES.join(', ')}`, status);
+    }
+    await this.#ready();
+    const query = selectBatches(this.database).limit(limit).offset(offset);
+    const rows = await (status === undefined ? query : query.where({ status }));
+    return rows.map((row) => new Batch(this, toBatchRecord(row)));
+  }
+
+  /** Closes the pool that was opened from a connection string. Injected connections stay open. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    openClients.delete(this);
+    await this.database.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** @internal */
+  async startPlainJob(target: JobTarget, args: readonly unknown[]): Promise<string> {
+    const jid = randomUUID();
+    const { startDelayMs, ...options } = target.options;
+    try {
+      await this.client.workflow.start<typeof plainJob>('plainJob', {
+        workflowId: `job:${jid}`,
+        taskQueue: this.taskQueue,
+        args: [{ jid, workerClass: target.name, args }, options],
+        staticSummary: target.name,
+        ...(startDelayMs === undefined ? {} : { startDelay: startDelayMs }),
+      });
+    } catch (error) {
+      throw toBatchError(jid, error);
+    }
+    return jid;
+  }
+
+  /** @internal */
+  workerUnavailable(what: string, cause?: unknown): WorkerUnavailableError {
+    return new WorkerUnavailableError(
+      'WORKER_UNAVAILABLE',
+      `${what}: no worker on task queue "${this.taskQueue}" answered for ${WORKER_TIMEOUT_MS / 1000} s. ` +
+        'Start one with createBatchWorker, and check that it has this task queue and namespace.',
+      { cause },
+    );
+  }
+
+  /** Checks once that the database is there and migrated. */
+  async #ready(): Promise<void> {
+    if (this.#isClosed) {
+      throw new BatchError('CLIENT_CLOSED', 'This BatchClient is closed. Create another one.');
+    }
+    this.#migrated ??= assertMigrated(this.database);
+    try {
+      await this.#migrated;
+    } catch (error) {
+      this.#migrated = undefined;
+      if (!isTransient(error)) throw error;
+      throw new DatabaseUnavailableError(
+        'DATABASE_UNAVAILABLE',
+        `Postgres cannot be reached: ${(error as Error).message}. Check that it runs and the connection settings.`,
+        { cause: error },
+      );
+    }
+  }
+
+  /** Takes back a batch that no worker took up. */
+  async #abandon(id: string): Promise<void> {
+    try {
+      await this.client.workflow.getHandle(batchWorkflowId(id)).terminate('No worker answered create() in time');
+      await this.database.knex.withSchema(this.database.schema).from('batches').where({ id }).delete();
+    } catch {
+      // It never started, or the server is away: openTimeout ends it.
+    }
+  }
+}

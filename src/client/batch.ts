@@ -1,0 +1,300 @@
+import { randomUUID } from 'node:crypto';
+import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import { WorkflowNotFoundError, type Duration } from '@temporalio/common';
+import type { Knex } from 'knex';
+import type { BatchEvent, BatchProgress, BatchStatus } from '../../workflows/batch-state.ts';
+import type { batch as batchWorkflow } from '../../workflows/batch.ts';
+import { enrolledSignal, openUpdate, registerUpdate, sealUpdate } from '../../workflows/messages.ts';
+import { selectBatch, selectJobs } from '../database/batches.ts';
+import { selectCallbacks } from '../database/callbacks.ts';
+import { toBatchRecord, type BatchRecord, type CallbackRow, type JobRecord } from '../database/rows.ts';
+import {
+  BatchError,
+  BatchNotFoundError,
+  EmptyBatchError,
+  InvalidOptionError,
+  NestedEnrollmentError,
+  WaitTimedOutError,
+  WorkerUnavailableError,
+} from '../errors.ts';
+import { isCallback, type Callback } from '../jobs/define-callback.ts';
+import { assertKnownKeys, assertPlainObject, resolveDuration } from '../options.ts';
+import { batchWorkflowId, WORKER_TIMEOUT_MS, type BatchClient } from './batch-client.ts';
+import { Enrollment, type EnrollmentChannel } from './enrollment.ts';
+import { currentEnrollment, runInEnrollment } from './enrollment-context.ts';
+import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
+
+export interface WaitOptions {
+  /** Give up waiting after so long; the batch goes on. @default '1 hour' */
+  readonly timeout?: Duration;
+}
+
+/** A callback of a batch as its row shows it. */
+export interface CallbackRecord {
+  readonly event: BatchEvent;
+  readonly callback: string;
+  /** `skipped`: its event can no longer happen. */
+  readonly status: CallbackRow['status'];
+  readonly attempts: number;
+  readonly errorClass: string | null;
+  readonly errorMessage: string | null;
+  readonly scheduledAt: Date | null;
+  readonly startedAt: Date | null;
+  readonly finishedAt: Date | null;
+}
+
+const EVENTS: readonly string[] = ['complete', 'failure', 'settled'] satisfies BatchEvent[];
+
+/** A batch. Its properties are as of the last read: `find`, `create`, `reload`, `progress`, `wait`. */
+export class Batch {
+  readonly id: string;
+  readonly #batches: BatchClient;
+  #record: BatchRecord;
+
+  /** @internal */
+  constructor(batches: BatchClient, record: BatchRecord) {
+    this.#batches = batches;
+    this.#record = record;
+    this.id = record.id;
+  }
+
+  /** `pending` until the block is closed, then `running`, at last `complete` or `failed`. */
+  get status(): BatchStatus {
+    return this.#record.status;
+  }
+
+  get description(): string {
+    return this.#record.description;
+  }
+
+  get context(): Record<string, unknown> {
+    return this.#record.context as Record<string, unknown>;
+  }
+
+  /** Why the enrolment block broke, or null. */
+  get enrollmentError(): string | null {
+    return this.#record.enrollmentError;
+  }
+
+  get createdAt(): Date {
+    return this.#record.createdAt;
+  }
+
+  /** When the outcome was decided, or null. */
+  get completedAt(): Date | null {
+    return this.#record.completedAt;
+  }
+
+  /** When the last job became terminal, or null. */
+  get settledAt(): Date | null {
+    return this.#record.settledAt;
+  }
+
+  /**
+   * Registers a callback. Of `complete` and `failure` exactly one starts, once; `settled` starts after all jobs are
+   * terminal, whatever the outcome. Registering the same callback again changes nothing.
+   *
+   * @throws {@link InvalidOptionError} for an unknown event, or a callback that is not from `defineCallback`
+   * @throws {@link CallbackAlreadyRegisteredError} when the event has another callback
+   * @throws {@link BatchSettledError} when the event has fired, or can no longer fire
+   * @throws {@link WorkerUnavailableError} when no worker answered for 15 s
+   */
+  async on(event: BatchEvent, callback: Callback): Promise<void> {
+    if (!EVENTS.includes(event)) throw new InvalidOptionError('event', `one of ${EVENTS.join(', ')}`, event);
+    if (!isCallback(callback)) throw new InvalidOptionError('callback', 'made by defineCallback', callback);
+    const { taskQueue, startToCloseTimeoutMs, retry } = callback.options;
+    await this.#update(`Callback "${callback.name}" was not registered`, () =>
+      this.#handle.executeUpdate(registerUpdate, {
+        args: [
+          {
+            event,
+            callback: callback.name,
+            startToCloseTimeoutMs,
+            retry,
+            ...(taskQueue === undefined ? {} : { taskQueue }),
+          },
+        ],
+      }),
+    );
+  }
+
+  /**
+   * Runs the enrolment block: every job started in its async context becomes a member of the batch. Jobs start while
+   * the block still runs. When this resolves, every job has its row and the total is fixed.
+   *
+   * @returns how many jobs were enrolled
+   * @throws what the block throws, as it was: jobs enrolled until then run, and the batch ends `failed`
+   * @throws {@link EmptyBatchError} when nothing was enrolled; the batch is removed
+   * @throws {@link AlreadyEnrolledError} before the block runs, when this batch had its block
+   * @throws {@link NestedEnrollmentError} inside another block, which goes on
+   * @throws {@link EnrollmentTimedOutError} when the batch closed its block itself
+   */
+  async jobs(block: () => unknown): Promise<{ total: number }> {
+    if (typeof block !== 'function') throw new InvalidOptionError('block', 'a function', block);
+    const outer = currentEnrollment();
+    if (outer && !outer.isClosed) {
+      throw new NestedEnrollmentError(
+        'NESTED_ENROLLMENT',
+        `jobs() of batch "${this.id}" was called inside the enrolment block of batch "${outer.batchId}". ` +
+          'Blocks cannot be nested; open this one after the other has ended.',
+      );
+    }
+    const token = randomUUID();
+    const { enrollmentTimeoutMs } = await this.#update('The enrolment block was not opened', () =>
+      this.#handle.executeUpdate(openUpdate, { args: [{ token }] }),
+    );
+    const enrollment = new Enrollment({
+      batchId: this.id,
+      database: this.#batches.database,
+      channel: this.#channel(token),
+      logger: this.#batches.logger,
+      enrollmentTimeoutMs,
+    });
+    try {
+      await runInEnrollment(enrollment, async () => block());
+    } catch (error) {
+      await this.#closeBroken(enrollment, error);
+      throw error;
+    }
+    const total = await enrollment.close();
+    if (total === 0) {
+      throw new EmptyBatchError(
+        'EMPTY_BATCH',
+        `The enrolment block of batch "${this.id}" started no job. The batch was removed and no callback runs.`,
+      );
+    }
+    return { total };
+  }
+
+  /** Reads where the batch stands from its row: one row, whatever the size of the batch. @throws {@link BatchNotFoundError} */
+  async progress(): Promise<BatchProgress> {
+    await this.reload();
+    return this.#record.progress;
+  }
+
+  /** Reads the batch's row again. @throws {@link BatchNotFoundError} */
+  async reload(): Promise<this> {
+    const row = await selectBatch(this.#batches.database, this.id);
+    if (!row) throw new BatchNotFoundError(this.id);
+    this.#record = toBatchRecord(row);
+    return this;
+  }
+
+  /** Jobs that are not terminal, in order: a Knex query builder to chain on and to await. */
+  pendingJobs(): Knex.QueryBuilder<object, JobRecord[]> {
+    return selectJobs(this.#batches.database, this.id, 'pending');
+  }
+
+  /** Jobs that failed for good, with the class and message of their last error: a Knex query builder. */
+  failedJobs(): Knex.QueryBuilder<object, JobRecord[]> {
+    return selectJobs(this.#batches.database, this.id, 'failed');
+  }
+
+  /** Jobs that succeeded: a Knex query builder. */
+  completedJobs(): Knex.QueryBuilder<object, JobRecord[]> {
+    return selectJobs(this.#batches.database, this.id, 'complete');
+  }
+
+  /** The batch's callbacks and how each one stands. */
+  async callbacks(): Promise<CallbackRecord[]> {
+    const rows = await selectCallbacks(this.#batches.database, this.id);
+    return rows.map((row) => ({
+      event: row.event,
+      callback: row.callback,
+      status: row.status,
+      attempts: row.attempts,
+      errorClass: row.error_class,
+      errorMessage: row.error_message,
+      scheduledAt: row.scheduled_at,
+      startedAt: row.started_at,
+      finishedAt: row.finished_at,
+    }));
+  }
+
+  /**
+   * Waits until the batch is over: all jobs are terminal, and its callbacks have ended.
+   *
+   * @throws {@link WaitTimedOutError} when that takes longer than `timeout`; the batch goes on
+   * @throws {@link BatchNotFoundError} @throws {@link BatchError} with code `BATCH_TERMINATED` when somebody terminated its workflow
+   */
+  async wait(options: WaitOptions = {}): Promise<BatchProgress> {
+    assertPlainObject('options', options);
+    assertKnownKeys('options', options, ['timeout']);
+    const timeoutMs = resolveDuration('timeout', options.timeout ?? '1 hour');
+    const { client } = this.#batches;
+    try {
+      await client.withDeadline(Date.now() + timeoutMs, () => this.#handle.result());
+    } catch (error) {
+      if (isDeadlineExceeded(error)) {
+        const { status, total, pending } = await this.progress();
+        throw new WaitTimedOutError(
+          'WAIT_TIMED_OUT',
+          `Batch "${this.id}" has not ended after ${timeoutMs / 1000} s: it is ${status}, ${pending} of ${total} jobs are pending.`,
+          { cause: error },
+        );
+      }
+      if (error instanceof WorkflowFailedError) {
+        throw new BatchError(
+          'BATCH_TERMINATED',
+          `The workflow of batch "${this.id}" was stopped from outside: ${error.cause?.message ?? error.message}. Its rows show how far it came.`,
+          { cause: error },
+        );
+      }
+      // After the namespace's retention only the row is left, and says the same.
+      if (!(error instanceof WorkflowNotFoundError)) throw toBatchError(this.id, error);
+    }
+    return this.progress();
+  }
+
+  get #handle(): WorkflowHandle<typeof batchWorkflow> {
+    return this.#batches.client.workflow.getHandle<typeof batchWorkflow>(batchWorkflowId(this.id));
+  }
+
+  /** Calls the batch's workflow and turns what it throws into our errors. */
+  async #update<T>(what: string, call: () => Promise<T>): Promise<T> {
+    try {
+      return await this.#batches.client.withDeadline(Date.now() + WORKER_TIMEOUT_MS, call);
+    } catch (error) {
+      if (isDeadlineExceeded(error)) throw this.#batches.workerUnavailable(what, error);
+      throw toBatchError(this.id, error);
+    }
+  }
+
+  #channel(token: string): EnrollmentChannel {
+    return {
+      announce: async (upTo, queues) => {
+        try {
+          await this.#handle.signal(enrolledSignal, { token, upTo, queues });
+        } catch (error) {
+          throw toBatchError(this.id, error);
+        }
+      },
+      seal: async (upTo, queues, error) => {
+        const message = { token, upTo, queues, ...(error === undefined ? {} : { error }) };
+        try {
+          const { total } = await this.#update('The batch was not sealed', () =>
+            this.#handle.executeUpdate(sealUpdate, { args: [message] }),
+          );
+          return total;
+        } catch (failure) {
+          if (!(failure instanceof WorkerUnavailableError)) throw failure;
+          // An update needs a worker; a signal is durable without one. The jobs run once a worker is up.
+          await this.#handle.signal(enrolledSignal, { ...message, sealed: true });
+          return upTo;
+        }
+      },
+    };
+  }
+
+  /** The block threw: that error is the caller's, and what goes wrong on top of it must not replace it. */
+  async #closeBroken(enrollment: Enrollment, blockError: unknown): Promise<void> {
+    try {
+      await enrollment.close(blockError ?? new Error('The block threw nothing'));
+    } catch (error) {
+      this.#batches.logger.warn('A broken enrolment block could not be sealed; enrollmentTimeout will', {
+        batchId: this.id,
+        error: String(error),
+      });
+    }
+  }
+}

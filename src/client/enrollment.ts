@@ -1,0 +1,227 @@
+import type { Database } from '../database/connect.ts';
+import { insertJobs, type EnrolledJob } from '../database/enroll.ts';
+import { withRetry } from '../database/retry.ts';
+import { BatchError, EnrollmentClosedError, EnrollmentTimedOutError } from '../errors.ts';
+import type { BatchLogger } from './batch-client.ts';
+import type { JobTarget } from './submit.ts';
+
+/** How an enrolment block tells the batch's workflow what it did. */
+export interface EnrollmentChannel {
+  /** Jobs `1..upTo` have rows; or a sign of life. Must be durable when it resolves. */
+  announce(upTo: number, queues: readonly string[]): Promise<void>;
+  /** The block is over. @returns the total */
+  seal(upTo: number, queues: readonly string[], error: string | undefined): Promise<number>;
+}
+
+export interface EnrollmentOptions {
+  readonly batchId: string;
+  readonly database: Database;
+  readonly channel: EnrollmentChannel;
+  readonly logger: BatchLogger;
+  /** A sign of life is sent at a third of this. */
+  readonly enrollmentTimeoutMs: number;
+}
+
+/** Rows of one insert. */
+const FLUSH_ROWS = 1_000;
+const FLUSH_BYTES = 1024 * 1024;
+/** A few jobs wait so long for company. */
+const FLUSH_DELAY_MS = 50;
+/** `performAsync` waits while more than this is on its way: bounds the enqueuer's memory. */
+const MAX_BUFFERED_ROWS = 5_000;
+const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
+/** Jobs that are durable and not announced: at most so many, for at most so long. A small block only seals. */
+const ANNOUNCE_ROWS = 1_000;
+const ANNOUNCE_DELAY_MS = 250;
+/** An unreachable database is waited for this long before the block breaks. */
+const DATABASE_TIMEOUT_MS = 10 * 60_000;
+
+/**
+ * One enrolment block at work. Numbers jobs as they come, writes their rows in bulk, and announces to the workflow
+ * how far the rows reach. Rows first, then the announcement: no job can start before its row exists.
+ */
+export class Enrollment {
+  readonly #options: EnrollmentOptions;
+  readonly #queues = new Set<string>();
+  readonly #signOfLife: NodeJS.Timeout;
+  #buffer: EnrolledJob[] = [];
+  #bufferedBytes = 0;
+  /** Jobs numbered, rows durable, rows announced: all are watermarks. */
+  #numbered = 0;
+  #durable = 0;
+  #announced = 0;
+  #isClosed = false;
+  #error: unknown;
+  #writing: Promise<void> | undefined;
+  #announcing: Promise<void> | undefined;
+  #writeTimer: NodeJS.Timeout | undefined;
+  #announceTimer: NodeJS.Timeout | undefined;
+  #waiters: (() => void)[] = [];
+
+  constructor(options: EnrollmentOptions) {
+    this.#options = options;
+    this.#signOfLife = setInterval(() => this.#announce(), Math.max(100, options.enrollmentTimeoutMs / 3));
+    this.#signOfLife.unref();
+  }
+
+  get batchId(): string {
+    return this.#options.batchId;
+  }
+
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /**
+   * Makes a job a member, synchronously, so that its number is its place in the program's order.
+   *
+   * @returns the jid
+   */
+  enroll(target: JobTarget, argsJson: string): string {
+    if (this.#isClosed) {
+      throw new EnrollmentClosedError(
+        'ENROLLMENT_CLOSED',
+        `${target.name}.performAsync was called after the enrolment block of batch "${this.batchId}" had closed. ` +
+          'Await all work inside the block; the job was not started.',
+      );
+    }
+    if (this.#error !== undefined) throw this.#error;
+    const { taskQueue = null, startDelayMs = null } = target.options;
+    if (taskQueue !== null) this.#queues.add(taskQueue);
+    const overrides = target.isOverridden ? overridesJson(target) : null;
+    this.#buffer.push([target.name, argsJson, overrides, taskQueue, startDelayMs]);
+    this.#bufferedBytes += argsJson.length + (overrides?.length ?? 0);
+    this.#numbered++;
+    if (this.#buffer.length >= FLUSH_ROWS || this.#bufferedBytes >= FLUSH_BYTES) this.#write();
+    else this.#writeTimer ??= setTimeout(() => this.#write(), FLUSH_DELAY_MS);
+    return `${this.batchId}/${this.#numbered}`;
+  }
+
+  /** True, or a promise that resolves when there is room for more. */
+  hasRoom(): true | Promise<void> {
+    if (this.#buffer.length < MAX_BUFFERED_ROWS && this.#bufferedBytes < MAX_BUFFERED_BYTES) return true;
+    return new Promise((resolve, reject) => {
+      this.#waiters.push(() => (this.#error === undefined ? resolve() : reject(this.#error as Error)));
+    });
+  }
+
+  /**
+   * Ends the block: writes what is buffered and seals the batch.
+   *
+   * @param blockError what the block threw, if it did
+   * @returns the total
+   * @throws what broke the enrolment, after the batch was sealed with the jobs that are durable
+   */
+  async close(blockError?: unknown): Promise<number> {
+    this.#isClosed = true;
+    this.#write();
+    while (this.#writing) await this.#writing;
+    clearTimeout(this.#announceTimer);
+    await this.#announcing;
+    clearInterval(this.#signOfLife);
+    if (this.#error instanceof EnrollmentTimedOutError) throw this.#error;
+    const error = this.#error ?? blockError;
+    const total = await this.#options.channel.seal(
+      this.#durable,
+      [...this.#queues],
+      error === undefined ? undefined : messageOf(error),
+    );
+    if (this.#error !== undefined) throw this.#error;
+    return total;
+  }
+
+  /** Writes buffered rows, one insert at a time, until none is left: what comes meanwhile goes with the next. */
+  #write(): void {
+    clearTimeout(this.#writeTimer);
+    this.#writeTimer = undefined;
+    this.#writing ??= this.#writeAll().finally(() => (this.#writing = undefined));
+  }
+
+  async #writeAll(): Promise<void> {
+    const { batchId, database, logger } = this.#options;
+    while (this.#buffer.length > 0 && this.#error === undefined) {
+      const jobs = this.#takeRows();
+      try {
+        const isOpen = await withRetry(() => insertJobs(database, batchId, this.#durable + 1, jobs), {
+          timeoutMs: DATABASE_TIMEOUT_MS,
+          onRetry: (error, attempt) =>
+            logger.warn('Rows could not be written; trying again', { batchId, attempt, error: messageOf(error) }),
+        });
+        if (!isOpen) {
+          throw new EnrollmentTimedOutError(
+            'ENROLLMENT_TIMED_OUT',
+            `Batch "${batchId}" is closed: nothing was heard from this process for enrollmentTimeout, or the ` +
+              'batch was deleted. Jobs enrolled until then run; the batch ends failed.',
+          );
+        }
+        this.#durable += jobs.length;
+        this.#announceSoon();
+      } catch (error) {
+        this.#fail(error);
+      }
+      this.#wakeWaiters();
+    }
+    this.#wakeWaiters();
+  }
+
+  #takeRows(): EnrolledJob[] {
+    let bytes = 0;
+    let count = 0;
+    while (count < this.#buffer.length && count < FLUSH_ROWS && bytes < FLUSH_BYTES) {
+      const job = this.#buffer[count++]!;
+      bytes += job[1].length + (job[2]?.length ?? 0);
+    }
+    this.#bufferedBytes -= bytes;
+    return this.#buffer.splice(0, count);
+  }
+
+  #announceSoon(): void {
+    if (this.#durable - this.#announced >= ANNOUNCE_ROWS) this.#announce();
+    else this.#announceTimer ??= setTimeout(() => this.#announce(), ANNOUNCE_DELAY_MS);
+  }
+
+  #announce(): void {
+    clearTimeout(this.#announceTimer);
+    this.#announceTimer = undefined;
+    this.#announcing ??= this.#announceAll().finally(() => (this.#announcing = undefined));
+  }
+
+  async #announceAll(): Promise<void> {
+    const { channel, logger, batchId } = this.#options;
+    do {
+      const upTo = this.#durable;
+      try {
+        await channel.announce(upTo, [...this.#queues]);
+        this.#announced = upTo;
+      } catch (error) {
+        if (error instanceof BatchError && error.code !== 'TEMPORAL_UNAVAILABLE') {
+          this.#fail(error);
+          return;
+        }
+        // The next announcement, sign of life or the seal says the same and more.
+        logger.warn('Enrolled jobs could not be announced yet', { batchId, upTo, error: messageOf(error) });
+        return;
+      }
+    } while (this.#durable - this.#announced >= ANNOUNCE_ROWS && !this.#isClosed);
+  }
+
+  #fail(error: unknown): void {
+    this.#error ??= error;
+    this.#wakeWaiters();
+  }
+
+  #wakeWaiters(): void {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const wake of waiters) wake();
+  }
+}
+
+function overridesJson({ options }: JobTarget): string {
+  const { retry, startToCloseTimeoutMs, scheduleToCloseTimeoutMs } = options;
+  return JSON.stringify({ retry, startToCloseTimeoutMs, scheduleToCloseTimeoutMs });
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+}

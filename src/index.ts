@@ -1,0 +1,42 @@
+export type { BatchEvent, BatchProgress, BatchStatus } from '../workflows/batch-state.ts';
+export {
+  BatchClient,
+  type BatchClientOptions,
+  type BatchLogger,
+  type ListOptions,
+} from './client/batch-client.ts';
+export type { BatchOptions } from './client/batch-options.ts';
+export type { Batch, CallbackRecord, WaitOptions } from './client/batch.ts';
+export type { DatabaseOptions } from './database/connect.ts';
+export { migrate, migrationSql, migrationStatus, type MigrationStatus } from './database/migrate.ts';
+export type { JobRecord } from './database/rows.ts';
+export {
+  AlreadyEnrolledError,
+  BatchError,
+  BatchExistsError,
+  BatchNotFoundError,
+  BatchSettledError,
+  CallbackAlreadyRegisteredError,
+  DatabaseUnavailableError,
+  EmptyBatchError,
+  EnrollmentClosedError,
+  EnrollmentTimedOutError,
+  InvalidArgumentsError,
+  InvalidOptionError,
+  MigrationsPendingError,
+  NestedEnrollmentError,
+  TemporalUnavailableError,
+  WaitTimedOutError,
+  WorkerUnavailableError,
+  type BatchErrorCode,
+} from './errors.ts';
+export {
+  defineCallback,
+  type Callback,
+  type CallbackContext,
+  type CallbackOptions,
+  type TransactionCallbackContext,
+} from './jobs/define-callback.ts';
+export { defineJob, type ArgLists, type Job, type JobCalls } from './jobs/define-job.ts';
+export { currentJob, type JobContext } from './jobs/job-context.ts';
+export type { JobCallOptions, JobOptions } from './jobs/job-options.ts';

@@ -1,0 +1,90 @@
+import { Client } from '@temporalio/client';
+import { Worker } from '@temporalio/worker';
+import { createActivities } from '../../activities/index.ts';
+import { BatchClient } from '../client/batch-client.ts';
+import { openClients } from '../client/open-clients.ts';
+import { assertMigrated } from '../database/migrate.ts';
+import { Slots } from './slots.ts';
+import { resolveWorkerOptions, workflowsPath, type BatchWorkerOptions } from './worker-options.ts';
+
+/** Callbacks, and what else is no chunk, find room beside chunks that hold all job slots. */
+const EXTRA_ACTIVITIES = 10;
+
+/** A process's worker for batches, jobs and callbacks. */
+export interface BatchWorker extends AsyncDisposable {
+  /** Temporal's worker beneath. */
+  readonly worker: Worker;
+  /** Works until `shutdown()`, SIGTERM or SIGINT, then drains, closes what it opened and resolves. */
+  run(): Promise<void>;
+  /** Runs the worker while the callback runs, then shuts it down. */
+  runUntil<T>(run: () => Promise<T>): Promise<T>;
+  /** Stops taking work. `run()` resolves once what runs has ended. */
+  shutdown(): void;
+}
+
+/**
+ * Creates a worker that runs batches, their jobs and their callbacks.
+ *
+ * @throws {@link InvalidOptionError} @throws {@link MigrationsPendingError} when the schema is older than this version
+ * @example
+ * const worker = await createBatchWorker({ connection, database, jobs: [scoreEntry], callbacks: [alertOps] });
+ * await worker.run();
+ */
+export async function createBatchWorker(options: BatchWorkerOptions): Promise<BatchWorker> {
+  const { callbacks, jobs, maxConcurrentJobs, namespace, shutdownGraceTimeMs, taskQueue } =
+    resolveWorkerOptions(options);
+  const batches = new BatchClient({
+    client: new Client({ connection: options.connection, namespace }),
+    database: options.database,
+    taskQueue,
+    ...(options.schema === undefined ? {} : { schema: options.schema }),
+    ...(options.poolSize === undefined ? {} : { poolSize: options.poolSize }),
+  });
+  // Handlers get this client by their context. It is not the app's: a plain job elsewhere must not be started with it.
+  openClients.delete(batches);
+  try {
+    await assertMigrated(batches.database);
+    const worker: Worker = await Worker.create({
+      maxConcurrentActivityTaskExecutions: maxConcurrentJobs + EXTRA_ACTIVITIES,
+      ...options.workerOptions,
+      ...(options.workflowBundle ? { workflowBundle: options.workflowBundle } : { workflowsPath }),
+      connection: options.connection,
+      namespace,
+      taskQueue,
+      shutdownGraceTime: shutdownGraceTimeMs,
+      // Heartbeats have a timeout of 10 s: by default the SDK would send one only every 8 s.
+      maxHeartbeatThrottleInterval: '3s',
+      activities: createActivities({
+        batches,
+        callbacks,
+        database: batches.database,
+        isDraining: () => worker.getState() !== 'RUNNING',
+        jobs,
+        slots: new Slots(maxConcurrentJobs),
+      }),
+    });
+    return wrap(worker, () => batches.close());
+  } catch (error) {
+    await batches.close();
+    throw error;
+  }
+}
+
+function wrap(worker: Worker, close: () => Promise<void>): BatchWorker {
+  const closing = async <T>(run: () => Promise<T>): Promise<T> => {
+    try {
+      return await run();
+    } finally {
+      await close();
+    }
+  };
+  return {
+    worker,
+    run: () => closing(() => worker.run()),
+    runUntil: (run) => closing(() => worker.runUntil(run)),
+    shutdown: () => worker.shutdown(),
+    async [Symbol.asyncDispose]() {
+      if (worker.getState() === 'RUNNING') worker.shutdown();
+    },
+  };
+}

@@ -1,0 +1,58 @@
+/**
+ * The worker's one limit for jobs that run at once, whatever chunks they come in. First come, first served, so that a
+ * large chunk does not starve a small one. Exclusive use waits until nothing else runs and lets nothing else start:
+ * a job that is suspected of killing workers must not take others with it.
+ */
+export class Slots {
+  readonly #limit: number;
+  #used = 0;
+  #isExclusive = false;
+  #queue: { readonly isExclusive: boolean; readonly start: () => void }[] = [];
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  /** Takes a slot. @returns undefined if it was free, else a promise */
+  acquire(): Promise<void> | undefined {
+    if (this.#queue.length === 0 && this.#isFree(false)) {
+      this.#used++;
+      return undefined;
+    }
+    return this.#wait(false);
+  }
+
+  release(): void {
+    this.#used--;
+    this.#startNext();
+  }
+
+  async runExclusive<T>(run: () => Promise<T>): Promise<T> {
+    await this.#wait(true);
+    try {
+      return await run();
+    } finally {
+      this.#isExclusive = false;
+      this.release();
+    }
+  }
+
+  #wait(isExclusive: boolean): Promise<void> {
+    const started = new Promise<void>((start) => this.#queue.push({ isExclusive, start }));
+    this.#startNext();
+    return started;
+  }
+
+  #isFree(isExclusive: boolean): boolean {
+    return isExclusive ? this.#used === 0 : !this.#isExclusive && this.#used < this.#limit;
+  }
+
+  #startNext(): void {
+    for (let next = this.#queue[0]; next && this.#isFree(next.isExclusive); next = this.#queue[0]) {
+      this.#queue.shift();
+      this.#used++;
+      this.#isExclusive = next.isExclusive;
+      next.start();
+    }
+  }
+}
