@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { activityInfo, cancellationSignal, log } from '@temporalio/activity';
 import { CancelledFailure } from '@temporalio/common';
 import {
@@ -59,6 +60,8 @@ class ChunkRun {
     this.#spans = parseSpans(input.spans);
     this.#queueMs = Math.max(0, Date.now() - activityInfo().currentAttemptScheduledTimestampMs);
     this.#outbox = new Outbox(dependencies.database, input.batchId, this.#signal);
+    // Every running handler listens to it: many is not a leak.
+    setMaxListeners(0, this.#signal);
   }
 
   async run(): Promise<ChunkReport> {
