@@ -4,7 +4,13 @@ export default defineConfig({
   test: {
     reporters: ['default', './test/support/summary-reporter.ts'],
     projects: [
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
+      {
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts'],
+          typecheck: { enabled: true, checker: 'tsc', include: ['test/types/**/*.test-d.ts'] },
+        },
+      },
       {
         test: {
           name: 'integration',

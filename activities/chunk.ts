@@ -9,8 +9,10 @@ import {
   selectChunkStates,
   type ChunkJob,
 } from '../src/database/chunks.ts';
+import { batchWorkflowId } from '../src/client/batch-client.ts';
 import { withRetry } from '../src/database/retry.ts';
 import { describeError, retryDelay } from '../src/jobs/outcome.ts';
+import { jobFailedSignal } from '../workflows/messages.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
 import { countOf, formatSpans, parseSpans, spansOf, type Span } from '../workflows/spans.ts';
 import type { ChunkInput } from './contract.ts';
@@ -53,13 +55,14 @@ class ChunkRun {
   #failed = 0;
   #ran = 0;
   #busyMs = 0;
+  #hasNoticed = false;
 
   constructor(dependencies: ActivityDependencies, input: ChunkInput) {
     this.#deps = dependencies;
     this.#input = input;
     this.#spans = parseSpans(input.spans);
     this.#queueMs = Math.max(0, Date.now() - activityInfo().currentAttemptScheduledTimestampMs);
-    this.#outbox = new Outbox(dependencies.database, input.batchId, this.#signal);
+    this.#outbox = new Outbox(dependencies.database, input.batchId, this.#signal, () => this.#notice());
     // Every running handler listens to it: many is not a leak.
     setMaxListeners(0, this.#signal);
   }
@@ -186,6 +189,18 @@ class ChunkRun {
     if (retryAt === null) this.#failed++;
     else this.#dueAt.set(row.position, retryAt);
     this.#outbox.failed({ position: row.position, startedAt, finishedAt, retryAt, ...described });
+  }
+
+  /** With failWhen 'immediate' the batch is not to wait for the rest of the chunk. The report says it again. */
+  async #notice(): Promise<void> {
+    if (!this.#input.noticeFailures || this.#hasNoticed) return;
+    this.#hasNoticed = true;
+    const { client } = this.#deps.batches;
+    try {
+      await client.workflow.getHandle(batchWorkflowId(this.#input.batchId)).signal(jobFailedSignal);
+    } catch (error) {
+      log.warn('The batch could not be told of a failed job yet; the report will', { error });
+    }
   }
 
   #reportUnknown(job: ChunkJob): void {

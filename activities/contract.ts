@@ -57,6 +57,8 @@ export interface ChunkInput {
   readonly taskQueue: string | null;
   /** Record each job's start, to find the job that kills workers. */
   readonly careful: boolean;
+  /** Signal the batch once a job has failed for good and its row says so. */
+  readonly noticeFailures: boolean;
   /** Jobs whose names this worker does not know fail for good. */
   readonly failUnknown: boolean;
 }

@@ -21,6 +21,7 @@ export class Outbox {
   readonly #database: Database;
   readonly #batchId: string;
   readonly #signal: AbortSignal;
+  readonly #onFailed: () => Promise<void>;
   #successes: Success[] = [];
   #failures: FailedAttempt[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -29,10 +30,12 @@ export class Outbox {
   /** Jobs that another execution of the same chunk had decided before. */
   contested = 0;
 
-  constructor(database: Database, batchId: string, signal: AbortSignal) {
+  /** @param onFailed called after rows of jobs that failed for good are committed */
+  constructor(database: Database, batchId: string, signal: AbortSignal, onFailed: () => Promise<void>) {
     this.#database = database;
     this.#batchId = batchId;
     this.#signal = signal;
+    this.#onFailed = onFailed;
   }
 
   succeeded(success: Success): void {
@@ -76,6 +79,7 @@ export class Outbox {
           retryInMs: retryAt === null ? null : Math.max(0, retryAt - Date.now()),
         }));
         await this.#write(relative, (rows) => markFailures(this.#database, this.#batchId, rows));
+        if (failures.some(({ retryAt }) => retryAt === null)) await this.#onFailed();
       }
     } catch (error) {
       this.#error ??= error;

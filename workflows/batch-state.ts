@@ -70,6 +70,8 @@ export interface BatchState {
   /** Jobs of runners that ended. */
   readonly completed: number;
   readonly failed: number;
+  /** A job failed for good; it may not be counted yet. */
+  readonly hasFailure: boolean;
   readonly callbacks: Readonly<Partial<Record<BatchEvent, CallbackRegistration>>>;
   /** Set once, and never changed. */
   readonly outcome: BatchOutcome | null;
@@ -135,6 +137,7 @@ export function initialBatch(now: number): BatchState {
     runnersStarted: 0,
     completed: 0,
     failed: 0,
+    hasFailure: false,
     callbacks: {},
     outcome: null,
     written: { created: false, sealed: false, outcome: false, settled: false },
@@ -309,6 +312,11 @@ export function terminalCounts(state: BatchState): { completed: number; failed: 
   return { completed, failed };
 }
 
+/** A job failed for good, ahead of its chunk's report. */
+export function failureNoticed(state: BatchState): BatchState {
+  return { ...state, hasFailure: true };
+}
+
 /** Whether the block is sealed and every job is terminal. */
 export function isSettled(state: BatchState): boolean {
   const { completed, failed } = terminalCounts(state);
@@ -321,7 +329,7 @@ export function isSettled(state: BatchState): boolean {
  */
 export function decided(state: BatchState, settings: BatchSettings): BatchState {
   if (state.outcome !== null || state.enrollment.phase !== 'sealed') return state;
-  const hasFailures = state.enrollment.error !== null || terminalCounts(state).failed > 0;
+  const hasFailures = state.enrollment.error !== null || state.hasFailure || terminalCounts(state).failed > 0;
   if (hasFailures && (settings.failWhen === 'immediate' || isSettled(state))) return { ...state, outcome: 'failed' };
   return isSettled(state) ? { ...state, outcome: 'complete' } : state;
 }

@@ -87,6 +87,7 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
   });
   setHandler(messages.completedSignal, (report) => apply(rules.reported(state, report)));
   setHandler(messages.failedSignal, (report) => apply(rules.reported(state, report)));
+  setHandler(messages.jobFailedSignal, () => apply(rules.failureNoticed(state)));
   setHandler(messages.progressQuery, () => rules.progressOf(state));
   setHandler(messages.createdUpdate, async () => {
     await condition(() => state.written.created || isIdTaken);
@@ -200,6 +201,7 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
             runner,
             lane,
             unknownJobTimeoutMs: settings.unknownJobTimeoutMs,
+            noticeFailures: settings.failWhen === 'immediate',
             maxHistoryEvents: settings.maxHistoryEvents,
             range,
           },
@@ -233,6 +235,7 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
       runner: assignment.runner,
       lane: assignment.lane,
       unknownJobTimeoutMs: settings.unknownJobTimeoutMs,
+      noticeFailures: settings.failWhen === 'immediate',
       shouldStop: wantsContinueAsNew,
       report: (report) => apply(rules.reported(state, report)),
     });

@@ -34,6 +34,12 @@ export const completedSignal = defineSignal<[RunnerReport]>('completed');
 /** Sent by runners instead of `completed` when more of the range's jobs failed since the last report. */
 export const failedSignal = defineSignal<[RunnerReport]>('failed');
 
+/**
+ * Sent by a chunk's activity of a batch with `failWhen: 'immediate'` when a job has failed for good, before the chunk
+ * is over and counted.
+ */
+export const jobFailedSignal = defineSignal('jobFailed');
+
 /** Answers once the batch's row exists. */
 export const createdUpdate = defineUpdate<void>('created');
 /** Claims the batch's one enrolment block for a token. */

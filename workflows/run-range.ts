@@ -29,6 +29,8 @@ export interface RangeOptions {
   /** Task queue of the jobs; empty: the workflow's own. */
   readonly lane: string;
   readonly unknownJobTimeoutMs: number;
+  /** Chunks tell the batch of a job that failed for good before they are over. */
+  readonly noticeFailures: boolean;
   /** When true, nothing new is dispatched and the loop returns once nothing is in flight. */
   readonly shouldStop: () => boolean;
   readonly report: (report: RunnerReport) => Promise<void> | void;
@@ -67,6 +69,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
           spans: formatSpans(chunk.spans),
           taskQueue: options.lane || null,
           careful: chunk.careful,
+          noticeFailures: options.noticeFailures,
           failUnknown: chunk.unknownSince !== undefined && unknownFor >= options.unknownJobTimeoutMs,
         },
       ]);

@@ -16,6 +16,7 @@ export interface RunnerInput {
   readonly runner: string;
   readonly lane: string;
   readonly unknownJobTimeoutMs: number;
+  readonly noticeFailures: boolean;
   readonly maxHistoryEvents: number;
   readonly range: RangeState;
 }

@@ -5,15 +5,13 @@ import { buildProgram } from './program.ts';
 
 const { stdout, stderr, env } = process;
 
-/** After the first signal the handlers are gone, so that a second one ends a shutdown that hangs. */
+/**
+ * The handlers stay for good. One Ctrl-C often arrives twice, from the terminal and through npm; and removed ones would leave
+ * the process to execa's handler, which ends it at once where it is the only one.
+ */
 function shutdownSignal(): AbortSignal {
   const shutdown = new AbortController();
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-  const onSignal = () => {
-    for (const name of signals) process.off(name, onSignal);
-    shutdown.abort();
-  };
-  for (const name of signals) process.on(name, onSignal);
+  for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => shutdown.abort());
   return shutdown.signal;
 }
 

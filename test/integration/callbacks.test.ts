@@ -1,0 +1,109 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createBatch, firedCallbacks } from '../support/batches.ts';
+import { expectCode } from '../support/codes.ts';
+import { eventually } from '../support/eventually.ts';
+import { createWorld, type World } from '../support/world.ts';
+
+let world: World;
+let worker: Awaited<ReturnType<World['startWorker']>>;
+let callbacks: World['fixtures']['callbacks'];
+let record: World['fixtures']['jobs']['record'];
+beforeAll(async () => {
+  world = await createWorld();
+  worker = await world.startWorker();
+  callbacks = world.fixtures.callbacks;
+  ({ record } = world.fixtures.jobs);
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+test('registering the same callback again changes nothing; another one is refused', async () => {
+  const batch = await world.batches.create({ description: 'on twice' });
+  await Promise.all([1, 2, 3].map(() => batch.on('complete', callbacks.onComplete)));
+  await expectCode(batch.on('complete', callbacks.another), 'CALLBACK_ALREADY_REGISTERED');
+  await batch.jobs(() => record.performAsync(1));
+  await batch.wait({ timeout: '30s' });
+  expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete']);
+});
+
+test('a callback can be registered while the jobs run, and is refused after the end', async () => {
+  const batch = await world.batches.create({ description: 'late registration' });
+  await batch.jobs(() => world.fixtures.jobs.work.performAsync('slow', 700));
+  await batch.on('complete', callbacks.onComplete);
+  await batch.wait({ timeout: '30s' });
+  expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete']);
+  await expectCode(batch.on('settled', callbacks.onSettled), 'BATCH_SETTLED');
+});
+
+test('the rows show each callback: completed, or skipped when its event did not happen', async () => {
+  const batch = await createBatch(world);
+  expect((await batch.callbacks()).map(({ event, status }) => [event, status])).toEqual([
+    ['complete', 'registered'],
+    ['failure', 'registered'],
+    ['settled', 'registered'],
+  ]);
+  await batch.jobs(() => record.performAsync(1));
+  await batch.wait({ timeout: '30s' });
+  const rows = await batch.callbacks();
+  expect(rows.map(({ event, status, attempts }) => [event, status, attempts])).toEqual([
+    ['complete', 'completed', 1],
+    ['failure', 'skipped', 0],
+    ['settled', 'completed', 1],
+  ]);
+  expect(rows[0]!.finishedAt!.getTime()).toBeGreaterThanOrEqual(rows[0]!.scheduledAt!.getTime());
+});
+
+test('a callback that throws is retried until it returns', async () => {
+  const batch = await world.batches.create({ description: 'retries' });
+  await batch.on('complete', callbacks.failsTwice);
+  await batch.on('settled', callbacks.onSettled);
+  await batch.jobs(() => record.performAsync(1));
+  await batch.wait({ timeout: '30s' });
+  const entries = await world.ledger.of(batch.id, 'callback');
+  expect(entries.map(({ attempt }) => attempt)).toEqual([1, 2, 3, 1]);
+  expect(await batch.callbacks()).toMatchObject([
+    { event: 'complete', status: 'completed', attempts: 3, errorClass: null },
+    { event: 'settled', status: 'completed' },
+  ]);
+});
+
+test('a callback whose policy ends is failed with its error, and settled still fires', async () => {
+  const batch = await world.batches.create({ description: 'exhausted' });
+  await batch.on('complete', callbacks.failsForGood);
+  await batch.on('settled', callbacks.onSettled);
+  await batch.jobs(() => record.performAsync(1));
+  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+  expect(await batch.callbacks()).toMatchObject([
+    { status: 'failed', attempts: 2, errorClass: 'BrokenError', errorMessage: 'never works' },
+    { status: 'completed' },
+  ]);
+});
+
+test('a callback opens the next batch', async () => {
+  const batch = await world.batches.create({ description: 'chain' });
+  await batch.on('complete', callbacks.chain);
+  await batch.jobs(() => record.performAsync(1));
+  await batch.wait({ timeout: '30s' });
+  const next = await world.batches.find(`${batch.id}-next`);
+  expect(await next.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+  expect(await firedCallbacks(world, next.id)).toEqual(['OnComplete']);
+});
+
+test('a callback that no worker knows is reported in its row, and runs once a worker knows it', async () => {
+  const { defineCallback } = await import('../../src/index.ts');
+  const newcomer = defineCallback(
+    'Newcomer',
+    (batchId) => world.ledger.write({ what: 'callback', batch_id: batchId, jid: null, attempt: 1, detail: null }),
+    { retry: { initialInterval: '200ms', backoffCoefficient: 1 } },
+  );
+  const batch = await world.batches.create({ description: 'newcomer' });
+  await batch.on('complete', newcomer);
+  await batch.jobs(() => record.performAsync(1));
+  await eventually(async () =>
+    expect(await batch.callbacks()).toMatchObject([{ status: 'running', errorClass: 'UnknownCallbackError' }]),
+  );
+  // A process has one worker a task queue: the newer release takes over from the older.
+  await worker.stop();
+  worker = await world.startWorker({ callbacks: [...Object.values(callbacks), newcomer] });
+  await batch.wait({ timeout: '30s' });
+  expect(await batch.callbacks()).toMatchObject([{ status: 'completed', errorClass: null }]);
+});

@@ -1,0 +1,52 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
+import { createWorld, type World } from '../support/world.ts';
+
+let world: World;
+beforeAll(async () => {
+  world = await createWorld();
+  await world.startWorker();
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+/** Runs of a workflow id, the last one included. */
+async function runsOf(workflowId: string): Promise<number> {
+  let runs = 1;
+  const handle = world.client.workflow.getHandle(workflowId);
+  let { raw } = await handle.describe();
+  while (raw.workflowExecutionInfo!.execution!.runId !== raw.workflowExecutionInfo!.firstRunId) {
+    const { runId } = raw.workflowExecutionInfo!.execution!;
+    const { events } = await world.client.workflow.getHandle(workflowId, runId!).fetchHistory();
+    const before = events![0]!.workflowExecutionStartedEventAttributes!.continuedExecutionRunId;
+    if (!before) break;
+    runs++;
+    ({ raw } = await world.client.workflow.getHandle(workflowId, before).describe());
+  }
+  return runs;
+}
+
+test('a batch and its runners go on over many runs, and the counts stay right', async () => {
+  const batch = await createBatch(world, { continueAsNewAfterEvents: 60 });
+  await batch.jobs(async () => {
+    for (let i = 0; i < 6_000; i++) {
+      await (i % 100 === 0 ? world.fixtures.jobs.failTimes : world.fixtures.jobs.noop).performAsync(i, 1);
+      if (i % 500 === 0) await new Promise((resolve) => setTimeout(resolve, 300));
+    }
+  });
+  expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete', total: 6_000, complete: 6_000 });
+  await expectConsistent(world, batch);
+  expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
+  expect(await runsOf(`batch:${batch.id}`)).toBeGreaterThan(1);
+});
+
+test('a batch that runs its jobs itself carries what is left to its next run', async () => {
+  const batch = await createBatch(world, { continueAsNewAfterEvents: 30 });
+  await batch.jobs(async () => {
+    for (let i = 0; i < 60; i++) await world.fixtures.jobs.failTimes.performAsync(i, i % 4);
+  });
+  const expected = { status: 'failed', total: 60, complete: 45, failed: 15 };
+  expect(await batch.wait({ timeout: '50s' })).toMatchObject(expected);
+  await expectConsistent(world, batch);
+  expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
+  expect(await runsOf(`batch:${batch.id}`)).toBeGreaterThan(1);
+});

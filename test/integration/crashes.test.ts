@@ -1,0 +1,119 @@
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
+import { eventually } from '../support/eventually.ts';
+import { createWorld, type World } from '../support/world.ts';
+
+let world: World;
+beforeEach(async () => {
+  world = await createWorld();
+});
+afterEach(() => world[Symbol.asyncDispose]());
+
+const progressed = (batch: { progress(): Promise<{ complete: number }> }, complete: number) =>
+  eventually(async () => expect((await batch.progress()).complete).toBeGreaterThanOrEqual(complete));
+
+test('after a SIGKILL of the worker in the middle all jobs are done, and the callback runs once', async () => {
+  const victim = await world.spawnWorker();
+  const batch = await createBatch(world);
+  await batch.jobs(async () => {
+    for (let i = 0; i < 300; i++) await world.fixtures.jobs.work.performAsync(i, 200);
+  });
+  await progressed(batch, 20);
+  victim.kill('SIGKILL');
+  await victim.exited;
+  await world.spawnWorker();
+  expect(await batch.wait({ timeout: '55s' })).toEqual({
+    status: 'complete',
+    total: 300,
+    complete: 300,
+    failed: 0,
+    pending: 0,
+  });
+  await expectConsistent(world, batch);
+  expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
+  const jobs = await world.ledger.of(batch.id, 'job');
+  expect(new Set(jobs.map(({ jid }) => jid)).size).toBe(300);
+  // Nobody is charged an attempt for a lost worker.
+  expect(jobs.every(({ attempt }) => attempt === 1)).toBe(true);
+}, 90_000);
+
+test('SIGTERM drains: what runs ends, the rest waits for another worker, and nobody is charged an attempt', async () => {
+  const victim = await world.spawnWorker();
+  const batch = await createBatch(world);
+  await batch.jobs(async () => {
+    for (let i = 0; i < 300; i++) await world.fixtures.jobs.work.performAsync(i, 300);
+  });
+  await progressed(batch, 20);
+  victim.kill('SIGTERM');
+  expect(await victim.exited).toBe(0);
+  const { complete, pending } = await batch.progress();
+  expect(pending).toBeGreaterThan(0);
+  const started = await world.ledger.of(batch.id, 'job');
+  expect(started).toHaveLength(complete);
+  await world.startWorker();
+  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', complete: 300 });
+  const jobs = await world.ledger.of(batch.id, 'job');
+  expect(jobs).toHaveLength(300);
+  expect(jobs.every(({ attempt }) => attempt === 1)).toBe(true);
+}, 90_000);
+
+test('a callback whose worker is killed in it is started again by Temporal, and counts as one', async () => {
+  const victim = await world.spawnWorker();
+  const batch = await world.batches.create({ description: 'killed in its callback' });
+  await batch.on('complete', world.fixtures.callbacks.killedOnce);
+  await batch.on('settled', world.fixtures.callbacks.onSettled);
+  await batch.jobs(() => world.fixtures.jobs.record.performAsync(1));
+  await victim.exited;
+  await world.startWorker();
+  await batch.wait({ timeout: '50s' });
+  const entries = await world.ledger.of(batch.id, 'callback');
+  expect(entries.map(({ attempt }) => attempt)).toEqual([1, 2, 1]);
+  expect(await batch.callbacks()).toMatchObject([
+    { event: 'complete', status: 'completed', attempts: 2 },
+    { event: 'settled', status: 'completed', attempts: 1 },
+  ]);
+  const { events } = await world.client.workflow.getHandle(`batch:${batch.id}`).fetchHistory();
+  const scheduled = events!.filter(
+    ({ activityTaskScheduledEventAttributes: attributes }) => attributes?.activityType?.name === 'runCallback',
+  );
+  expect(scheduled).toHaveLength(2);
+}, 90_000);
+
+test('what a transactional callback writes happens once, though its worker is killed before the commit', async () => {
+  const victim = await world.spawnWorker();
+  const batch = await world.batches.create({ description: 'exactly once' });
+  await batch.on('complete', world.fixtures.callbacks.transactional);
+  await batch.jobs(() => world.fixtures.jobs.record.performAsync(1));
+  await victim.exited;
+  await world.startWorker();
+  await batch.wait({ timeout: '50s' });
+  expect(await world.ledger.of(batch.id, 'callback')).toHaveLength(2);
+  expect(await world.ledger.of(batch.id, 'effect')).toHaveLength(1);
+  expect(await batch.callbacks()).toMatchObject([{ status: 'completed', attempts: 2 }]);
+}, 90_000);
+
+test('a batch waits while no worker is up, and runs when one is back', async () => {
+  const worker = await world.startWorker();
+  const batch = await createBatch(world);
+  await batch.jobs(async () => {
+    await world.fixtures.jobs.record.performAsync(1);
+    await worker.stop();
+    await world.fixtures.jobs.record.performAsync(2);
+    // The block ends without a worker: the seal is durable all the same.
+  });
+  expect(await batch.progress()).toMatchObject({ status: 'pending', total: 2 });
+  await world.startWorker();
+  expect(await batch.wait({ timeout: '40s' })).toMatchObject({ status: 'complete', complete: 2 });
+}, 90_000);
+
+test('a runner that somebody terminates is replaced, and nothing is counted twice', async () => {
+  await world.startWorker();
+  const batch = await createBatch(world);
+  await batch.jobs(async () => {
+    for (let i = 0; i < 400; i++) await world.fixtures.jobs.work.performAsync(i, 150);
+  });
+  await progressed(batch, 10);
+  await world.client.workflow.getHandle(`batch:${batch.id}/runner/1`).terminate('by an operator');
+  expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete', total: 400, complete: 400 });
+  await expectConsistent(world, batch);
+}, 90_000);

@@ -1,0 +1,44 @@
+import { expect } from 'vitest';
+import type { Batch, BatchOptions, BatchProgress } from '../../src/index.ts';
+import type { World } from './world.ts';
+
+/** Creates a batch with all three recording callbacks, enrols what the block starts, and waits for its end. */
+export async function runBatch(
+  world: World,
+  block: (jobs: World['fixtures']['jobs']) => unknown,
+  options: Partial<BatchOptions> = {},
+): Promise<{ batch: Batch; progress: BatchProgress; fired: string[] }> {
+  const batch = await createBatch(world, options);
+  await batch.jobs(() => block(world.fixtures.jobs));
+  const progress = await batch.wait({ timeout: '50s' });
+  await expectConsistent(world, batch);
+  return { batch, progress, fired: await firedCallbacks(world, batch.id) };
+}
+
+export async function createBatch(world: World, options: Partial<BatchOptions> = {}): Promise<Batch> {
+  const batch = await world.batches.create({ description: 'A test', ...options });
+  const { onComplete, onFailure, onSettled } = world.fixtures.callbacks;
+  await batch.on('complete', onComplete);
+  await batch.on('failure', onFailure);
+  await batch.on('settled', onSettled);
+  return batch;
+}
+
+/** Names of the callbacks that ran, in order. */
+export async function firedCallbacks(world: World, batchId: string): Promise<string[]> {
+  const entries = await world.ledger.of(batchId, 'callback');
+  return entries.map(({ detail }) => (detail as { name: string }).name);
+}
+
+/** The batch's counters, its rows and its workflow say the same. */
+export async function expectConsistent(world: World, batch: Batch): Promise<void> {
+  const progress = await batch.progress();
+  const count = async (query: Promise<unknown[]>) => (await query).length;
+  expect({
+    complete: await count(batch.completedJobs().then((rows) => rows)),
+    failed: await count(batch.failedJobs().then((rows) => rows)),
+    pending: await count(batch.pendingJobs().then((rows) => rows)),
+  }).toEqual({ complete: progress.complete, failed: progress.failed, pending: progress.pending });
+  const workflow = await world.client.workflow.getHandle(`batch:${batch.id}`).query('progress');
+  expect(workflow).toEqual(progress);
+}

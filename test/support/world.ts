@@ -1,0 +1,125 @@
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { Client, Connection } from '@temporalio/client';
+import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { execa } from 'execa';
+import knexFactory, { type Knex } from 'knex';
+import { inject } from 'vitest';
+import { BatchClient, migrate } from '../../src/index.ts';
+import { createBatchWorker, type BatchWorker, type BatchWorkerOptions } from '../../src/worker/index.ts';
+import { createFixtures, type Fixtures } from './fixtures.ts';
+import { Ledger } from './ledger.ts';
+
+/** A schema, a task queue, a client and workers of a test file's own, on the shared servers. */
+export interface World extends AsyncDisposable {
+  readonly batches: BatchClient;
+  readonly client: Client;
+  readonly connection: NativeConnection;
+  readonly fixtures: Fixtures;
+  readonly knex: Knex;
+  readonly ledger: Ledger;
+  readonly schema: string;
+  readonly taskQueue: string;
+  /** A second client, as another process would have it. */
+  openClient(): BatchClient;
+  /** Starts a worker in this process with all fixtures. It stops with the world, or before by its `stop`. */
+  startWorker(options?: Partial<BatchWorkerOptions>): Promise<BatchWorker & { stop(): Promise<void> }>;
+  /** Starts a worker in a process of its own, to be killed. */
+  spawnWorker(): Promise<WorkerProcess>;
+}
+
+export interface WorkerProcess {
+  readonly pid: number;
+  kill(signal: NodeJS.Signals): void;
+  /** Resolves once the process is gone, with its exit code (undefined: by a signal). */
+  readonly exited: Promise<number | undefined>;
+}
+
+let isRuntimeInstalled = false;
+
+export async function createWorld(): Promise<World> {
+  if (!isRuntimeInstalled) Runtime.install({ logger: new DefaultLogger('ERROR') });
+  isRuntimeInstalled = true;
+  const schema = `test_${randomBytes(6).toString('hex')}`;
+  const taskQueue = schema;
+  const database = inject('databaseUrl');
+  const address = inject('temporalAddress');
+  const workflowBundle = { codePath: inject('workflowBundlePath') };
+  await migrate(database, { schema });
+  const knex = knexFactory({ client: 'pg', connection: database, pool: { min: 0, max: 10 } });
+  const ledger = new Ledger(knex, schema);
+  await ledger.create();
+  const fixtures = createFixtures(ledger);
+  const connection = await NativeConnection.connect({ address });
+  const clientConnection = await Connection.connect({ address });
+  const client = new Client({ connection: clientConnection });
+  const cleanup: (() => unknown)[] = [];
+
+  const openClient = () => {
+    const batches = new BatchClient({ client, database: knex, schema, taskQueue });
+    cleanup.push(() => batches.close());
+    return batches;
+  };
+  const startWorker: World['startWorker'] = async (options = {}) => {
+    const worker = await createBatchWorker({
+      connection,
+      database: knex,
+      schema,
+      taskQueue,
+      workflowBundle,
+      jobs: Object.values(fixtures.jobs),
+      callbacks: Object.values(fixtures.callbacks),
+      shutdownGraceTime: '5s',
+      ...options,
+    });
+    const running = worker.run();
+    const stop = async () => {
+      if (worker.worker.getState() === 'RUNNING') worker.shutdown();
+      await running;
+    };
+    cleanup.push(stop);
+    return Object.assign(worker, { stop });
+  };
+  const spawnWorker: World['spawnWorker'] = async () => {
+    const child = execa('node', ['--import', 'tsx', 'test/support/worker-process.ts'], {
+      env: {
+        DATABASE_URL: database,
+        TEMPORAL_ADDRESS: address,
+        SCHEMA: schema,
+        TASK_QUEUE: taskQueue,
+        WORKFLOW_BUNDLE: workflowBundle.codePath,
+      },
+      reject: false,
+      stdout: 'pipe',
+      stderr: 'inherit',
+    });
+    cleanup.push(async () => {
+      child.kill('SIGKILL');
+      await child;
+    });
+    const ready = await Promise.race([once(child.stdout, 'data'), child.then(() => undefined)]);
+    if (!ready) throw new Error('The worker process ended before it was ready.');
+    return { pid: child.pid!, kill: (signal) => void child.kill(signal), exited: child.then((r) => r.exitCode) };
+  };
+
+  return {
+    batches: openClient(),
+    client,
+    connection,
+    fixtures,
+    knex,
+    ledger,
+    schema,
+    taskQueue,
+    openClient,
+    startWorker,
+    spawnWorker,
+    async [Symbol.asyncDispose]() {
+      for (const clean of cleanup.reverse()) await clean();
+      await connection.close();
+      await clientConnection.close();
+      await knex.raw('drop schema ?? cascade', [schema]);
+      await knex.destroy();
+    },
+  };
+}
