@@ -20,6 +20,8 @@ export default defineConfig({
           hookTimeout: 60_000,
           // Every file owns a Temporal worker; two cores carry two of them.
           maxWorkers: 2,
+          // After the unit tests: vitest wants an order where projects differ in their workers.
+          sequence: { groupOrder: 1 },
         },
       },
     ],

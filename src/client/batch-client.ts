@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { WithStartWorkflowOperation, type Client } from '@temporalio/client';
+import { WorkflowNotFoundError } from '@temporalio/common';
 import type { Knex } from 'knex';
 import type { BatchStatus } from '../../workflows/batch-state.ts';
 import type { batch as batchWorkflow } from '../../workflows/batch.ts';
 import { createdUpdate } from '../../workflows/messages.ts';
 import type { plainJob } from '../../workflows/plain-job.ts';
-import { selectBatch, selectBatches } from '../database/batches.ts';
+import { deleteBatch, selectBatch, selectBatches } from '../database/batches.ts';
 import { openDatabase, type Database } from '../database/connect.ts';
 import { assertMigrated } from '../database/migrate.ts';
 import { isTransient } from '../database/retry.ts';
@@ -57,6 +58,8 @@ export interface ListOptions {
 
 /** How long a call waits for a worker before it says that there is none. */
 export const WORKER_TIMEOUT_MS = 15_000;
+
+const ABANDON_TIMEOUT_MS = 3_000;
 
 const STATUSES: readonly string[] = ['pending', 'running', 'complete', 'failed'] satisfies BatchStatus[];
 
@@ -132,6 +135,7 @@ export class BatchClient {
     } catch (error) {
       if (!isDeadlineExceeded(error)) throw toBatchError(id, error);
       await this.#abandon(id);
+      // Temporal answered just now, so it is the worker that is missing.
       throw this.workerUnavailable(`Batch "${id}" was not created`, error);
     }
     return this.find(id);
@@ -224,13 +228,23 @@ export class BatchClient {
     }
   }
 
-  /** Takes back a batch that no worker took up. */
+  /**
+   * Takes back a batch that no worker took up.
+   *
+   * @throws {@link TemporalUnavailableError} when Temporal does not answer either; if the batch was started all the
+   * same, `openTimeout` ends it
+   */
   async #abandon(id: string): Promise<void> {
+    const handle = this.client.workflow.getHandle(batchWorkflowId(id));
     try {
-      await this.client.workflow.getHandle(batchWorkflowId(id)).terminate('No worker answered create() in time');
-      await this.database.knex.withSchema(this.database.schema).from('batches').where({ id }).delete();
-    } catch {
-      // It never started, or the server is away: openTimeout ends it.
+      await this.client.withDeadline(Date.now() + ABANDON_TIMEOUT_MS, () =>
+        handle.terminate('No worker answered create() in time'),
+      );
+      // A worker may have come up at the last moment and written the row.
+      await deleteBatch(this.database, id);
+    } catch (error) {
+      if (error instanceof WorkflowNotFoundError) return;
+      throw toBatchError(id, error);
     }
   }
 }

@@ -47,6 +47,8 @@ export function openDatabase(database: string | Knex, options: DatabaseOptions =
     connection: { connectionString: database, application_name: 'temporal-batch-jobs' },
     pool: { min: 0, max: poolSize },
     acquireConnectionTimeout: 15_000,
+    // Knex prints connection errors to stdout; they reach the caller as exceptions, and stdout is the app's.
+    log: { error: () => {}, warn: () => {} },
   });
   return { knex, schema, close: () => knex.destroy() };
 }

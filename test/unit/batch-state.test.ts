@@ -1,0 +1,888 @@
+import { describe, expect, test } from 'vitest';
+import * as rules from '../../workflows/batch-state.ts';
+import type {
+  Assignment,
+  BatchEvent,
+  BatchSettings,
+  BatchState,
+  CallbackRegistration,
+  RunnerReport,
+} from '../../workflows/batch-state.ts';
+import { forSeeds, type Random } from '../support/random.ts';
+
+const NOW = 1_000_000;
+const TOKEN = 'token';
+const OTHER = 'other-token';
+const EVENTS: readonly BatchEvent[] = ['complete', 'failure', 'settled'];
+
+/** The limits of assignRanges. */
+const MAX_RANGE = 25_000;
+const MAX_RUNNERS = 2;
+const MAX_INLINE = 100;
+
+const settings = (overrides: Partial<BatchSettings> = {}): BatchSettings => ({
+  failWhen: 'settled',
+  enrollmentTimeoutMs: 300_000,
+  openTimeoutMs: 86_400_000,
+  unknownJobTimeoutMs: 600_000,
+  maxHistoryEvents: 4_000,
+  ...overrides,
+});
+
+const message = (upTo: number, queues: readonly string[] = [], token = TOKEN) => ({ token, upTo, queues });
+
+function openBatch(): BatchState {
+  return rules.opened(rules.initialBatch(NOW), TOKEN, NOW);
+}
+
+function enrolledBatch(upTo: number, queues: readonly string[] = []): BatchState {
+  return rules.enrolled(openBatch(), message(upTo, queues), NOW);
+}
+
+function sealedBatch(upTo: number, error?: string): BatchState {
+  return rules.sealed(openBatch(), { ...message(upTo), ...(error === undefined ? {} : { error }) }, NOW);
+}
+
+/** A sealed batch whose jobs are with runners. */
+function runningBatch(upTo: number, error?: string): { state: BatchState; assignments: Assignment[] } {
+  return rules.assignRanges(sealedBatch(upTo, error));
+}
+
+const report = (runner: string, completed: number, failed: number, ended = false): RunnerReport => ({
+  runner,
+  completed,
+  failed,
+  ended,
+});
+
+const registration = (event: BatchEvent, callback = 'Notify'): CallbackRegistration => ({
+  event,
+  callback,
+  startToCloseTimeoutMs: 600_000,
+  retry: { initialIntervalMs: 1_000, backoffCoefficient: 2, maximumIntervalMs: 100_000, nonRetryableErrorTypes: [] },
+});
+
+describe('the enrolment block', () => {
+  test('can be opened once', () => {
+    const unopened = rules.initialBatch(NOW);
+    expect(rules.refuseOpen(unopened, TOKEN)).toBeUndefined();
+    expect(rules.refuseOpen(openBatch(), OTHER)).toMatchObject({ code: 'ALREADY_ENROLLED' });
+  });
+
+  test('takes a second opening with the same token for a retry', () => {
+    expect(rules.refuseOpen(openBatch(), TOKEN)).toBeUndefined();
+    const again = rules.opened(openBatch(), TOKEN, NOW + 5);
+    expect(again.enrollment).toMatchObject({ phase: 'open', token: TOKEN, heardAt: NOW + 5 });
+  });
+
+  test.each([TOKEN, OTHER])('cannot be opened again after it was sealed, with the token "%s"', (token) => {
+    expect(rules.refuseOpen(sealedBatch(3), token)).toMatchObject({ code: 'ALREADY_ENROLLED' });
+  });
+
+  test('cannot be opened after the batch closed itself', () => {
+    const closed = rules.enrollmentTimedOut(rules.initialBatch(NOW), settings());
+    expect(rules.refuseOpen(closed, TOKEN)).toMatchObject({ code: 'ENROLLMENT_TIMED_OUT' });
+  });
+
+  test('cannot be opened by another process after it was open and timed out, and the refusal says so', () => {
+    const refusal = rules.refuseOpen(rules.enrollmentTimedOut(openBatch(), settings()), OTHER);
+    expect(refusal?.code).toBe('ENROLLMENT_TIMED_OUT');
+    expect(refusal?.message).not.toContain('was not opened');
+  });
+
+  test('moves the watermark up with each message, and the sign of life with it', () => {
+    const state = rules.enrolled(enrolledBatch(10), message(25), NOW + 7);
+    expect(state.enrolled).toBe(25);
+    expect(state.enrollment.heardAt).toBe(NOW + 7);
+  });
+
+  test.each([0, 9, 10])('keeps the watermark at 10 when a message up to %i comes late or twice', (upTo) => {
+    expect(rules.enrolled(enrolledBatch(10), message(upTo), NOW).enrolled).toBe(10);
+  });
+
+  test('ignores messages of another block', () => {
+    const state = enrolledBatch(10);
+    expect(rules.enrolled(state, message(99, ['elsewhere'], OTHER), NOW + 1)).toEqual(state);
+  });
+
+  test('ignores messages before it is opened', () => {
+    const state = rules.initialBatch(NOW);
+    expect(rules.enrolled(state, message(99), NOW + 1)).toEqual(state);
+  });
+
+  test('ignores messages after it was sealed', () => {
+    const state = sealedBatch(10);
+    expect(rules.enrolled(state, message(99, ['elsewhere']), NOW + 1)).toEqual(state);
+  });
+
+  test('is sealed with the total of its last message', () => {
+    const state = rules.sealed(enrolledBatch(10), message(12), NOW);
+    expect(state.enrollment).toMatchObject({ phase: 'sealed', error: null, timedOut: false });
+    expect(state.enrolled).toBe(12);
+  });
+
+  test('is sealed with what was announced when the seal says less', () => {
+    expect(rules.sealed(enrolledBatch(10), message(8), NOW).enrolled).toBe(10);
+  });
+
+  test('keeps the error that broke it', () => {
+    expect(sealedBatch(3, 'TypeError: no').enrollment.error).toBe('TypeError: no');
+  });
+
+  test('is sealed by the first of two seals', () => {
+    const state = sealedBatch(3);
+    expect(rules.refuseSeal(state, TOKEN)).toBeUndefined();
+    expect(rules.sealed(state, { ...message(9), error: 'late' }, NOW + 1)).toEqual(state);
+  });
+
+  test('cannot be sealed with another token, open or sealed', () => {
+    expect(rules.refuseSeal(openBatch(), OTHER)).toMatchObject({ code: 'ALREADY_ENROLLED' });
+    expect(rules.refuseSeal(sealedBatch(3), OTHER)).toMatchObject({ code: 'ALREADY_ENROLLED' });
+  });
+
+  test('cannot be sealed before it was opened', () => {
+    expect(rules.refuseSeal(rules.initialBatch(NOW), TOKEN)).toMatchObject({ code: 'ALREADY_ENROLLED' });
+  });
+
+  test('cannot be sealed by its process after the batch closed it', () => {
+    const closed = rules.enrollmentTimedOut(enrolledBatch(5), settings());
+    expect(rules.refuseSeal(closed, TOKEN)).toMatchObject({ code: 'ENROLLMENT_TIMED_OUT' });
+  });
+
+  test('times out after a quiet time that starts anew with each sign of life', () => {
+    const state = rules.enrolled(openBatch(), message(0), NOW + 60_000);
+    expect(rules.enrollmentDeadline(openBatch(), settings())).toBe(NOW + 300_000);
+    expect(rules.enrollmentDeadline(state, settings())).toBe(NOW + 360_000);
+  });
+
+  test('does not take the messages of another block for signs of life', () => {
+    const state = rules.enrolled(openBatch(), message(0, [], OTHER), NOW + 60_000);
+    expect(rules.enrollmentDeadline(state, settings())).toBe(NOW + 300_000);
+  });
+
+  test('times out when it is never opened', () => {
+    const state = rules.initialBatch(NOW);
+    expect(rules.enrollmentDeadline(state, settings({ openTimeoutMs: 5_000 }))).toBe(NOW + 5_000);
+    const closed = rules.enrollmentTimedOut(state, settings({ openTimeoutMs: 5_000 }));
+    expect(closed.enrollment).toMatchObject({
+      phase: 'sealed',
+      timedOut: true,
+      error: 'No enrolment block was opened for 5 s (openTimeout).',
+    });
+    expect(rules.decided(closed, settings()).outcome).toBe('failed');
+  });
+
+  test('keeps the jobs that were enrolled when it times out, and fails the batch once they are done', () => {
+    const closed = rules.enrollmentTimedOut(enrolledBatch(2), settings());
+    expect(closed.enrollment.error).toMatch(/nothing was heard from its process for 300 s \(enrollmentTimeout\)/);
+    const { state, assignments } = rules.assignRanges(closed);
+    expect(rules.decided(state, settings()).outcome).toBeNull();
+    const done = rules.reported(state, report(assignments[0]!.runner, 2, 0, true));
+    expect(rules.decided(done, settings()).outcome).toBe('failed');
+    expect(rules.progressOf(done)).toMatchObject({ total: 2, complete: 2, failed: 0, pending: 0 });
+  });
+
+  test('has no deadline once it is sealed', () => {
+    expect(rules.enrollmentDeadline(sealedBatch(1), settings())).toBeUndefined();
+  });
+
+  test('leaves nothing behind when it was empty', () => {
+    expect(rules.isDiscarded(sealedBatch(0))).toBe(true);
+  });
+
+  test.each([
+    { what: 'it is still open', state: openBatch() },
+    { what: 'it was not opened yet', state: rules.initialBatch(NOW) },
+    { what: 'it has a job', state: sealedBatch(1) },
+    { what: 'it broke', state: sealedBatch(0, 'Error: no') },
+    { what: 'it timed out', state: rules.enrollmentTimedOut(openBatch(), settings()) },
+  ])('keeps the batch when $what', ({ state }) => {
+    expect(rules.isDiscarded(state)).toBe(false);
+  });
+});
+
+describe('ranges', () => {
+  test('are handed out while the block is still open', () => {
+    const { assignments } = rules.assignRanges(enrolledBatch(500));
+    expect(assignments).toEqual([{ runner: '1', lane: '', from: 1, to: 500, inline: false }]);
+  });
+
+  test('are handed out once', () => {
+    const { state } = rules.assignRanges(enrolledBatch(500));
+    expect(rules.assignRanges(state)).toEqual({ state, assignments: [] });
+  });
+
+  test.each([
+    { jobs: 1, where: 'the batch workflow', inline: true },
+    { jobs: MAX_INLINE, where: 'the batch workflow', inline: true },
+    { jobs: MAX_INLINE + 1, where: 'a child workflow', inline: false },
+  ])('of $jobs jobs run in $where', ({ jobs, inline }) => {
+    expect(rules.assignRanges(sealedBatch(jobs)).assignments).toMatchObject([{ from: 1, to: jobs, inline }]);
+  });
+
+  test('are cut, and at most two of a lane run at once', () => {
+    const { state, assignments } = rules.assignRanges(sealedBatch(100_000));
+    expect(assignments).toMatchObject([
+      { runner: '1', from: 1, to: MAX_RANGE },
+      { runner: '2', from: MAX_RANGE + 1, to: 2 * MAX_RANGE },
+    ]);
+    const next = rules.assignRanges(rules.reported(state, report('1', MAX_RANGE, 0, true)));
+    expect(next.assignments).toMatchObject([{ runner: '3', from: 2 * MAX_RANGE + 1, to: 3 * MAX_RANGE }]);
+  });
+
+  test('of few jobs wait for company beside a running one while the block is open', () => {
+    const { state } = rules.assignRanges(enrolledBatch(500));
+    const more = rules.enrolled(state, message(550), NOW);
+    expect(rules.assignRanges(more).assignments).toEqual([]);
+    const many = rules.enrolled(more, message(700), NOW);
+    expect(rules.assignRanges(many).assignments).toMatchObject([{ from: 501, to: 700, inline: false }]);
+  });
+
+  test('of few jobs start beside a running one when no more will come', () => {
+    const { state } = rules.assignRanges(enrolledBatch(500));
+    const sealed = rules.sealed(state, message(550), NOW);
+    expect(rules.assignRanges(sealed).assignments).toMatchObject([{ from: 501, to: 550, inline: true }]);
+  });
+
+  test('of few jobs start once the running one has ended', () => {
+    const { state } = rules.assignRanges(enrolledBatch(500));
+    const sealed = rules.sealed(state, message(550), NOW);
+    const ended = rules.reported(rules.assignRanges(sealed).state, report('1', 500, 0, true));
+    const all = [...rules.assignRanges(sealed).assignments, ...rules.assignRanges(ended).assignments];
+    expect(all).toMatchObject([{ from: 501, to: 550, inline: true }]);
+  });
+
+  test('get what the last runner of their lane learned', () => {
+    const { state } = rules.assignRanges(enrolledBatch(500));
+    const pace = { size: 1_234, window: 17, jobMs: 3 };
+    const ended = rules.reported(state, { ...report('1', 500, 0, true), pace });
+    const more = rules.enrolled(ended, message(1_000), NOW);
+    expect(rules.assignRanges(more).assignments).toMatchObject([{ from: 501, to: 1_000, pace }]);
+  });
+
+  test('of another task queue cover the same positions in a lane of their own', () => {
+    const { assignments } = rules.assignRanges(enrolledBatch(50, ['gpu']));
+    expect(assignments).toEqual([
+      { runner: '1', lane: '', from: 1, to: 50, inline: true },
+      { runner: '2', lane: 'gpu', from: 1, to: 50, inline: true },
+    ]);
+  });
+
+  test('of a task queue that is named later start behind the watermark that was known then', () => {
+    const { state } = rules.assignRanges(enrolledBatch(500));
+    const later = rules.enrolled(state, message(800, ['gpu']), NOW);
+    const gpu = rules.assignRanges(later).assignments.filter(({ lane }) => lane === 'gpu');
+    expect(gpu).toEqual([{ runner: '3', lane: 'gpu', from: 501, to: 800, inline: false }]);
+  });
+
+  test('of a task queue keep their start when the queue is named again', () => {
+    const first = rules.enrolled(openBatch(), message(10, ['gpu']), NOW);
+    const again = rules.enrolled(first, message(20, ['gpu']), NOW);
+    expect(again.lanes['gpu']).toEqual({ dispatched: 0 });
+  });
+
+  test.each(['constructor', 'toString', '__proto__'])('are handed out for a task queue named "%s"', (queue) => {
+    const { assignments } = rules.assignRanges(enrolledBatch(5, [queue]));
+    expect(assignments.map(({ lane }) => lane)).toEqual(['', queue]);
+  });
+
+  test('hand out each position of each lane exactly once, in order, whatever comes when', async () => {
+    await forSeeds(300, (random) => {
+      let state = openBatch();
+      let announced = 0;
+      const queues = new Set<string>();
+      const startOf: Record<string, number> = { '': 1 };
+      const coveredTo: Record<string, number> = {};
+      const active = new Map<string, Assignment>();
+      const assign = () => {
+        const before = active.size;
+        const next = rules.assignRanges(state);
+        state = next.state;
+        for (const assignment of next.assignments) {
+          const { runner, lane, from, to, inline } = assignment;
+          expect(active.has(runner), `runner id ${runner} is new`).toBe(false);
+          expect(from, `start of ${JSON.stringify(assignment)}`).toBe((coveredTo[lane] ?? startOf[lane]! - 1) + 1);
+          expect(to).toBeGreaterThanOrEqual(from);
+          expect(to).toBeLessThanOrEqual(state.enrolled);
+          expect(to - from + 1).toBeLessThanOrEqual(MAX_RANGE);
+          expect(inline).toBe(to - from + 1 <= MAX_INLINE);
+          coveredTo[lane] = to;
+          active.set(runner, assignment);
+        }
+        for (const lane of Object.keys(startOf)) {
+          const running = [...active.values()].filter((assignment) => assignment.lane === lane);
+          expect(running.length, `runners of lane "${lane}"`).toBeLessThanOrEqual(MAX_RUNNERS);
+        }
+        return active.size - before;
+      };
+      const endOne = () => {
+        const { runner, from, to } = random.pick([...active.values()]);
+        active.delete(runner);
+        state = rules.reported(state, report(runner, to - from + 1, 0, true));
+      };
+      for (let step = random.int(1, 15); step > 0; step--) {
+        if (random.chance(0.2)) {
+          const queue = random.pick(['gpu', 'mail']);
+          if (!queues.has(queue)) startOf[queue] = announced + 1;
+          queues.add(queue);
+        }
+        announced += random.pick([1, 30, 100, 101, 1_000, 30_000, 80_000]);
+        state = rules.enrolled(state, message(announced, [...queues]), NOW);
+        assign();
+        if (active.size > 0 && random.chance(0.5)) {
+          endOne();
+          assign();
+        }
+      }
+      state = rules.sealed(state, message(announced, [...queues]), NOW);
+      assign();
+      while (active.size > 0) {
+        endOne();
+        assign();
+      }
+      expect(coveredTo).toEqual(Object.fromEntries(Object.keys(startOf).map((lane) => [lane, announced])));
+    });
+  });
+});
+
+describe('reports', () => {
+  test('count while the runner still runs', () => {
+    const { state } = runningBatch(10);
+    expect(rules.progressOf(rules.reported(state, report('1', 4, 1)))).toEqual({
+      status: 'running',
+      total: 10,
+      complete: 4,
+      failed: 1,
+      pending: 5,
+    });
+  });
+
+  test('are cumulative, so that the same one twice counts once', () => {
+    const { state } = runningBatch(10);
+    const once = rules.reported(state, report('1', 4, 1));
+    expect(rules.reported(once, report('1', 4, 1))).toEqual(once);
+  });
+
+  test('that come late never take counts back', () => {
+    const { state } = runningBatch(10);
+    const later = rules.reported(state, report('1', 6, 2));
+    expect(rules.terminalCounts(rules.reported(later, report('1', 3, 0)))).toEqual({ completed: 6, failed: 2 });
+  });
+
+  test('that overtake the last one are added up once', () => {
+    const { state } = runningBatch(10);
+    const ended = rules.reported(state, report('1', 8, 2, true));
+    for (const late of [report('1', 8, 2, true), report('1', 3, 1), report('1', 10, 10)]) {
+      expect(rules.reported(ended, late)).toEqual(ended);
+    }
+    expect(rules.terminalCounts(ended)).toEqual({ completed: 8, failed: 2 });
+  });
+
+  test('that say less at the end than one before keep what was known', () => {
+    const { state } = runningBatch(10);
+    const ended = rules.reported(rules.reported(state, report('1', 8, 2)), report('1', 0, 0, true));
+    expect(rules.terminalCounts(ended)).toEqual({ completed: 8, failed: 2 });
+  });
+
+  test('of a runner that nobody knows change nothing', () => {
+    const { state } = runningBatch(10);
+    expect(rules.reported(state, report('99', 10, 0, true))).toEqual(state);
+  });
+
+  test('of several runners add up', () => {
+    const { state } = runningBatch(60_000);
+    const both = rules.reported(rules.reported(state, report('1', 100, 5)), report('2', 200, 7, true));
+    expect(rules.terminalCounts(both)).toEqual({ completed: 300, failed: 12 });
+  });
+});
+
+describe('a lost runner', () => {
+  test('is replaced by another one with its range, which counts from zero', () => {
+    const { state } = runningBatch(500);
+    const half = rules.reported(state, report('1', 200, 50));
+    const { state: next, assignment } = rules.runnerLost(half, '1');
+    expect(assignment).toEqual({ runner: '2', lane: '', from: 1, to: 500, inline: false });
+    expect(rules.terminalCounts(next)).toEqual({ completed: 0, failed: 0 });
+    const ended = rules.reported(next, report('2', 440, 60, true));
+    expect(rules.progressOf(ended)).toMatchObject({ complete: 440, failed: 60, pending: 0 });
+  });
+
+  test('is not heard any more', () => {
+    const { state } = runningBatch(500);
+    const { state: next } = rules.runnerLost(state, '1');
+    expect(rules.reported(next, report('1', 500, 0, true))).toEqual(next);
+  });
+
+  test('that had ended is not replaced', () => {
+    const { state } = runningBatch(500);
+    const ended = rules.reported(state, report('1', 500, 0, true));
+    expect(rules.runnerLost(ended, '1')).toEqual({ state: ended });
+  });
+
+  test('does not make room for a third one beside its replacement', () => {
+    const { state } = runningBatch(100_000);
+    const { state: next } = rules.runnerLost(state, '1');
+    expect(rules.assignRanges(next).assignments).toEqual([]);
+  });
+
+  test('does not change an outcome that was decided', () => {
+    const { state } = runningBatch(500);
+    const options = settings({ failWhen: 'immediate' });
+    const failed = rules.decided(rules.reported(state, report('1', 0, 1)), options);
+    const { state: next } = rules.runnerLost(failed, '1');
+    expect(rules.decided(next, options).outcome).toBe('failed');
+  });
+});
+
+describe('the outcome', () => {
+  test.each(['settled', 'immediate'] as const)('is complete once all jobs succeeded, with failWhen %s', (failWhen) => {
+    const { state } = runningBatch(3);
+    const options = settings({ failWhen });
+    expect(rules.decided(rules.reported(state, report('1', 2, 0)), options).outcome).toBeNull();
+    expect(rules.decided(rules.reported(state, report('1', 3, 0)), options).outcome).toBe('complete');
+  });
+
+  test('waits for all jobs after a failed one', () => {
+    const { state } = runningBatch(3);
+    const oneFailed = rules.reported(state, report('1', 1, 1));
+    expect(rules.decided(oneFailed, settings()).outcome).toBeNull();
+    expect(rules.decided(rules.reported(oneFailed, report('1', 2, 1, true)), settings()).outcome).toBe('failed');
+  });
+
+  test('waits for nothing after a failed job with failWhen immediate', () => {
+    const { state } = runningBatch(3);
+    const oneFailed = rules.decided(rules.reported(state, report('1', 0, 1)), settings({ failWhen: 'immediate' }));
+    expect(oneFailed.outcome).toBe('failed');
+    expect(rules.isSettled(oneFailed)).toBe(false);
+    const allDone = rules.reported(oneFailed, report('1', 2, 1, true));
+    expect(rules.isSettled(allDone)).toBe(true);
+    expect(rules.decided(allDone, settings({ failWhen: 'immediate' })).outcome).toBe('failed');
+  });
+
+  test('is failed with failWhen immediate as soon as a failed job is noticed, before it is counted', () => {
+    const { state } = runningBatch(3);
+    const noticed = rules.decided(rules.failureNoticed(state), settings({ failWhen: 'immediate' }));
+    expect(noticed.outcome).toBe('failed');
+    expect(rules.progressOf(noticed)).toEqual({ status: 'failed', total: 3, complete: 0, failed: 0, pending: 3 });
+  });
+
+  test('waits for all jobs after a failed one was noticed', () => {
+    const { state } = runningBatch(3);
+    const noticed = rules.failureNoticed(state);
+    expect(rules.decided(noticed, settings()).outcome).toBeNull();
+    expect(rules.decided(rules.reported(noticed, report('1', 2, 1, true)), settings()).outcome).toBe('failed');
+  });
+
+  test('does not change when a failed job is noticed late', () => {
+    const { state } = runningBatch(3);
+    const complete = rules.decided(rules.reported(state, report('1', 3, 0, true)), settings());
+    expect(rules.decided(rules.failureNoticed(complete), settings()).outcome).toBe('complete');
+  });
+
+  test.each(['settled', 'immediate'] as const)('is never decided while the block is open, with failWhen %s', (failWhen) => {
+    const options = settings({ failWhen });
+    const { state } = rules.assignRanges(enrolledBatch(3));
+    const allFailed = rules.failureNoticed(rules.reported(state, report('1', 0, 3, true)));
+    expect(rules.decided(allFailed, options).outcome).toBeNull();
+    expect(rules.isSettled(allFailed)).toBe(false);
+    expect(rules.decided(rules.sealed(allFailed, message(3), NOW), options).outcome).toBe('failed');
+  });
+
+  test('is failed with failWhen immediate when the block broke, while its jobs still run', () => {
+    const { state } = runningBatch(3, 'Error: no');
+    expect(rules.decided(state, settings({ failWhen: 'immediate' })).outcome).toBe('failed');
+    expect(rules.decided(state, settings()).outcome).toBeNull();
+  });
+
+  test('is failed when the block broke and all its jobs succeeded', () => {
+    const { state } = runningBatch(3, 'Error: no');
+    expect(rules.decided(rules.reported(state, report('1', 3, 0, true)), settings()).outcome).toBe('failed');
+  });
+
+  test('is failed when the block broke before the first job', () => {
+    expect(rules.decided(sealedBatch(0, 'Error: no'), settings()).outcome).toBe('failed');
+  });
+
+  test('is decided once', () => {
+    const { state } = runningBatch(3);
+    const complete = rules.decided(rules.reported(state, report('1', 3, 0)), settings());
+    const withFailure = rules.reported(complete, report('1', 3, 1));
+    expect(rules.decided(withFailure, settings({ failWhen: 'immediate' })).outcome).toBe('complete');
+  });
+
+  test('fires the event of its name', () => {
+    expect(rules.eventOf('complete')).toBe('complete');
+    expect(rules.eventOf('failed')).toBe('failure');
+  });
+});
+
+describe('progress', () => {
+  test('is pending until the block is closed, then running, then the outcome', () => {
+    const { state } = rules.assignRanges(enrolledBatch(2));
+    const sealed = rules.sealed(state, message(2), NOW);
+    const decided = rules.decided(rules.reported(sealed, report('1', 2, 0, true)), settings());
+    const statuses = [rules.initialBatch(NOW), state, sealed, decided].map((each) => rules.progressOf(each).status);
+    expect(statuses).toEqual(['pending', 'pending', 'running', 'complete']);
+  });
+
+  test('counts jobs that completed while the block is open', () => {
+    const { state } = rules.assignRanges(enrolledBatch(5));
+    expect(rules.progressOf(rules.reported(state, report('1', 2, 1)))).toEqual({
+      status: 'pending',
+      total: 5,
+      complete: 2,
+      failed: 1,
+      pending: 2,
+    });
+  });
+});
+
+describe('callbacks', () => {
+  test.each(EVENTS)('can be registered for %s at any time before it fired', (event) => {
+    for (const state of [rules.initialBatch(NOW), openBatch(), runningBatch(3).state]) {
+      expect(rules.refuseRegistration(state, registration(event))).toBeUndefined();
+      expect(rules.registered(state, registration(event)).callbacks[event]).toEqual(registration(event));
+    }
+  });
+
+  test('can be registered twice: the second time is a retry', () => {
+    const state = rules.registered(openBatch(), registration('complete'));
+    expect(rules.refuseRegistration(state, registration('complete'))).toBeUndefined();
+    expect(rules.registered(state, registration('complete'))).toEqual(state);
+  });
+
+  test('are one an event', () => {
+    const state = rules.registered(openBatch(), registration('complete'));
+    expect(rules.refuseRegistration(state, registration('complete', 'Another'))).toMatchObject({
+      code: 'CALLBACK_ALREADY_REGISTERED',
+      message: expect.stringContaining('"Notify"'),
+    });
+    expect(rules.refuseRegistration(state, registration('failure', 'Another'))).toBeUndefined();
+  });
+
+  test('cannot be registered for an event that has fired or can no longer fire', () => {
+    const complete = rules.decided(rules.reported(runningBatch(3).state, report('1', 3, 0, true)), settings());
+    const closed = rules.eventsClosed(complete, ['complete', 'failure']);
+    for (const event of ['complete', 'failure'] as const) {
+      expect(rules.refuseRegistration(closed, registration(event))).toMatchObject({
+        code: 'BATCH_SETTLED',
+        message: expect.stringMatching(`The batch is complete: '${event}' has fired`),
+      });
+    }
+    expect(rules.refuseRegistration(closed, registration('settled'))).toBeUndefined();
+  });
+
+  test('that are registered stay so when a retry of the registration comes after the event', () => {
+    const state = rules.eventsClosed(rules.registered(openBatch(), registration('complete')), ['complete']);
+    expect(rules.refuseRegistration(state, registration('complete'))).toBeUndefined();
+    expect(rules.refuseRegistration(state, registration('complete', 'Another'))).toMatchObject({
+      code: 'BATCH_SETTLED',
+    });
+  });
+
+  test('are closed once each, however often that is said', () => {
+    const once = rules.eventsClosed(openBatch(), ['complete', 'failure']);
+    expect(rules.eventsClosed(once, ['failure', 'complete']).closedEvents).toEqual(['complete', 'failure']);
+  });
+
+  test('are remembered as fired', () => {
+    expect(rules.fired(rules.fired(openBatch(), 'failure'), 'settled').fired).toEqual(['failure', 'settled']);
+  });
+});
+
+test('remembers what was written to the mirror', () => {
+  const state = rules.wrote(rules.wrote(openBatch(), 'created'), 'sealed');
+  expect(state.written).toEqual({ created: true, sealed: true, outcome: false, settled: false });
+});
+
+test('keeps a state whose size does not depend on the number of jobs', () => {
+  let state = rules.assignRanges(enrolledBatch(1_000)).state;
+  const sizeAt = (upTo: number) => {
+    state = rules.enrolled(state, message(upTo), NOW);
+    for (let next = rules.assignRanges(state); next.assignments.length > 0; next = rules.assignRanges(state)) {
+      state = next.state;
+      for (const { runner, from, to } of next.assignments) {
+        state = rules.reported(state, report(runner, to - from + 1, 0, true));
+      }
+    }
+    return JSON.stringify(state).length;
+  };
+  const atThousands = sizeAt(10_000);
+  expect(sizeAt(100_000_000)).toBeLessThan(atThousands + 100);
+});
+
+type Event =
+  | { kind: 'enrolled'; token: string; upTo: number; queues: readonly string[] }
+  | { kind: 'report'; report: RunnerReport }
+  | { kind: 'noticed' };
+
+interface WorldRunner {
+  readonly assignment: Assignment;
+  /** Positions of its lane that it has not come to. */
+  readonly left: number[];
+  completed: number;
+  failed: number;
+}
+
+/**
+ * A batch in a world where messages are late, repeated and out of order, runners vanish and enqueuers die. The world
+ * knows each job's row; the state is compared with the rows after every event.
+ */
+class BatchWalk {
+  readonly #random: Random;
+  readonly #settings: BatchSettings;
+  readonly #jobs: readonly { readonly queue: string; readonly outcome: 'complete' | 'failed' }[];
+  readonly #blockError: string | undefined;
+  /** On their way to the batch, in no order. */
+  #messages: Event[] = [];
+  #delivered: Event[] = [];
+  #written = 0;
+  #isEnqueuerDone = false;
+  #losses: number;
+  readonly #runners = new Map<string, WorldRunner>();
+  readonly #handedOut = new Set<string>();
+  readonly #rows = new Map<number, 'complete' | 'failed'>();
+  #state = rules.initialBatch(NOW);
+  #log: string[] = [];
+
+  constructor(random: Random) {
+    this.#random = random;
+    this.#settings = settings({ failWhen: random.pick(['settled', 'immediate']) });
+    const failures = random.pick([0, 0, 0.1, 1]);
+    const queues = random.pick([[''], ['', 'gpu'], ['gpu', 'mail'], ['', 'gpu', 'mail']]);
+    this.#jobs = Array.from({ length: random.chance(0.1) ? random.int(90, 260) : random.int(0, 12) }, () => ({
+      queue: random.pick(queues),
+      outcome: random.chance(failures) ? 'failed' : 'complete',
+    }));
+    this.#blockError = random.chance(0.15) ? 'Error: the block broke' : undefined;
+    this.#losses = random.int(0, 4);
+  }
+
+  run(): BatchState {
+    try {
+      const isNeverOpened = this.#random.chance(0.05);
+      const mayTimeOut = isNeverOpened || this.#random.chance(0.15);
+      if (!isNeverOpened) this.#open();
+      for (let step = 0; !this.#isOver(); step++) {
+        if (step > 20_000) throw new Error('The batch does not end');
+        if (mayTimeOut && this.#state.enrollment.phase !== 'sealed' && this.#random.chance(0.05)) this.#timeOut();
+        else if (!isNeverOpened) this.#step();
+      }
+      this.#expectTheEnd();
+    } catch (error) {
+      const tail = this.#log.slice(-12).join('\n  ');
+      throw new Error(`${(error as Error).message}\nLast events:\n  ${tail}\nState: ${JSON.stringify(this.#state)}`, {
+        cause: error,
+      });
+    }
+    return this.#state;
+  }
+
+  /** Also when the batch has settled: what still comes must not change it. */
+  #isOver(): boolean {
+    return this.#state.enrollment.phase === 'sealed' && this.#messages.length === 0 && this.#runners.size === 0;
+  }
+
+  #open(): void {
+    this.#hold(rules.refuseOpen(this.#state, TOKEN) === undefined, 'the first opening is taken');
+    this.#apply(rules.opened(this.#state, TOKEN, NOW), 'opened');
+  }
+
+  #timeOut(): void {
+    this.#apply(rules.enrollmentTimedOut(this.#state, this.#settings), 'timed out');
+  }
+
+  #step(): void {
+    const kind = this.#random.pick(['enqueue', 'deliver', 'deliver', 'work', 'work', 'repeat', 'stranger', 'lose', 'restart']);
+    if (kind === 'enqueue') this.#enqueue();
+    else if (kind === 'deliver') this.#deliver();
+    else if (kind === 'work') this.#work();
+    else if (kind === 'repeat') this.#repeat();
+    else if (kind === 'stranger') this.#stranger();
+    else if (kind === 'lose') this.#lose();
+    else this.#restart();
+  }
+
+  #enqueue(): void {
+    if (this.#isEnqueuerDone) return;
+    this.#written = Math.min(this.#jobs.length, this.#written + this.#random.int(0, 1 + this.#jobs.length / 3));
+    const queues = [...new Set(this.#jobs.slice(0, this.#written).map(({ queue }) => queue))].filter(Boolean);
+    const block = message(this.#written, queues);
+    if (this.#written < this.#jobs.length && !(this.#blockError && this.#random.chance(0.3))) {
+      this.#messages.push({ kind: 'enrolled', ...block });
+      return;
+    }
+    // The seal is an update: it is answered, or it was refused.
+    this.#isEnqueuerDone = true;
+    const { timedOut } = this.#state.enrollment;
+    this.#hold((rules.refuseSeal(this.#state, TOKEN) === undefined) === !timedOut, 'the seal is refused after a timeout only');
+    if (timedOut) return;
+    const error = this.#blockError === undefined ? {} : { error: this.#blockError };
+    this.#apply(rules.sealed(this.#state, { ...block, ...error }, NOW), `sealed with ${this.#written}`);
+    this.#hold(this.#state.enrolled === this.#written, 'the total is what the block wrote');
+  }
+
+  #deliver(): void {
+    if (this.#messages.length === 0) return;
+    const [event] = this.#messages.splice(this.#random.int(0, this.#messages.length - 1), 1);
+    this.#delivered.push(event!);
+    this.#receive(event!);
+  }
+
+  #repeat(): void {
+    if (this.#delivered.length > 0) this.#receive(this.#random.pick(this.#delivered));
+  }
+
+  #receive(event: Event): void {
+    const before = rules.terminalCounts(this.#state);
+    const what = JSON.stringify(event);
+    if (event.kind === 'enrolled') this.#apply(rules.enrolled(this.#state, event, NOW), what);
+    else if (event.kind === 'noticed') this.#apply(rules.failureNoticed(this.#state), what);
+    else this.#apply(rules.reported(this.#state, event.report), what);
+    const after = rules.terminalCounts(this.#state);
+    this.#hold(after.completed >= before.completed && after.failed >= before.failed, 'no message takes counts back');
+  }
+
+  /** Another process with another block. */
+  #stranger(): void {
+    this.#hold(rules.refuseOpen(this.#state, OTHER) !== undefined, 'a second block is refused');
+    this.#hold(rules.refuseSeal(this.#state, OTHER) !== undefined, 'the seal of a second block is refused');
+    const before = JSON.stringify(this.#state);
+    this.#apply(rules.enrolled(this.#state, message(999, ['nowhere'], OTHER), NOW), 'a message of another block');
+    this.#hold(JSON.stringify(this.#state) === before, 'messages of another block change nothing');
+  }
+
+  #work(): void {
+    if (this.#runners.size === 0) return;
+    const [id, runner] = this.#random.pick([...this.#runners]);
+    for (const position of runner.left.splice(0, this.#random.int(0, 1 + runner.left.length / 2))) {
+      const { outcome } = this.#jobs[position - 1]!;
+      this.#rows.set(position, outcome);
+      if (outcome === 'complete') runner.completed++;
+      else {
+        runner.failed++;
+        if (this.#settings.failWhen === 'immediate' && this.#random.chance(0.5)) this.#messages.push({ kind: 'noticed' });
+      }
+    }
+    const ended = runner.left.length === 0;
+    if (ended) this.#runners.delete(id);
+    const { completed, failed } = runner;
+    this.#messages.push({ kind: 'report', report: { runner: id, completed, failed, ended } });
+  }
+
+  #lose(): void {
+    if (this.#losses === 0) return;
+    // Also one that ended, whose last report has not come yet.
+    const id = String(this.#random.int(1, Math.max(1, this.#state.runnersStarted)));
+    const isCounted = this.#state.runners[id] === undefined;
+    const { state, assignment } = rules.runnerLost(this.#state, id);
+    this.#hold((assignment === undefined) === isCounted, 'a lost runner is replaced if it was not counted yet');
+    if (!assignment) return;
+    this.#losses--;
+    this.#runners.delete(id);
+    this.#start(assignment);
+    this.#apply(state, `lost runner ${id}`);
+  }
+
+  /** Continue-as-new carries the state as JSON. */
+  #restart(): void {
+    const copy = JSON.parse(JSON.stringify(this.#state)) as BatchState;
+    expect(copy).toEqual(this.#state);
+    this.#state = copy;
+  }
+
+  /** What the batch workflow does with every change. */
+  #apply(changed: BatchState, what: string): void {
+    this.#log.push(what);
+    const before = this.#state;
+    const { state, assignments } = rules.assignRanges(rules.decided(changed, this.#settings));
+    this.#state = state;
+    for (const assignment of assignments) {
+      this.#log.push(`started ${JSON.stringify(assignment)}`);
+      for (let position = assignment.from; position <= assignment.to; position++) {
+        const key = `${assignment.lane}/${position}`;
+        this.#hold(!this.#handedOut.has(key), `position ${key} is handed out once`);
+        this.#handedOut.add(key);
+      }
+      this.#start(assignment);
+    }
+    this.#expectInvariants(before);
+  }
+
+  #start(assignment: Assignment): void {
+    const { runner, lane, from, to } = assignment;
+    const positions = Array.from({ length: to - from + 1 }, (_, index) => from + index);
+    const left = positions.filter((position) => this.#jobs[position - 1]!.queue === lane);
+    this.#runners.set(runner, { assignment, left, completed: 0, failed: 0 });
+  }
+
+  #expectInvariants(before: BatchState): void {
+    const state = this.#state;
+    const { total, complete, failed, pending } = rules.progressOf(state);
+    const { completed: rowsComplete, failed: rowsFailed } = this.#rowCounts();
+    const isSealed = state.enrollment.phase === 'sealed';
+    const isSettled = rules.isSettled(state);
+    const phases = ['unopened', 'open', 'sealed'];
+    this.#hold(before.outcome === null || state.outcome === before.outcome, 'the outcome is decided once');
+    this.#hold(isSealed || state.outcome === null, 'nothing is decided before the seal');
+    this.#hold(isSealed || !isSettled, 'nothing settles before the seal');
+    this.#hold(state.enrolled >= before.enrolled, 'the watermark never goes down');
+    this.#hold(before.enrollment.phase !== 'sealed' || total === before.enrolled, 'the seal fixes the total');
+    this.#hold(
+      phases.indexOf(state.enrollment.phase) >= phases.indexOf(before.enrollment.phase),
+      'the block is never opened again',
+    );
+    this.#hold(total === complete + failed + pending && pending >= 0, 'total = complete + failed + pending');
+    this.#hold(complete <= rowsComplete && failed <= rowsFailed, 'no job is counted that is not terminal');
+    this.#hold(isSettled === (isSealed && complete + failed === total), 'settled is: sealed and all jobs counted');
+    this.#hold(!isSettled || state.outcome !== null, 'a settled batch is decided');
+    this.#hold(
+      state.outcome === null || this.#settings.failWhen === 'immediate' || before.outcome !== null || isSettled,
+      'with failWhen settled nothing is decided before all jobs are terminal',
+    );
+    const hasFailure = state.enrollment.error !== null || failed > 0 || state.hasFailure;
+    this.#hold(
+      !(this.#settings.failWhen === 'immediate' && isSealed && hasFailure) || state.outcome === 'failed',
+      'with failWhen immediate a failure decides',
+    );
+  }
+
+  #expectTheEnd(): void {
+    const { enrolled, enrollment, outcome } = this.#state;
+    const members = this.#jobs.slice(0, enrolled);
+    const failed = members.filter((job) => job.outcome === 'failed').length;
+    expect(rules.progressOf(this.#state)).toEqual({
+      status: enrollment.error !== null || failed > 0 ? 'failed' : 'complete',
+      total: enrolled,
+      complete: enrolled - failed,
+      failed,
+      pending: 0,
+    });
+    expect(outcome).not.toBeNull();
+    expect(rules.isSettled(this.#state)).toBe(true);
+    expect(this.#state.runners).toEqual({});
+    expect([...this.#rows.keys()].sort((a, b) => a - b)).toEqual(members.map((_, index) => index + 1));
+  }
+
+  #rowCounts() {
+    let completed = 0;
+    for (const row of this.#rows.values()) if (row === 'complete') completed++;
+    return { completed, failed: this.#rows.size - completed };
+  }
+
+  #hold(isTrue: boolean, invariant: string): void {
+    if (!isTrue) throw new Error(`Does not hold: ${invariant}`);
+  }
+}
+
+test('decides each batch once and counts each job once, whatever comes late, twice or out of order', async () => {
+  const seen = new Set<string>();
+  await forSeeds(3_000, (random) => {
+    const { outcome, enrollment, runnersStarted } = new BatchWalk(random).run();
+    seen.add(`${outcome}`);
+    if (enrollment.timedOut) seen.add('timed out');
+    if (runnersStarted > 4) seen.add('many runners');
+  });
+  // The walks reach all of these; else they would prove little.
+  expect([...seen].sort()).toEqual(['complete', 'failed', 'many runners', 'timed out']);
+});

@@ -1,0 +1,178 @@
+import { describe, expect, test } from 'vitest';
+import {
+  assertKnownKeys,
+  assertName,
+  assertPlainObject,
+  assertWholeNumber,
+  resolveDuration,
+  resolveRetry,
+} from '../../src/options.ts';
+
+/** Calls as JavaScript can, whatever the types say. */
+const untyped = (value: unknown) => value as never;
+
+const refused = (option: string) => expect.objectContaining({ code: 'INVALID_OPTION', option });
+
+describe('a duration', () => {
+  test.each([
+    [30_000, 30_000],
+    ['30s', 30_000],
+    ['10 minutes', 600_000],
+    ['1 day', 86_400_000],
+    [1, 1],
+    [2 ** 31 - 1, 2 ** 31 - 1],
+  ] as const)('of %j is %i ms', (value, ms) => {
+    expect(resolveDuration('timeout', value)).toBe(ms);
+  });
+
+  test.each([
+    0,
+    -1,
+    NaN,
+    Infinity,
+    2 ** 31,
+    '25 days',
+    '-5s',
+    '',
+    'soon',
+    null,
+    undefined,
+    true,
+    10n,
+    {},
+    [],
+    [5],
+    new Date(0),
+    () => 5,
+  ])('of %o is refused', (value) => {
+    expect(() => resolveDuration('timeout', untyped(value))).toThrow(refused('timeout'));
+  });
+
+  test('that is refused shows what was given', () => {
+    expect(() => resolveDuration('timeout', untyped('soon'))).toThrow(
+      'timeout must be a positive Temporal Duration up to 24 days, such as "30s" or 30000, but was "soon" (string).',
+    );
+  });
+});
+
+describe('a retry policy', () => {
+  test('has the defaults of Temporal', () => {
+    expect(resolveRetry('retry')).toEqual({
+      initialIntervalMs: 1_000,
+      backoffCoefficient: 2,
+      maximumIntervalMs: 100_000,
+      nonRetryableErrorTypes: [],
+    });
+  });
+
+  test('takes all that Temporal takes', () => {
+    const policy = {
+      initialInterval: '2s',
+      backoffCoefficient: 1,
+      maximumInterval: '1 minute',
+      maximumAttempts: 7,
+      nonRetryableErrorTypes: ['HopelessError'],
+    } as const;
+    expect(resolveRetry('retry', { ...policy, nonRetryableErrorTypes: ['HopelessError'] })).toEqual({
+      initialIntervalMs: 2_000,
+      backoffCoefficient: 1,
+      maximumIntervalMs: 60_000,
+      maximumAttempts: 7,
+      nonRetryableErrorTypes: ['HopelessError'],
+    });
+  });
+
+  test('keeps the defaults that it does not set', () => {
+    const defaults = resolveRetry('retry', {
+      initialInterval: '5s',
+      backoffCoefficient: 3,
+      maximumInterval: '9s',
+      maximumAttempts: 4,
+      nonRetryableErrorTypes: ['A'],
+    });
+    expect(resolveRetry('retry', {}, defaults)).toEqual(defaults);
+    expect(resolveRetry('retry', { maximumAttempts: 2 }, defaults)).toEqual({ ...defaults, maximumAttempts: 2 });
+    expect(resolveRetry('retry', { nonRetryableErrorTypes: [] }, defaults)).toEqual({
+      ...defaults,
+      nonRetryableErrorTypes: [],
+    });
+  });
+
+  test('grows to 100 times its own initial interval unless it says more', () => {
+    const defaults = resolveRetry('retry', { maximumInterval: '2s' });
+    expect(resolveRetry('retry', { initialInterval: '5s' }, defaults).maximumIntervalMs).toBe(500_000);
+    expect(resolveRetry('retry', { initialInterval: '20 days' }).maximumIntervalMs).toBe(2 ** 31 - 1);
+  });
+
+  test('without a limit of attempts has Infinity, also over a default with one', () => {
+    const defaults = resolveRetry('retry', { maximumAttempts: 5 });
+    expect(resolveRetry('retry', { maximumAttempts: Infinity }, defaults)).not.toHaveProperty('maximumAttempts');
+  });
+
+  test.each([
+    ['retry.initialInterval', { initialInterval: 0 }],
+    ['retry.initialInterval', { initialInterval: 'soon' }],
+    ['retry.maximumInterval', { maximumInterval: -1 }],
+    ['retry.maximumInterval', { initialInterval: '10s', maximumInterval: '5s' }],
+    ['retry.maximumInterval', { maximumInterval: '500ms' }],
+    ['retry.backoffCoefficient', { backoffCoefficient: 0.5 }],
+    ['retry.backoffCoefficient', { backoffCoefficient: NaN }],
+    ['retry.backoffCoefficient', { backoffCoefficient: '2' }],
+    // Travels as JSON, which would turn it into null.
+    ['retry.backoffCoefficient', { backoffCoefficient: Infinity }],
+    ['retry.maximumAttempts', { maximumAttempts: 0 }],
+    ['retry.maximumAttempts', { maximumAttempts: -1 }],
+    ['retry.maximumAttempts', { maximumAttempts: 1.5 }],
+    ['retry.maximumAttempts', { maximumAttempts: NaN }],
+    ['retry.maximumAttempts', { maximumAttempts: '5' }],
+    ['retry.nonRetryableErrorTypes', { nonRetryableErrorTypes: 'HopelessError' }],
+    ['retry.nonRetryableErrorTypes', { nonRetryableErrorTypes: [Error] }],
+    ['retry.maxAttempts', { maxAttempts: 5 }],
+    ['retry', []],
+    ['retry', 5],
+    ['retry', null],
+  ])('is refused by the name %s for %o', (option, policy) => {
+    expect(() => resolveRetry('retry', untyped(policy))).toThrow(refused(option));
+  });
+
+  test('is refused with the known names when one is mistyped', () => {
+    expect(() => resolveRetry('retry', untyped({ maxAttempts: 5 }))).toThrow(/maximumAttempts.*"maxAttempts"/);
+  });
+});
+
+describe('a name', () => {
+  test.each(['x', ' padded ', 'ä', 'x'.repeat(200)])('can be %j', (name) => {
+    expect(() => assertName('name', name)).not.toThrow();
+  });
+
+  test.each(['', '   ', '\n', 'a\0b', 'x'.repeat(201), null, undefined, 5, ['x'], new String('x')])('cannot be %o', (name) => {
+    expect(() => assertName('name', name)).toThrow(refused('name'));
+  });
+
+  test('can have another longest length', () => {
+    expect(() => assertName('description', 'x'.repeat(500), 500)).not.toThrow();
+    expect(() => assertName('description', 'x'.repeat(501), 500)).toThrow(/at most 500 characters/);
+  });
+});
+
+describe('a whole number', () => {
+  test.each([1, 2, Number.MAX_SAFE_INTEGER])('can be %i', (value) => {
+    expect(() => assertWholeNumber('limit', value, 1)).not.toThrow();
+  });
+
+  test.each([0, -1, 1.5, NaN, Infinity, 2 ** 53, '1', null, undefined, 1n, [1]])('cannot be %o', (value) => {
+    expect(() => assertWholeNumber('limit', value, 1)).toThrow(refused('limit'));
+  });
+});
+
+test.each([null, undefined, 'text', 5, [], () => {}])('refuses %o where options are expected', (value) => {
+  expect(() => assertPlainObject('options', value)).toThrow(refused('options'));
+});
+
+test('names an option that nobody knows, and those that are known', () => {
+  expect(() => assertKnownKeys('options', { limit: 1 }, ['limit', 'offset'])).not.toThrow();
+  expect(() => assertKnownKeys('options', { limit: 1, ofset: 1 }, ['limit', 'offset'])).toThrow(
+    refused('options.ofset'),
+  );
+  expect(() => assertKnownKeys('options', { ofset: 1 }, ['limit', 'offset'])).toThrow(/limit, offset/);
+});
