@@ -35,7 +35,11 @@ export async function runCallback(dependencies: ActivityDependencies, input: Cal
   });
 }
 
-async function call(dependencies: ActivityDependencies, callback: Callback, input: CallbackInput): Promise<void> {
+async function call(
+  dependencies: ActivityDependencies,
+  callback: Callback,
+  input: CallbackInput,
+): Promise<void> {
   const { database, batches } = dependencies;
   const context: CallbackContext = { batches, signal: cancellationSignal(), attempt: activityInfo().attempt };
   if (!callback.options.transaction) {

@@ -76,7 +76,8 @@ class ChunkRun {
       await this.#outbox.close();
     }
     // Given up by the server: whoever runs these jobs now reports them.
-    if (this.#signal.aborted && !this.#deps.isDraining()) throw new CancelledFailure('The chunk was given up');
+    if (this.#signal.aborted && !this.#deps.isDraining())
+      throw new CancelledFailure('The chunk was given up');
     if (this.#outbox.contested > 0) await this.#readBack();
     return this.#report();
   }
@@ -85,11 +86,16 @@ class ChunkRun {
     const { batchId, taskQueue, careful } = this.#input;
     const { database } = this.#deps;
     if (careful) await this.#retrying(() => countLosses(database, batchId, this.#spans));
-    const jobs = await this.#retrying(() => selectChunk(database, { batchId, spans: this.#spans, taskQueue }));
+    const jobs = await this.#retrying(() =>
+      selectChunk(database, { batchId, spans: this.#spans, taskQueue }),
+    );
     // Rows that somebody deleted belong to the batch's own queue, so that one runner counts them and not several.
     if (taskQueue === null && jobs.length < countOf(this.#spans)) {
       const missing = missingFrom(this.#spans, new Set(jobs.map(({ position }) => position)));
-      log.error('Rows of enrolled jobs are gone; they count as failed', { batchId, jobs: formatSpans(missing) });
+      log.error('Rows of enrolled jobs are gone; they count as failed', {
+        batchId,
+        jobs: formatSpans(missing),
+      });
       this.#missing = countOf(missing);
       this.#failed += this.#missing;
     }
@@ -156,7 +162,13 @@ class ChunkRun {
         args: row.args,
         timeoutMs: row.options?.startToCloseTimeoutMs ?? job.options.startToCloseTimeoutMs,
         workerSignal: this.#signal,
-        context: { jid, batchId, attempt, logger: jobLogger(batchId, jid, job.name), batches: this.#deps.batches },
+        context: {
+          jid,
+          batchId,
+          attempt,
+          logger: jobLogger(batchId, jid, job.name),
+          batches: this.#deps.batches,
+        },
       });
       this.#completed++;
       const busyMs = performance.now() - clock;
@@ -182,7 +194,8 @@ class ChunkRun {
       { number, error, errorClass: described.errorClass },
       {
         ageMs: row.age_ms + (finishedAt - startedAt),
-        scheduleToCloseTimeoutMs: row.options?.scheduleToCloseTimeoutMs ?? job.options.scheduleToCloseTimeoutMs,
+        scheduleToCloseTimeoutMs:
+          row.options?.scheduleToCloseTimeoutMs ?? job.options.scheduleToCloseTimeoutMs,
       },
     );
     const retryAt = delayMs === null ? null : finishedAt + delayMs;
@@ -234,7 +247,9 @@ class ChunkRun {
   /** Another execution of this chunk decided some of its jobs first: the rows say what holds. */
   async #readBack(): Promise<void> {
     const { batchId, taskQueue } = this.#input;
-    const rows = await this.#retrying(() => selectChunkStates(this.#deps.database, batchId, taskQueue, this.#spans));
+    const rows = await this.#retrying(() =>
+      selectChunkStates(this.#deps.database, batchId, taskQueue, this.#spans),
+    );
     const skip = new Set([...this.#unknown, ...this.#remaining]);
     this.#completed = rows.filter(({ status }) => status === 'complete').length;
     this.#failed = this.#missing;
@@ -257,7 +272,9 @@ class ChunkRun {
     return {
       completed: this.#completed,
       failed: this.#failed,
-      delayed: [...delayed].map(([delayMs, positions]) => [delayMs, formatSpans(spansOf(positions))] as const),
+      delayed: [...delayed].map(
+        ([delayMs, positions]) => [delayMs, formatSpans(spansOf(positions))] as const,
+      ),
       remaining: formatSpans(spansOf(this.#remaining)),
       unknown: formatSpans(spansOf(this.#unknown)),
       timing: { ran: this.#ran, busyMs: Math.round(this.#busyMs * 1000) / 1000, queueMs: this.#queueMs },

@@ -4,7 +4,9 @@ import type { MirrorActivities } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 
 /** Short writes of the mirror. Idempotent: Temporal may run each more than once. */
-export function createMirrorActivities({ database }: Pick<ActivityDependencies, 'database'>): MirrorActivities {
+export function createMirrorActivities({
+  database,
+}: Pick<ActivityDependencies, 'database'>): MirrorActivities {
   return {
     createBatch: async (input) => ({ created: await insertBatch(database, input) }),
     sealBatch: (input) => markSealed(database, input),

@@ -91,7 +91,8 @@ export class Outbox {
     const changed = await withRetry(() => write(rows), {
       timeoutMs: DATABASE_TIMEOUT_MS,
       signal: this.#signal,
-      onRetry: (error, attempt) => log.warn('Outcomes could not be written; trying again', { attempt, error }),
+      onRetry: (error, attempt) =>
+        log.warn('Outcomes could not be written; trying again', { attempt, error }),
     });
     this.contested += rows.length - changed;
   }

@@ -23,7 +23,13 @@ export interface HandlerCall {
  *
  * @throws what the handler throws, or {@link JobTimeoutError}
  */
-export async function runHandler({ job, args, timeoutMs, workerSignal, context }: HandlerCall): Promise<void> {
+export async function runHandler({
+  job,
+  args,
+  timeoutMs,
+  workerSignal,
+  context,
+}: HandlerCall): Promise<void> {
   const controller = new AbortController();
   const abort = () => controller.abort(workerSignal.reason);
   if (workerSignal.aborted) abort();

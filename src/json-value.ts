@@ -41,38 +41,57 @@ function assertExact(path: string, value: unknown, depth: number): void {
       return;
     case 'string':
       if (UNSTORABLE.test(value)) {
-        throw new InvalidArgumentsError(path, 'has a NUL character or half of a surrogate pair; Postgres refuses both.');
+        throw new InvalidArgumentsError(
+          path,
+          'has a NUL character or half of a surrogate pair; Postgres refuses both.',
+        );
       }
       return;
     case 'number':
       if (!Number.isFinite(value) || Object.is(value, -0)) {
-        throw new InvalidArgumentsError(path, `is ${Object.is(value, -0) ? '-0' : value}; JSON cannot carry it.`);
+        throw new InvalidArgumentsError(
+          path,
+          `is ${Object.is(value, -0) ? '-0' : value}; JSON cannot carry it.`,
+        );
       }
       return;
     case 'object':
       if (value === null) return;
       if (depth >= MAX_DEPTH) {
-        throw new InvalidArgumentsError(path, `is nested deeper than ${MAX_DEPTH} levels, or contains itself.`);
+        throw new InvalidArgumentsError(
+          path,
+          `is nested deeper than ${MAX_DEPTH} levels, or contains itself.`,
+        );
       }
       if (Array.isArray(value)) return assertExactArray(path, value, depth);
       return assertExactObject(path, value, depth);
     default:
-      throw new InvalidArgumentsError(path, `is ${show(value)}; JSON cannot carry it. Use null, or leave it out.`);
+      throw new InvalidArgumentsError(
+        path,
+        `is ${show(value)}; JSON cannot carry it. Use null, or leave it out.`,
+      );
   }
 }
 
 function assertExactArray(path: string, value: readonly unknown[], depth: number): void {
   // By index: forEach would skip the holes of a sparse array, which JSON turns into nulls.
-  for (let index = 0; index < value.length; index++) assertExact(`${path}[${index}]`, value[index], depth + 1);
+  for (let index = 0; index < value.length; index++)
+    assertExact(`${path}[${index}]`, value[index], depth + 1);
 }
 
 function assertExactObject(path: string, value: object, depth: number): void {
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) {
     const name = (value.constructor as { name?: string } | undefined)?.name ?? 'unknown class';
-    throw new InvalidArgumentsError(path, `is an instance of ${name}; pass plain objects, for a Date its ISO text.`);
+    throw new InvalidArgumentsError(
+      path,
+      `is an instance of ${name}; pass plain objects, for a Date its ISO text.`,
+    );
   }
-  if (typeof (value as { toJSON?: unknown }).toJSON === 'function' || Object.getOwnPropertySymbols(value).length > 0) {
+  if (
+    typeof (value as { toJSON?: unknown }).toJSON === 'function' ||
+    Object.getOwnPropertySymbols(value).length > 0
+  ) {
     throw new InvalidArgumentsError(path, 'has symbol keys or a toJSON method; JSON would change it.');
   }
   for (const key of Object.keys(value)) {

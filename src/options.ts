@@ -16,12 +16,17 @@ export function resolveDuration(option: string, value: Duration): number {
   } catch {
     throw new InvalidOptionError(option, expected, value);
   }
-  if (!Number.isFinite(ms) || ms <= 0 || ms > MAX_TIMER_MS) throw new InvalidOptionError(option, expected, value);
+  if (!Number.isFinite(ms) || ms <= 0 || ms > MAX_TIMER_MS)
+    throw new InvalidOptionError(option, expected, value);
   return ms;
 }
 
 /** A retry policy with our defaults, in milliseconds. @throws {@link InvalidOptionError} */
-export function resolveRetry(option: string, policy: RetryPolicy = {}, defaults?: RetryOptions): RetryOptions {
+export function resolveRetry(
+  option: string,
+  policy: RetryPolicy = {},
+  defaults?: RetryOptions,
+): RetryOptions {
   assertPlainObject(option, policy);
   assertKnownKeys(option, policy, RETRY_KEYS);
   const initialIntervalMs =
@@ -30,7 +35,11 @@ export function resolveRetry(option: string, policy: RetryPolicy = {}, defaults?
       : resolveDuration(`${option}.initialInterval`, policy.initialInterval);
   const backoffCoefficient = policy.backoffCoefficient ?? defaults?.backoffCoefficient ?? 2;
   if (typeof backoffCoefficient !== 'number' || !(backoffCoefficient >= 1)) {
-    throw new InvalidOptionError(`${option}.backoffCoefficient`, 'a number of at least 1', backoffCoefficient);
+    throw new InvalidOptionError(
+      `${option}.backoffCoefficient`,
+      'a number of at least 1',
+      backoffCoefficient,
+    );
   }
   // Without an interval of its own, Temporal's rule: 100 times the initial one.
   const maximumIntervalMs =
@@ -59,7 +68,10 @@ export function resolveRetry(option: string, policy: RetryPolicy = {}, defaults?
     );
   }
   const nonRetryableErrorTypes = policy.nonRetryableErrorTypes ?? defaults?.nonRetryableErrorTypes ?? [];
-  if (!Array.isArray(nonRetryableErrorTypes) || nonRetryableErrorTypes.some((type) => typeof type !== 'string')) {
+  if (
+    !Array.isArray(nonRetryableErrorTypes) ||
+    nonRetryableErrorTypes.some((type) => typeof type !== 'string')
+  ) {
     throw new InvalidOptionError(
       `${option}.nonRetryableErrorTypes`,
       'an array of error class names',

@@ -160,7 +160,8 @@ export function refuseOpen(state: BatchState, token: string): Refusal | undefine
     ? { code: 'ENROLLMENT_TIMED_OUT', message: 'The batch closed itself: its block was not opened in time.' }
     : {
         code: 'ALREADY_ENROLLED',
-        message: 'jobs() was called for this batch before. A batch has one enrolment block; create another batch.',
+        message:
+          'jobs() was called for this batch before. A batch has one enrolment block; create another batch.',
       };
 }
 
@@ -276,7 +277,11 @@ export function reported(state: BatchState, report: RunnerReport): BatchState {
   const lane = state.lanes[runner.lane]!;
   const lanes = report.pace ? { ...state.lanes, [runner.lane]: { ...lane, pace: report.pace } } : state.lanes;
   if (!report.ended) {
-    return { ...state, lanes, runners: { ...state.runners, [report.runner]: { ...runner, completed, failed } } };
+    return {
+      ...state,
+      lanes,
+      runners: { ...state.runners, [report.runner]: { ...runner, completed, failed } },
+    };
   }
   const { [report.runner]: _ended, ...runners } = state.runners;
   return { ...state, lanes, runners, completed: state.completed + completed, failed: state.failed + failed };
@@ -330,12 +335,16 @@ export function isSettled(state: BatchState): boolean {
 export function decided(state: BatchState, settings: BatchSettings): BatchState {
   if (state.outcome !== null || state.enrollment.phase !== 'sealed') return state;
   const hasFailures = state.enrollment.error !== null || state.hasFailure || terminalCounts(state).failed > 0;
-  if (hasFailures && (settings.failWhen === 'immediate' || isSettled(state))) return { ...state, outcome: 'failed' };
+  if (hasFailures && (settings.failWhen === 'immediate' || isSettled(state)))
+    return { ...state, outcome: 'failed' };
   return isSettled(state) ? { ...state, outcome: 'complete' } : state;
 }
 
 /** Whether a callback can be registered. The same one twice is a retry, not a second callback. */
-export function refuseRegistration(state: BatchState, registration: CallbackRegistration): Refusal | undefined {
+export function refuseRegistration(
+  state: BatchState,
+  registration: CallbackRegistration,
+): Refusal | undefined {
   const { event, callback } = registration;
   const existing = state.callbacks[event];
   if (existing?.callback === callback) return undefined;

@@ -220,7 +220,10 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
     try {
       await result;
     } catch (error) {
-      log.warn('A runner was lost; another one takes its range', { runner, error: describeFailure(error).message });
+      log.warn('A runner was lost; another one takes its range', {
+        runner,
+        error: describeFailure(error).message,
+      });
       await sleep('5s');
       const { state: next, assignment } = rules.runnerLost(state, runner);
       apply(next);

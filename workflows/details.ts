@@ -1,5 +1,4 @@
-import type { BatchEvent, BatchState } from './batch-state.ts';
-import { progressOf } from './batch-state.ts';
+import { progressOf, type BatchState } from './batch-state.ts';
 
 /** What the Web UI shows as the current details of a batch: how far it is, and where to look next. */
 export function batchDetails(batchId: string, state: BatchState): string {
@@ -17,7 +16,7 @@ export function batchDetails(batchId: string, state: BatchState): string {
   if (callbacks.length > 0) {
     lines.push(
       '',
-      `Callbacks: ${callbacks.map(([event, { callback }]) => `${callback} on ${event as BatchEvent}`).join(', ')}`,
+      `Callbacks: ${callbacks.map(([event, { callback }]) => `${callback} on ${event}`).join(', ')}`,
     );
   }
   lines.push('', `Rows: \`select * from batch_progress where id = '${batchId}'\``);

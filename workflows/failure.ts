@@ -3,7 +3,11 @@ import { ApplicationFailure, TemporalFailure } from '@temporalio/common';
 /** The class and message of what the user's code threw, beneath Temporal's wrappers. */
 export function describeFailure(error: unknown): { errorClass: string; message: string } {
   let innermost = error;
-  while (innermost instanceof TemporalFailure && innermost.cause && !(innermost instanceof ApplicationFailure)) {
+  while (
+    innermost instanceof TemporalFailure &&
+    innermost.cause &&
+    !(innermost instanceof ApplicationFailure)
+  ) {
     innermost = innermost.cause;
   }
   if (innermost instanceof ApplicationFailure) {

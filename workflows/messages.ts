@@ -28,7 +28,8 @@ export interface SealResult {
  * Sent by the enqueuer while the block is open: new rows, or just a sign of life. With `sealed` it ends the block, for
  * when no worker is up to answer the update.
  */
-export const enrolledSignal = defineSignal<[EnrolledMessage | (SealMessage & { readonly sealed: true })]>('enrolled');
+export const enrolledSignal =
+  defineSignal<[EnrolledMessage | (SealMessage & { readonly sealed: true })]>('enrolled');
 /** Sent by runners: how many of a range's jobs are complete by now. */
 export const completedSignal = defineSignal<[RunnerReport]>('completed');
 /** Sent by runners instead of `completed` when more of the range's jobs failed since the last report. */

@@ -83,7 +83,8 @@ export function chunkEnded(state: RangeState, chunk: Chunk, report: ChunkReport,
   const remaining = parseSpans(report.remaining);
   const unknown = parseSpans(report.unknown);
   const delayed = [...state.delayed];
-  for (const [delayMs, spans] of report.delayed) delayed.push({ dueAt: now + delayMs, spans: parseSpans(spans) });
+  for (const [delayMs, spans] of report.delayed)
+    delayed.push({ dueAt: now + delayMs, spans: parseSpans(spans) });
   if (unknown.length > 0) {
     const unknownSince = chunk.unknownSince ?? now;
     const waited = now - unknownSince;

@@ -129,7 +129,10 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
 function afterFailure(state: RangeState, chunk: Chunk, error: unknown): RangeState {
   const cause = error instanceof ActivityFailure ? error.cause : error;
   if (cause instanceof TimeoutFailure) {
-    log.warn('A chunk was lost with its worker', { jobs: formatSpans(chunk.spans), timeout: cause.timeoutType });
+    log.warn('A chunk was lost with its worker', {
+      jobs: formatSpans(chunk.spans),
+      timeout: cause.timeoutType,
+    });
     return chunkLost(state, chunk);
   }
   const message = cause instanceof ApplicationFailure ? `${cause.type}: ${cause.message}` : String(cause);

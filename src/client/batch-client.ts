@@ -18,7 +18,13 @@ import {
   InvalidOptionError,
   WorkerUnavailableError,
 } from '../errors.ts';
-import { assertKnownKeys, assertName, assertPlainObject, assertWholeNumber, DEFAULT_TASK_QUEUE } from '../options.ts';
+import {
+  assertKnownKeys,
+  assertName,
+  assertPlainObject,
+  assertWholeNumber,
+  DEFAULT_TASK_QUEUE,
+} from '../options.ts';
 import { Batch } from './batch.ts';
 import { assertBatchId, resolveBatchOptions, type BatchOptions } from './batch-options.ts';
 import { openClients } from './open-clients.ts';

@@ -2,7 +2,13 @@ import type { Duration } from '@temporalio/common';
 import type { BatchSettings } from '../../workflows/batch-state.ts';
 import { InvalidOptionError } from '../errors.ts';
 import { toExactJson } from '../json-value.ts';
-import { assertKnownKeys, assertName, assertPlainObject, assertWholeNumber, resolveDuration } from '../options.ts';
+import {
+  assertKnownKeys,
+  assertName,
+  assertPlainObject,
+  assertWholeNumber,
+  resolveDuration,
+} from '../options.ts';
 
 /** Options of `BatchClient.create`. */
 export interface BatchOptions {

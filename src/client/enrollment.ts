@@ -145,7 +145,11 @@ export class Enrollment {
         const isOpen = await withRetry(() => insertJobs(database, batchId, this.#durable + 1, jobs), {
           timeoutMs: DATABASE_TIMEOUT_MS,
           onRetry: (error, attempt) =>
-            logger.warn('Rows could not be written; trying again', { batchId, attempt, error: messageOf(error) }),
+            logger.warn('Rows could not be written; trying again', {
+              batchId,
+              attempt,
+              error: messageOf(error),
+            }),
         });
         if (!isOpen) {
           throw new EnrollmentTimedOutError(

@@ -14,15 +14,15 @@ import {
   TemporalUnavailableError,
 } from '../errors.ts';
 
-/** gRPC status codes: https://grpc.github.io/grpc/core/md_doc_statuscodes.html */
-const DEADLINE_EXCEEDED = 4;
-const CANCELLED = 1;
+/** gRPC status codes CANCELLED and DEADLINE_EXCEEDED: https://grpc.github.io/grpc/core/md_doc_statuscodes.html */
+const DEADLINE_CODES: readonly number[] = [1, 4];
 
 /** Whether a call ended because its deadline passed: no worker answered, or no server. */
 export function isDeadlineExceeded(error: unknown): boolean {
   for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
     if (cause.name === 'WorkflowUpdateRPCTimeoutOrCancelledError') return true;
-    if (isGrpcServiceError(cause) && (cause.code === DEADLINE_EXCEEDED || cause.code === CANCELLED)) return true;
+    if (isGrpcServiceError(cause) && DEADLINE_CODES.includes(cause.code))
+      return true;
   }
   return false;
 }
@@ -30,7 +30,8 @@ export function isDeadlineExceeded(error: unknown): boolean {
 /** Our error for what a call to the batch's workflow threw. */
 export function toBatchError(batchId: string, error: unknown): unknown {
   if (error instanceof BatchError) return error;
-  if (error instanceof WorkflowExecutionAlreadyStartedError) return new BatchExistsError(batchId, { cause: error });
+  if (error instanceof WorkflowExecutionAlreadyStartedError)
+    return new BatchExistsError(batchId, { cause: error });
   if (error instanceof WorkflowUpdateFailedError && error.cause instanceof ApplicationFailure) {
     return refusal(batchId, error.cause) ?? error;
   }

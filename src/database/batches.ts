@@ -1,9 +1,5 @@
 import type { Knex } from 'knex';
-import type {
-  CreateBatchInput,
-  FinishBatchInput,
-  SealBatchInput,
-} from '../../activities/contract.ts';
+import type { CreateBatchInput, FinishBatchInput, SealBatchInput } from '../../activities/contract.ts';
 import type { Database } from './connect.ts';
 import { BATCH_COLUMNS, JOB_COLUMNS, type BatchRow, type JobRecord } from './rows.ts';
 
@@ -76,7 +72,10 @@ export async function markFinished({ knex, schema }: Database, input: FinishBatc
   });
 }
 
-export async function selectBatch({ knex, schema }: Database, batchId: string): Promise<BatchRow | undefined> {
+export async function selectBatch(
+  { knex, schema }: Database,
+  batchId: string,
+): Promise<BatchRow | undefined> {
   return knex.withSchema(schema).from('batches').where('id', batchId).first<BatchRow>(BATCH_COLUMNS);
 }
 

@@ -39,7 +39,12 @@ export async function markCallbackCompleted(
 ): Promise<boolean> {
   const query = rowOf(database, key)
     .whereIn('status', ['registered', 'scheduled', 'running'])
-    .update({ status: 'completed', finished_at: database.knex.fn.now(), error_class: null, error_message: null });
+    .update({
+      status: 'completed',
+      finished_at: database.knex.fn.now(),
+      error_class: null,
+      error_message: null,
+    });
   return (await (trx ? query.transacting(trx) : query)) > 0;
 }
 

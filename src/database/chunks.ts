@@ -131,7 +131,15 @@ export async function markComplete(
        where id = :batchId and exists (select 1 from done)
      )
      select count(*)::int as changed from done`,
-    { schema, batchId, first, last, base, starts: `{${starts.join(',')}}`, durations: `{${durations.join(',')}}` },
+    {
+      schema,
+      batchId,
+      first,
+      last,
+      base,
+      starts: `{${starts.join(',')}}`,
+      durations: `{${durations.join(',')}}`,
+    },
   );
   return rows[0].changed;
 }

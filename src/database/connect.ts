@@ -32,8 +32,8 @@ export function openDatabase(database: string | Knex, options: DatabaseOptions =
   if (!Number.isInteger(poolSize) || poolSize < 1) {
     throw new InvalidOptionError('poolSize', 'a whole number of at least 1', poolSize);
   }
-  if (typeof database === 'function' && typeof (database as Knex).raw === 'function') {
-    return { knex: database as Knex, schema, close: async () => {} };
+  if (typeof database === 'function' && typeof database.raw === 'function') {
+    return { knex: database, schema, close: async () => {} };
   }
   if (typeof database !== 'string' || !/^postgres(ql)?:\/\//.test(database)) {
     throw new InvalidOptionError(

@@ -3,13 +3,7 @@ import type { Knex } from 'knex';
 import type { RetryOptions } from '../../workflows/batch-state.ts';
 import type { BatchClient } from '../client/batch-client.ts';
 import { InvalidOptionError } from '../errors.ts';
-import {
-  assertKnownKeys,
-  assertName,
-  assertPlainObject,
-  resolveDuration,
-  resolveRetry,
-} from '../options.ts';
+import { assertKnownKeys, assertName, assertPlainObject, resolveDuration, resolveRetry } from '../options.ts';
 
 /** What a callback gets beside the batch id. */
 export interface CallbackContext {

@@ -14,7 +14,8 @@ export interface JobError {
 
 /** The user's own error, not a wrapper: its class name (or failure type) and its message, cut to what a row keeps. */
 export function describeError(error: unknown): JobError {
-  if (error instanceof ApplicationFailure) return toJobError(error.type ?? 'ApplicationFailure', error.message);
+  if (error instanceof ApplicationFailure)
+    return toJobError(error.type ?? 'ApplicationFailure', error.message);
   if (error instanceof TemporalFailure && error.cause) return describeError(error.cause);
   if (error instanceof Error) {
     // An error class that sets no name of its own still says what it is by its constructor.
@@ -35,10 +36,15 @@ export function retryDelay(
   if (retry.nonRetryableErrorTypes.includes(attempt.errorClass)) return null;
   if (retry.maximumAttempts !== undefined && attempt.number >= retry.maximumAttempts) return null;
   const asked =
-    error instanceof ApplicationFailure && error.nextRetryDelay ? msToNumber(error.nextRetryDelay) : undefined;
+    error instanceof ApplicationFailure && error.nextRetryDelay
+      ? msToNumber(error.nextRetryDelay)
+      : undefined;
   const delay =
     asked ??
-    Math.min(retry.maximumIntervalMs, retry.initialIntervalMs * retry.backoffCoefficient ** (attempt.number - 1));
+    Math.min(
+      retry.maximumIntervalMs,
+      retry.initialIntervalMs * retry.backoffCoefficient ** (attempt.number - 1),
+    );
   const { ageMs, scheduleToCloseTimeoutMs = Infinity } = limits;
   return ageMs + delay >= scheduleToCloseTimeoutMs ? null : delay;
 }

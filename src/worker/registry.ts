@@ -10,9 +10,14 @@ export function byName<T extends { readonly name: string }>(
   if (!Array.isArray(definitions)) throw new InvalidOptionError(option, 'an array', definitions);
   const map = new Map<string, T>();
   for (const [index, definition] of definitions.entries()) {
-    if (!isDefinition(definition)) throw new InvalidOptionError(`${option}[${index}]`, `made by ${maker}`, definition);
+    if (!isDefinition(definition))
+      throw new InvalidOptionError(`${option}[${index}]`, `made by ${maker}`, definition);
     if (map.has(definition.name)) {
-      throw new InvalidOptionError(option, 'definitions with different names', `two named "${definition.name}"`);
+      throw new InvalidOptionError(
+        option,
+        'definitions with different names',
+        `two named "${definition.name}"`,
+      );
     }
     map.set(definition.name, definition);
   }

@@ -92,14 +92,17 @@ test('a callback that no worker knows is reported in its row, and runs once a wo
   const { defineCallback } = await import('../../src/index.ts');
   const newcomer = defineCallback(
     'Newcomer',
-    (batchId) => world.ledger.write({ what: 'callback', batch_id: batchId, jid: null, attempt: 1, detail: null }),
+    (batchId) =>
+      world.ledger.write({ what: 'callback', batch_id: batchId, jid: null, attempt: 1, detail: null }),
     { retry: { initialInterval: '200ms', backoffCoefficient: 1 } },
   );
   const batch = await world.batches.create({ description: 'newcomer' });
   await batch.on('complete', newcomer);
   await batch.jobs(() => record.performAsync(1));
   await eventually(async () =>
-    expect(await batch.callbacks()).toMatchObject([{ status: 'running', errorClass: 'UnknownCallbackError' }]),
+    expect(await batch.callbacks()).toMatchObject([
+      { status: 'running', errorClass: 'UnknownCallbackError' },
+    ]),
   );
   // A process has one worker a task queue: the newer release takes over from the older.
   await worker.stop();

@@ -33,7 +33,11 @@ test('a batch and its runners go on over many runs, and the counts stay right', 
       if (i % 500 === 0) await new Promise((resolve) => setTimeout(resolve, 300));
     }
   });
-  expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete', total: 6_000, complete: 6_000 });
+  expect(await batch.wait({ timeout: '50s' })).toMatchObject({
+    status: 'complete',
+    total: 6_000,
+    complete: 6_000,
+  });
   await expectConsistent(world, batch);
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
   expect(await runsOf(`batch:${batch.id}`)).toBeGreaterThan(1);

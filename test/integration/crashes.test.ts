@@ -74,7 +74,8 @@ test('a callback whose worker is killed in it is started again by Temporal, and 
   ]);
   const { events } = await world.client.workflow.getHandle(`batch:${batch.id}`).fetchHistory();
   const scheduled = events!.filter(
-    ({ activityTaskScheduledEventAttributes: attributes }) => attributes?.activityType?.name === 'runCallback',
+    ({ activityTaskScheduledEventAttributes: attributes }) =>
+      attributes?.activityType?.name === 'runCallback',
   );
   expect(scheduled).toHaveLength(2);
 }, 90_000);
@@ -114,6 +115,10 @@ test('a runner that somebody terminates is replaced, and nothing is counted twic
   });
   await progressed(batch, 10);
   await world.client.workflow.getHandle(`batch:${batch.id}/runner/1`).terminate('by an operator');
-  expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete', total: 400, complete: 400 });
+  expect(await batch.wait({ timeout: '50s' })).toMatchObject({
+    status: 'complete',
+    total: 400,
+    complete: 400,
+  });
   await expectConsistent(world, batch);
 }, 90_000);

@@ -16,7 +16,7 @@ beforeAll(async () => {
 afterAll(() => world[Symbol.asyncDispose]());
 
 const valuesOf = async (batchId: string) =>
-  (await world.ledger.of(batchId, 'job')).map(({ detail }) => detail).sort();
+  (await world.ledger.of(batchId, 'job')).map(({ detail }) => detail).toSorted((a, b) => (String(a) < String(b) ? -1 : 1));
 
 test('two blocks at once, with interleaved awaits, each enrol their own jobs', async () => {
   const [first, second] = [await createBatch(world), await createBatch(world)];
@@ -59,13 +59,21 @@ test('starts after timers, in for await and in Promise.all are enrolled', async 
   }
   const { batch, progress } = await runBatch(world, async () => {
     await new Promise<void>((resolve, reject) => {
-      setTimeout(() => record.performAsync('timer').then(() => resolve(), reject), 5);
+      setTimeout(() => void record.performAsync('timer').then(() => resolve(), reject), 5);
     });
     for await (const i of source()) await record.performAsync(`source${i}`);
     await Promise.all([1, 2, 3].map((i) => record.performAsync(`all${i}`)));
   });
   expect(progress.total).toBe(7);
-  expect(await valuesOf(batch.id)).toEqual(['all1', 'all2', 'all3', 'source0', 'source1', 'source2', 'timer']);
+  expect(await valuesOf(batch.id)).toEqual([
+    'all1',
+    'all2',
+    'all3',
+    'source0',
+    'source1',
+    'source2',
+    'timer',
+  ]);
 });
 
 test('a start that is not awaited is enrolled all the same', async () => {
@@ -115,7 +123,12 @@ test("the block's error is rethrown as it was; jobs enrolled until then run, and
       throw error;
     }),
   ).rejects.toBe(error);
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', total: 1, complete: 1, failed: 0 });
+  expect(await batch.wait({ timeout: '30s' })).toMatchObject({
+    status: 'failed',
+    total: 1,
+    complete: 1,
+    failed: 0,
+  });
   expect(batch.enrollmentError).toBe('RangeError: row 3 is broken');
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
 });
@@ -138,7 +151,10 @@ test('the context is cleared after the block, on return and on throw', async () 
 
 test('an empty block is refused and leaves nothing behind', async () => {
   const batch = await createBatch(world, { id: `empty-${world.schema}` });
-  await expectCode(batch.jobs(() => {}), 'EMPTY_BATCH');
+  await expectCode(
+    batch.jobs(() => {}),
+    'EMPTY_BATCH',
+  );
   await expectCode(world.batches.find(batch.id), 'BATCH_NOT_FOUND');
   expect(await firedCallbacks(world, batch.id)).toEqual([]);
   // The id is free again.
@@ -171,7 +187,9 @@ test('of two processes that open the same batch at once, one gets it', async () 
   ]);
   await elsewhere.close();
   expect(results.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
-  expect(results.find(({ status }) => status === 'rejected')).toMatchObject({ reason: { code: 'ALREADY_ENROLLED' } });
+  expect(results.find(({ status }) => status === 'rejected')).toMatchObject({
+    reason: { code: 'ALREADY_ENROLLED' },
+  });
   expect(await batch.wait({ timeout: '30s' })).toMatchObject({ total: 1 });
 });
 
@@ -179,7 +197,10 @@ test('a nested block is refused, and the outer one goes on', async () => {
   const [outer, inner] = [await createBatch(world), await createBatch(world)];
   await outer.jobs(async () => {
     await record.performAsync(1);
-    await expectCode(inner.jobs(() => record.performAsync('inner')), 'NESTED_ENROLLMENT');
+    await expectCode(
+      inner.jobs(() => record.performAsync('inner')),
+      'NESTED_ENROLLMENT',
+    );
     await record.performAsync(2);
   });
   expect(await outer.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2 });
@@ -192,7 +213,9 @@ test('jobs run while the block is open, and the batch is not over before it clos
   await batch.jobs(async () => {
     await record.performAsync('early');
     await eventually(async () => expect(await valuesOf(batch.id)).toEqual(['early']));
-    await eventually(async () => expect(await batch.progress()).toMatchObject({ complete: 1, status: 'pending' }));
+    await eventually(async () =>
+      expect(await batch.progress()).toMatchObject({ complete: 1, status: 'pending' }),
+    );
     expect(await firedCallbacks(world, batch.id)).toEqual([]);
     await record.performAsync('later');
   });
@@ -205,7 +228,11 @@ test('every job has its row when jobs() resolves, and no job starts before its r
   await batch.jobs(async () => {
     for (let i = 0; i < 1_500; i++) jids.push(await record.performAsync(i));
   });
-  const rows = await world.knex.withSchema(world.schema).from('batch_jobs').where({ batch_id: batch.id }).pluck('jid');
+  const rows = await world.knex
+    .withSchema(world.schema)
+    .from('batch_jobs')
+    .where({ batch_id: batch.id })
+    .pluck('jid');
   expect(rows.sort()).toEqual(jids.sort());
   await batch.wait({ timeout: '30s' });
   const early = await world.knex.raw(
@@ -265,7 +292,10 @@ test('an enqueuer that is slow but alive is not closed', async () => {
 test('a batch whose block is never opened ends failed after openTimeout', async () => {
   const batch = await createBatch(world, { openTimeout: '1s' });
   expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', total: 0 });
-  await expectCode(batch.jobs(() => record.performAsync(1)), 'BATCH_SETTLED');
+  await expectCode(
+    batch.jobs(() => record.performAsync(1)),
+    'BATCH_SETTLED',
+  );
 });
 
 test('enrolling 60,000 jobs from an async iterator keeps few of them in memory', async () => {

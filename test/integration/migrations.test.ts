@@ -43,7 +43,7 @@ test('20 processes that migrate the same schema at once all succeed, and one doe
     ),
   );
   expect(runs.filter(({ exitCode }) => exitCode !== 0).map(({ stderr }) => stderr)).toEqual([]);
-  const applied = runs.map(({ stdout }) => Number(stdout)).sort();
+  const applied = runs.map(({ stdout }) => Number(stdout)).toSorted((a, b) => a - b);
   expect(applied).toEqual([...Array.from({ length: 19 }, () => 0), 1]);
 }, 120_000);
 
@@ -65,7 +65,8 @@ test('migrationSql makes the same tables and views as migrate', async () => {
   const [byCall, bySql] = [newSchema(), newSchema()];
   await migrate(knex, { schema: byCall });
   await knex.raw(await migrationSql({ schema: bySql }));
-  const withoutVersions = (names: string[]) => names.filter((name) => !name.startsWith('batch_jobs_migrations'));
+  const withoutVersions = (names: string[]) =>
+    names.filter((name) => !name.startsWith('batch_jobs_migrations'));
   expect(await relationsOf(bySql)).toEqual(withoutVersions(await relationsOf(byCall)));
 });
 
@@ -89,7 +90,12 @@ test('the checks refuse states that cannot be, and a deleted batch takes its job
   await refused(table('batches').where('id', 'b').update({ status: 'complete' }).then());
   await refused(table('batches').where('id', 'b').update({ completed_count: 2 }).then());
   await refused(table('batch_jobs').where('batch_id', 'b').update({ status: 'complete' }).then());
-  await refused(table('batch_jobs').where('batch_id', 'b').update({ status: 'failed', finished_at: knex.fn.now() }).then());
+  await refused(
+    table('batch_jobs')
+      .where('batch_id', 'b')
+      .update({ status: 'failed', finished_at: knex.fn.now() })
+      .then(),
+  );
   await table('batches').where('id', 'b').delete();
   expect(await table('batch_jobs').select('jid')).toEqual([]);
 });

@@ -62,7 +62,7 @@ describe('the outcome of a batch', () => {
     expect(progress).toEqual({ status: 'complete', total: 10_000, complete: 10_000, failed: 0, pending: 0 });
   });
 
-  test("shows 3 failures of 1,247 jobs in failedJobs() with class, args, error class and message, and no others", async () => {
+  test('shows 3 failures of 1,247 jobs in failedJobs() with class, args, error class and message, and no others', async () => {
     const bad = new Set([17, 600, 1_246]);
     const { batch, progress } = await runBatch(world, async (jobs) => {
       for (let i = 0; i < 1_247; i++) await (bad.has(i) ? jobs.failForGood : jobs.noop).performAsync(i);
@@ -161,7 +161,9 @@ describe('a job', () => {
   });
 
   test('with a start delay does not start before it', async () => {
-    const { batch } = await runBatch(world, (jobs) => jobs.record.set({ startDelay: '1s' }).performAsync('late'));
+    const { batch } = await runBatch(world, (jobs) =>
+      jobs.record.set({ startDelay: '1s' }).performAsync('late'),
+    );
     const [job] = await batch.completedJobs();
     expect(job!.startedAt!.getTime() - job!.createdAt.getTime()).toBeGreaterThanOrEqual(950);
   });
@@ -191,7 +193,9 @@ describe('a job', () => {
   test('whose name no worker knows fails after unknownJobTimeout with an error that says what to do', async () => {
     const { defineJob } = await import('../../src/index.ts');
     const missing = defineJob('NobodyKnowsMe', async () => {});
-    const { batch, progress } = await runBatch(world, () => missing.performAsync(), { unknownJobTimeout: '1s' });
+    const { batch, progress } = await runBatch(world, () => missing.performAsync(), {
+      unknownJobTimeout: '1s',
+    });
     expect(progress).toMatchObject({ status: 'failed', failed: 1 });
     const [job] = await batch.failedJobs();
     expect(job).toMatchObject({ errorClass: 'UnknownJobError', attempts: 1 });

@@ -83,14 +83,22 @@ test('wait tells of a batch whose workflow was terminated', async () => {
 });
 
 test('a schema without migrations is refused by client and worker, with the command to run', async () => {
-  const batches = new BatchClient({ client: world.client, database: inject('databaseUrl'), schema: 'not_migrated' });
+  const batches = new BatchClient({
+    client: world.client,
+    database: inject('databaseUrl'),
+    schema: 'not_migrated',
+  });
   await expect(batches.create({ description: 'd' })).rejects.toMatchObject({
     code: 'MIGRATIONS_PENDING',
     message: expect.stringContaining('batch-jobs migrate --schema not_migrated'),
   });
   await batches.close();
   await expectCode(
-    createBatchWorker({ connection: world.connection, database: inject('databaseUrl'), schema: 'not_migrated' }),
+    createBatchWorker({
+      connection: world.connection,
+      database: inject('databaseUrl'),
+      schema: 'not_migrated',
+    }),
     'MIGRATIONS_PENDING',
   );
 });
@@ -100,7 +108,11 @@ test('a database or a Temporal server that is not there is named', async () => {
   await expectCode(nowhere.create({ description: 'd' }), 'DATABASE_UNAVAILABLE');
   await nowhere.close();
   const connection = Connection.lazy({ address: '127.0.0.1:1' });
-  const away = new BatchClient({ client: new Client({ connection }), database: world.knex, schema: world.schema });
+  const away = new BatchClient({
+    client: new Client({ connection }),
+    database: world.knex,
+    schema: world.schema,
+  });
   await expectCode(away.create({ description: 'd' }), 'TEMPORAL_UNAVAILABLE');
   await away.close();
   await connection.close();

@@ -37,7 +37,10 @@ export function randomFrom(seed: number): Random {
 }
 
 /** Runs a check once for each seed; a failure names the seed that shows it. */
-export async function forSeeds(count: number, check: (random: Random) => void | Promise<void>): Promise<void> {
+export async function forSeeds(
+  count: number,
+  check: (random: Random) => void | Promise<void>,
+): Promise<void> {
   for (let seed = 1; seed <= count; seed++) {
     try {
       await check(randomFrom(seed));

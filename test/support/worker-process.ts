@@ -5,7 +5,10 @@ import { createFixtures } from './fixtures.ts';
 import { Ledger } from './ledger.ts';
 
 // A worker with all fixtures in a process of its own, so that a test can kill it.
-const { DATABASE_URL, TEMPORAL_ADDRESS, SCHEMA, TASK_QUEUE, WORKFLOW_BUNDLE } = process.env as Record<string, string>;
+const { DATABASE_URL, TEMPORAL_ADDRESS, SCHEMA, TASK_QUEUE, WORKFLOW_BUNDLE } = process.env as Record<
+  string,
+  string
+>;
 Runtime.install({ logger: new DefaultLogger('ERROR') });
 const knex = knexFactory({ client: 'pg', connection: DATABASE_URL!, pool: { min: 0, max: 10 } });
 const { jobs, callbacks } = createFixtures(new Ledger(knex, SCHEMA!));

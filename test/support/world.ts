@@ -99,7 +99,11 @@ export async function createWorld(): Promise<World> {
     });
     const ready = await Promise.race([once(child.stdout, 'data'), child.then(() => undefined)]);
     if (!ready) throw new Error('The worker process ended before it was ready.');
-    return { pid: child.pid!, kill: (signal) => void child.kill(signal), exited: child.then((r) => r.exitCode) };
+    return {
+      pid: child.pid!,
+      kill: (signal) => void child.kill(signal),
+      exited: child.then((r) => r.exitCode),
+    };
   };
 
   return {
@@ -115,7 +119,7 @@ export async function createWorld(): Promise<World> {
     startWorker,
     spawnWorker,
     async [Symbol.asyncDispose]() {
-      for (const clean of cleanup.reverse()) await clean();
+      for (const clean of cleanup.toReversed()) await clean();
       await connection.close();
       await clientConnection.close();
       await knex.raw('drop schema ?? cascade', [schema]);

@@ -59,7 +59,12 @@ const registration = (event: BatchEvent, callback = 'Notify'): CallbackRegistrat
   event,
   callback,
   startToCloseTimeoutMs: 600_000,
-  retry: { initialIntervalMs: 1_000, backoffCoefficient: 2, maximumIntervalMs: 100_000, nonRetryableErrorTypes: [] },
+  retry: {
+    initialIntervalMs: 1_000,
+    backoffCoefficient: 2,
+    maximumIntervalMs: 100_000,
+    nonRetryableErrorTypes: [],
+  },
 });
 
 describe('the enrolment block', () => {
@@ -174,7 +179,9 @@ describe('the enrolment block', () => {
 
   test('keeps the jobs that were enrolled when it times out, and fails the batch once they are done', () => {
     const closed = rules.enrollmentTimedOut(enrolledBatch(2), settings());
-    expect(closed.enrollment.error).toMatch(/nothing was heard from its process for 300 s \(enrollmentTimeout\)/);
+    expect(closed.enrollment.error).toMatch(
+      /nothing was heard from its process for 300 s \(enrollmentTimeout\)/,
+    );
     const { state, assignments } = rules.assignRanges(closed);
     expect(rules.decided(state, settings()).outcome).toBeNull();
     const done = rules.reported(state, report(assignments[0]!.runner, 2, 0, true));
@@ -281,10 +288,13 @@ describe('ranges', () => {
     expect(again.lanes['gpu']).toEqual({ dispatched: 0 });
   });
 
-  test.each(['constructor', 'toString', '__proto__'])('are handed out for a task queue named "%s"', (queue) => {
-    const { assignments } = rules.assignRanges(enrolledBatch(5, [queue]));
-    expect(assignments.map(({ lane }) => lane)).toEqual(['', queue]);
-  });
+  test.each(['constructor', 'toString', '__proto__'])(
+    'are handed out for a task queue named "%s"',
+    (queue) => {
+      const { assignments } = rules.assignRanges(enrolledBatch(5, [queue]));
+      expect(assignments.map(({ lane }) => lane)).toEqual(['', queue]);
+    },
+  );
 
   test('hand out each position of each lane exactly once, in order, whatever comes when', async () => {
     await forSeeds(300, (random) => {
@@ -301,7 +311,9 @@ describe('ranges', () => {
         for (const assignment of next.assignments) {
           const { runner, lane, from, to, inline } = assignment;
           expect(active.has(runner), `runner id ${runner} is new`).toBe(false);
-          expect(from, `start of ${JSON.stringify(assignment)}`).toBe((coveredTo[lane] ?? startOf[lane]! - 1) + 1);
+          expect(from, `start of ${JSON.stringify(assignment)}`).toBe(
+            (coveredTo[lane] ?? startOf[lane]! - 1) + 1,
+          );
           expect(to).toBeGreaterThanOrEqual(from);
           expect(to).toBeLessThanOrEqual(state.enrolled);
           expect(to - from + 1).toBeLessThanOrEqual(MAX_RANGE);
@@ -366,7 +378,10 @@ describe('reports', () => {
   test('that come late never take counts back', () => {
     const { state } = runningBatch(10);
     const later = rules.reported(state, report('1', 6, 2));
-    expect(rules.terminalCounts(rules.reported(later, report('1', 3, 0)))).toEqual({ completed: 6, failed: 2 });
+    expect(rules.terminalCounts(rules.reported(later, report('1', 3, 0)))).toEqual({
+      completed: 6,
+      failed: 2,
+    });
   });
 
   test('that overtake the last one are added up once', () => {
@@ -435,23 +450,31 @@ describe('a lost runner', () => {
 });
 
 describe('the outcome', () => {
-  test.each(['settled', 'immediate'] as const)('is complete once all jobs succeeded, with failWhen %s', (failWhen) => {
-    const { state } = runningBatch(3);
-    const options = settings({ failWhen });
-    expect(rules.decided(rules.reported(state, report('1', 2, 0)), options).outcome).toBeNull();
-    expect(rules.decided(rules.reported(state, report('1', 3, 0)), options).outcome).toBe('complete');
-  });
+  test.each(['settled', 'immediate'] as const)(
+    'is complete once all jobs succeeded, with failWhen %s',
+    (failWhen) => {
+      const { state } = runningBatch(3);
+      const options = settings({ failWhen });
+      expect(rules.decided(rules.reported(state, report('1', 2, 0)), options).outcome).toBeNull();
+      expect(rules.decided(rules.reported(state, report('1', 3, 0)), options).outcome).toBe('complete');
+    },
+  );
 
   test('waits for all jobs after a failed one', () => {
     const { state } = runningBatch(3);
     const oneFailed = rules.reported(state, report('1', 1, 1));
     expect(rules.decided(oneFailed, settings()).outcome).toBeNull();
-    expect(rules.decided(rules.reported(oneFailed, report('1', 2, 1, true)), settings()).outcome).toBe('failed');
+    expect(rules.decided(rules.reported(oneFailed, report('1', 2, 1, true)), settings()).outcome).toBe(
+      'failed',
+    );
   });
 
   test('waits for nothing after a failed job with failWhen immediate', () => {
     const { state } = runningBatch(3);
-    const oneFailed = rules.decided(rules.reported(state, report('1', 0, 1)), settings({ failWhen: 'immediate' }));
+    const oneFailed = rules.decided(
+      rules.reported(state, report('1', 0, 1)),
+      settings({ failWhen: 'immediate' }),
+    );
     expect(oneFailed.outcome).toBe('failed');
     expect(rules.isSettled(oneFailed)).toBe(false);
     const allDone = rules.reported(oneFailed, report('1', 2, 1, true));
@@ -463,14 +486,22 @@ describe('the outcome', () => {
     const { state } = runningBatch(3);
     const noticed = rules.decided(rules.failureNoticed(state), settings({ failWhen: 'immediate' }));
     expect(noticed.outcome).toBe('failed');
-    expect(rules.progressOf(noticed)).toEqual({ status: 'failed', total: 3, complete: 0, failed: 0, pending: 3 });
+    expect(rules.progressOf(noticed)).toEqual({
+      status: 'failed',
+      total: 3,
+      complete: 0,
+      failed: 0,
+      pending: 3,
+    });
   });
 
   test('waits for all jobs after a failed one was noticed', () => {
     const { state } = runningBatch(3);
     const noticed = rules.failureNoticed(state);
     expect(rules.decided(noticed, settings()).outcome).toBeNull();
-    expect(rules.decided(rules.reported(noticed, report('1', 2, 1, true)), settings()).outcome).toBe('failed');
+    expect(rules.decided(rules.reported(noticed, report('1', 2, 1, true)), settings()).outcome).toBe(
+      'failed',
+    );
   });
 
   test('does not change when a failed job is noticed late', () => {
@@ -479,14 +510,17 @@ describe('the outcome', () => {
     expect(rules.decided(rules.failureNoticed(complete), settings()).outcome).toBe('complete');
   });
 
-  test.each(['settled', 'immediate'] as const)('is never decided while the block is open, with failWhen %s', (failWhen) => {
-    const options = settings({ failWhen });
-    const { state } = rules.assignRanges(enrolledBatch(3));
-    const allFailed = rules.failureNoticed(rules.reported(state, report('1', 0, 3, true)));
-    expect(rules.decided(allFailed, options).outcome).toBeNull();
-    expect(rules.isSettled(allFailed)).toBe(false);
-    expect(rules.decided(rules.sealed(allFailed, message(3), NOW), options).outcome).toBe('failed');
-  });
+  test.each(['settled', 'immediate'] as const)(
+    'is never decided while the block is open, with failWhen %s',
+    (failWhen) => {
+      const options = settings({ failWhen });
+      const { state } = rules.assignRanges(enrolledBatch(3));
+      const allFailed = rules.failureNoticed(rules.reported(state, report('1', 0, 3, true)));
+      expect(rules.decided(allFailed, options).outcome).toBeNull();
+      expect(rules.isSettled(allFailed)).toBe(false);
+      expect(rules.decided(rules.sealed(allFailed, message(3), NOW), options).outcome).toBe('failed');
+    },
+  );
 
   test('is failed with failWhen immediate when the block broke, while its jobs still run', () => {
     const { state } = runningBatch(3, 'Error: no');
@@ -521,7 +555,9 @@ describe('progress', () => {
     const { state } = rules.assignRanges(enrolledBatch(2));
     const sealed = rules.sealed(state, message(2), NOW);
     const decided = rules.decided(rules.reported(sealed, report('1', 2, 0, true)), settings());
-    const statuses = [rules.initialBatch(NOW), state, sealed, decided].map((each) => rules.progressOf(each).status);
+    const statuses = [rules.initialBatch(NOW), state, sealed, decided].map(
+      (each) => rules.progressOf(each).status,
+    );
     expect(statuses).toEqual(['pending', 'pending', 'running', 'complete']);
   });
 
@@ -561,7 +597,10 @@ describe('callbacks', () => {
   });
 
   test('cannot be registered for an event that has fired or can no longer fire', () => {
-    const complete = rules.decided(rules.reported(runningBatch(3).state, report('1', 3, 0, true)), settings());
+    const complete = rules.decided(
+      rules.reported(runningBatch(3).state, report('1', 3, 0, true)),
+      settings(),
+    );
     const closed = rules.eventsClosed(complete, ['complete', 'failure']);
     for (const event of ['complete', 'failure'] as const) {
       expect(rules.refuseRegistration(closed, registration(event))).toMatchObject({
@@ -599,7 +638,11 @@ test('keeps a state whose size does not depend on the number of jobs', () => {
   let state = rules.assignRanges(enrolledBatch(1_000)).state;
   const sizeAt = (upTo: number) => {
     state = rules.enrolled(state, message(upTo), NOW);
-    for (let next = rules.assignRanges(state); next.assignments.length > 0; next = rules.assignRanges(state)) {
+    for (
+      let next = rules.assignRanges(state);
+      next.assignments.length > 0;
+      next = rules.assignRanges(state)
+    ) {
       state = next.state;
       for (const { runner, from, to } of next.assignments) {
         state = rules.reported(state, report(runner, to - from + 1, 0, true));
@@ -665,22 +708,28 @@ class BatchWalk {
       if (!isNeverOpened) this.#open();
       for (let step = 0; !this.#isOver(); step++) {
         if (step > 20_000) throw new Error('The batch does not end');
-        if (mayTimeOut && this.#state.enrollment.phase !== 'sealed' && this.#random.chance(0.05)) this.#timeOut();
+        if (mayTimeOut && this.#state.enrollment.phase !== 'sealed' && this.#random.chance(0.05))
+          this.#timeOut();
         else if (!isNeverOpened) this.#step();
       }
       this.#expectTheEnd();
     } catch (error) {
       const tail = this.#log.slice(-12).join('\n  ');
-      throw new Error(`${(error as Error).message}\nLast events:\n  ${tail}\nState: ${JSON.stringify(this.#state)}`, {
-        cause: error,
-      });
+      throw new Error(
+        `${(error as Error).message}\nLast events:\n  ${tail}\nState: ${JSON.stringify(this.#state)}`,
+        {
+          cause: error,
+        },
+      );
     }
     return this.#state;
   }
 
   /** Also when the batch has settled: what still comes must not change it. */
   #isOver(): boolean {
-    return this.#state.enrollment.phase === 'sealed' && this.#messages.length === 0 && this.#runners.size === 0;
+    return (
+      this.#state.enrollment.phase === 'sealed' && this.#messages.length === 0 && this.#runners.size === 0
+    );
   }
 
   #open(): void {
@@ -693,7 +742,17 @@ class BatchWalk {
   }
 
   #step(): void {
-    const kind = this.#random.pick(['enqueue', 'deliver', 'deliver', 'work', 'work', 'repeat', 'stranger', 'lose', 'restart']);
+    const kind = this.#random.pick([
+      'enqueue',
+      'deliver',
+      'deliver',
+      'work',
+      'work',
+      'repeat',
+      'stranger',
+      'lose',
+      'restart',
+    ]);
     if (kind === 'enqueue') this.#enqueue();
     else if (kind === 'deliver') this.#deliver();
     else if (kind === 'work') this.#work();
@@ -705,7 +764,10 @@ class BatchWalk {
 
   #enqueue(): void {
     if (this.#isEnqueuerDone) return;
-    this.#written = Math.min(this.#jobs.length, this.#written + this.#random.int(0, 1 + this.#jobs.length / 3));
+    this.#written = Math.min(
+      this.#jobs.length,
+      this.#written + this.#random.int(0, 1 + this.#jobs.length / 3),
+    );
     const queues = [...new Set(this.#jobs.slice(0, this.#written).map(({ queue }) => queue))].filter(Boolean);
     const block = message(this.#written, queues);
     if (this.#written < this.#jobs.length && !(this.#blockError && this.#random.chance(0.3))) {
@@ -715,7 +777,10 @@ class BatchWalk {
     // The seal is an update: it is answered, or it was refused.
     this.#isEnqueuerDone = true;
     const { timedOut } = this.#state.enrollment;
-    this.#hold((rules.refuseSeal(this.#state, TOKEN) === undefined) === !timedOut, 'the seal is refused after a timeout only');
+    this.#hold(
+      (rules.refuseSeal(this.#state, TOKEN) === undefined) === !timedOut,
+      'the seal is refused after a timeout only',
+    );
     if (timedOut) return;
     const error = this.#blockError === undefined ? {} : { error: this.#blockError };
     this.#apply(rules.sealed(this.#state, { ...block, ...error }, NOW), `sealed with ${this.#written}`);
@@ -740,7 +805,10 @@ class BatchWalk {
     else if (event.kind === 'noticed') this.#apply(rules.failureNoticed(this.#state), what);
     else this.#apply(rules.reported(this.#state, event.report), what);
     const after = rules.terminalCounts(this.#state);
-    this.#hold(after.completed >= before.completed && after.failed >= before.failed, 'no message takes counts back');
+    this.#hold(
+      after.completed >= before.completed && after.failed >= before.failed,
+      'no message takes counts back',
+    );
   }
 
   /** Another process with another block. */
@@ -748,7 +816,10 @@ class BatchWalk {
     this.#hold(rules.refuseOpen(this.#state, OTHER) !== undefined, 'a second block is refused');
     this.#hold(rules.refuseSeal(this.#state, OTHER) !== undefined, 'the seal of a second block is refused');
     const before = JSON.stringify(this.#state);
-    this.#apply(rules.enrolled(this.#state, message(999, ['nowhere'], OTHER), NOW), 'a message of another block');
+    this.#apply(
+      rules.enrolled(this.#state, message(999, ['nowhere'], OTHER), NOW),
+      'a message of another block',
+    );
     this.#hold(JSON.stringify(this.#state) === before, 'messages of another block change nothing');
   }
 
@@ -761,7 +832,8 @@ class BatchWalk {
       if (outcome === 'complete') runner.completed++;
       else {
         runner.failed++;
-        if (this.#settings.failWhen === 'immediate' && this.#random.chance(0.5)) this.#messages.push({ kind: 'noticed' });
+        if (this.#settings.failWhen === 'immediate' && this.#random.chance(0.5))
+          this.#messages.push({ kind: 'noticed' });
       }
     }
     const ended = runner.left.length === 0;
@@ -776,7 +848,10 @@ class BatchWalk {
     const id = String(this.#random.int(1, Math.max(1, this.#state.runnersStarted)));
     const isCounted = this.#state.runners[id] === undefined;
     const { state, assignment } = rules.runnerLost(this.#state, id);
-    this.#hold((assignment === undefined) === isCounted, 'a lost runner is replaced if it was not counted yet');
+    this.#hold(
+      (assignment === undefined) === isCounted,
+      'a lost runner is replaced if it was not counted yet',
+    );
     if (!assignment) return;
     this.#losses--;
     this.#runners.delete(id);
@@ -834,10 +909,16 @@ class BatchWalk {
     );
     this.#hold(total === complete + failed + pending && pending >= 0, 'total = complete + failed + pending');
     this.#hold(complete <= rowsComplete && failed <= rowsFailed, 'no job is counted that is not terminal');
-    this.#hold(isSettled === (isSealed && complete + failed === total), 'settled is: sealed and all jobs counted');
+    this.#hold(
+      isSettled === (isSealed && complete + failed === total),
+      'settled is: sealed and all jobs counted',
+    );
     this.#hold(!isSettled || state.outcome !== null, 'a settled batch is decided');
     this.#hold(
-      state.outcome === null || this.#settings.failWhen === 'immediate' || before.outcome !== null || isSettled,
+      state.outcome === null ||
+        this.#settings.failWhen === 'immediate' ||
+        before.outcome !== null ||
+        isSettled,
       'with failWhen settled nothing is decided before all jobs are terminal',
     );
     const hasFailure = state.enrollment.error !== null || failed > 0 || state.hasFailure;

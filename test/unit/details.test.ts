@@ -10,7 +10,11 @@ const SETTINGS: rules.BatchSettings = {
   maxHistoryEvents: 4_000,
 };
 
-function running(jobs: number, counts: { completed: number; failed: number }, error?: string): rules.BatchState {
+function running(
+  jobs: number,
+  counts: { completed: number; failed: number },
+  error?: string,
+): rules.BatchState {
   const open = rules.opened(rules.initialBatch(0), 'token', 0);
   const seal = { token: 'token', upTo: jobs, queues: [], ...(error === undefined ? {} : { error }) };
   const { state } = rules.assignRanges(rules.sealed(open, seal, 0));
@@ -43,8 +47,12 @@ test('shows no percentage of nothing', () => {
 });
 
 test('shows 100 % once all jobs are terminal and not before', () => {
-  expect(batchDetails('b-1', running(1_000, { completed: 999, failed: 0 }))).toMatch(/^\*\*running\*\* \(99 %\)\n/);
-  expect(batchDetails('b-1', running(1_000, { completed: 999, failed: 1 }))).toMatch(/^\*\*failed\*\* \(100 %\)\n/);
+  expect(batchDetails('b-1', running(1_000, { completed: 999, failed: 0 }))).toMatch(
+    /^\*\*running\*\* \(99 %\)\n/,
+  );
+  expect(batchDetails('b-1', running(1_000, { completed: 999, failed: 1 }))).toMatch(
+    /^\*\*failed\*\* \(100 %\)\n/,
+  );
 });
 
 test('says how to list failed jobs once there are some', () => {
@@ -64,7 +72,9 @@ test('lists the callbacks by event', () => {
   expect(batchDetails('b-1', state)).not.toContain('Callbacks');
   state = rules.registered(state, registration('complete', 'RebuildCache'));
   state = rules.registered(state, registration('failure', 'AlertOps'));
-  expect(batchDetails('b-1', state)).toContain('\nCallbacks: RebuildCache on complete, AlertOps on failure\n');
+  expect(batchDetails('b-1', state)).toContain(
+    '\nCallbacks: RebuildCache on complete, AlertOps on failure\n',
+  );
 });
 
 test.each([

@@ -11,7 +11,14 @@ import { expect, test } from 'vitest';
 import { describeFailure } from '../../workflows/failure.ts';
 
 function activityFailure(cause: Error): ActivityFailure {
-  return new ActivityFailure('Activity task failed', 'runCallback', '7', RetryState.MAXIMUM_ATTEMPTS_REACHED, 'w', cause);
+  return new ActivityFailure(
+    'Activity task failed',
+    'runCallback',
+    '7',
+    RetryState.MAXIMUM_ATTEMPTS_REACHED,
+    'w',
+    cause,
+  );
 }
 
 test('names what the code in an activity threw, not the wrapper', () => {
@@ -37,7 +44,10 @@ test('stops at what the code threw, also when that has a cause', () => {
     message: 'mailbox full',
     cause: ApplicationFailure.create({ type: 'SocketError', message: 'reset' }),
   });
-  expect(describeFailure(activityFailure(failure))).toEqual({ errorClass: 'SmtpError', message: 'mailbox full' });
+  expect(describeFailure(activityFailure(failure))).toEqual({
+    errorClass: 'SmtpError',
+    message: 'mailbox full',
+  });
 });
 
 test('names a timeout by its own kind', () => {
@@ -52,11 +62,17 @@ test('names a termination', () => {
 });
 
 test('calls an application failure without a type an Error', () => {
-  expect(describeFailure(ApplicationFailure.create({ message: 'no' }))).toEqual({ errorClass: 'Error', message: 'no' });
+  expect(describeFailure(ApplicationFailure.create({ message: 'no' }))).toEqual({
+    errorClass: 'Error',
+    message: 'no',
+  });
 });
 
 test('takes any other error by its name', () => {
-  expect(describeFailure(new RangeError('too far'))).toEqual({ errorClass: 'RangeError', message: 'too far' });
+  expect(describeFailure(new RangeError('too far'))).toEqual({
+    errorClass: 'RangeError',
+    message: 'too far',
+  });
 });
 
 test.each([

@@ -26,7 +26,11 @@ describe('the options of a job', () => {
   });
 
   test('are in milliseconds', () => {
-    const options = { startToCloseTimeout: '5s', scheduleToCloseTimeout: '1 hour', taskQueue: 'gpu' } as const;
+    const options = {
+      startToCloseTimeout: '5s',
+      scheduleToCloseTimeout: '1 hour',
+      taskQueue: 'gpu',
+    } as const;
     expect(resolveJobOptions('job', options)).toMatchObject({
       startToCloseTimeoutMs: 5_000,
       scheduleToCloseTimeoutMs: 3_600_000,
@@ -35,7 +39,11 @@ describe('the options of a job', () => {
   });
 
   test('leave out what is undefined', () => {
-    const options = { startToCloseTimeout: undefined, scheduleToCloseTimeout: undefined, taskQueue: undefined };
+    const options = {
+      startToCloseTimeout: undefined,
+      scheduleToCloseTimeout: undefined,
+      taskQueue: undefined,
+    };
     const resolved = resolveJobOptions('job', untyped({ ...options, retry: undefined }));
     expect(resolved).toStrictEqual(resolveJobOptions('job'));
   });
@@ -58,7 +66,12 @@ describe('the options of a job', () => {
 
 describe('the options of a call', () => {
   const definition = resolveJobOptions('job', {
-    retry: { initialInterval: '5s', maximumInterval: '20s', maximumAttempts: 3, nonRetryableErrorTypes: ['A'] },
+    retry: {
+      initialInterval: '5s',
+      maximumInterval: '20s',
+      maximumAttempts: 3,
+      nonRetryableErrorTypes: ['A'],
+    },
     startToCloseTimeout: '1 minute',
     scheduleToCloseTimeout: '1 hour',
     taskQueue: 'gpu',
@@ -89,7 +102,11 @@ describe('the options of a call', () => {
 
   test('leave the definition as it was', () => {
     const before = structuredClone(definition);
-    overrideJobOptions('call', definition, { retry: { maximumAttempts: 9 }, taskQueue: 'mail', startDelay: '3s' });
+    overrideJobOptions('call', definition, {
+      retry: { maximumAttempts: 9 },
+      taskQueue: 'mail',
+      startDelay: '3s',
+    });
     expect(definition).toEqual(before);
   });
 

@@ -131,7 +131,9 @@ describe('refuses', () => {
   });
 
   test('an instance of a class of arrays, which would come back as an array', () => {
-    expect(refusalOf([new (class Stack extends Array<number> {})()]).message).toMatch(/^args\[0\] is an instance of Stack/);
+    expect(refusalOf([new (class Stack extends Array<number> {})()]).message).toMatch(
+      /^args\[0\] is an instance of Stack/,
+    );
   });
 
   test('properties that are not enumerable, which JSON would drop', () => {
@@ -170,7 +172,8 @@ describe('refuses', () => {
 
 describe('counts size in bytes of JSON', () => {
   /** Two bytes are the quotes. */
-  const text = (character: string, bytes: number) => character.repeat((bytes - 2) / Buffer.byteLength(character));
+  const text = (character: string, bytes: number) =>
+    character.repeat((bytes - 2) / Buffer.byteLength(character));
 
   test('and takes exactly 64 KiB', () => {
     expect(toExactJson('args', text('x', MAX_JSON_BYTES))).toHaveLength(MAX_JSON_BYTES);

@@ -91,7 +91,10 @@ describe('a retry policy', () => {
       nonRetryableErrorTypes: ['A'],
     });
     expect(resolveRetry('retry', {}, defaults)).toEqual(defaults);
-    expect(resolveRetry('retry', { maximumAttempts: 2 }, defaults)).toEqual({ ...defaults, maximumAttempts: 2 });
+    expect(resolveRetry('retry', { maximumAttempts: 2 }, defaults)).toEqual({
+      ...defaults,
+      maximumAttempts: 2,
+    });
     expect(resolveRetry('retry', { nonRetryableErrorTypes: [] }, defaults)).toEqual({
       ...defaults,
       nonRetryableErrorTypes: [],
@@ -106,7 +109,9 @@ describe('a retry policy', () => {
 
   test('without a limit of attempts has Infinity, also over a default with one', () => {
     const defaults = resolveRetry('retry', { maximumAttempts: 5 });
-    expect(resolveRetry('retry', { maximumAttempts: Infinity }, defaults)).not.toHaveProperty('maximumAttempts');
+    expect(resolveRetry('retry', { maximumAttempts: Infinity }, defaults)).not.toHaveProperty(
+      'maximumAttempts',
+    );
   });
 
   test.each([
@@ -136,7 +141,9 @@ describe('a retry policy', () => {
   });
 
   test('is refused with the known names when one is mistyped', () => {
-    expect(() => resolveRetry('retry', untyped({ maxAttempts: 5 }))).toThrow(/maximumAttempts.*"maxAttempts"/);
+    expect(() => resolveRetry('retry', untyped({ maxAttempts: 5 }))).toThrow(
+      /maximumAttempts.*"maxAttempts"/,
+    );
   });
 });
 
@@ -145,9 +152,12 @@ describe('a name', () => {
     expect(() => assertName('name', name)).not.toThrow();
   });
 
-  test.each(['', '   ', '\n', 'a\0b', 'x'.repeat(201), null, undefined, 5, ['x'], new String('x')])('cannot be %o', (name) => {
-    expect(() => assertName('name', name)).toThrow(refused('name'));
-  });
+  test.each(['', '   ', '\n', 'a\0b', 'x'.repeat(201), null, undefined, 5, ['x'], new String('x')])(
+    'cannot be %o',
+    (name) => {
+      expect(() => assertName('name', name)).toThrow(refused('name'));
+    },
+  );
 
   test('can have another longest length', () => {
     expect(() => assertName('description', 'x'.repeat(500), 500)).not.toThrow();

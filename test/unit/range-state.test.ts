@@ -236,7 +236,10 @@ test.each([
   { chunk: { spans: [[3, 3]], careful: false }, text: 'job 3' },
   { chunk: { spans: [[1, 250]], careful: false }, text: 'jobs 1-250' },
   { chunk: { spans: [[1, 2]], careful: true }, text: 'jobs 1-2 (again: the worker that ran them was lost)' },
-  { chunk: { spans: [[4, 4]], careful: false, unknownSince: 1 }, text: 'job 4 (again: no worker knew their names)' },
+  {
+    chunk: { spans: [[4, 4]], careful: false, unknownSince: 1 },
+    text: 'job 4 (again: no worker knew their names)',
+  },
 ] satisfies { chunk: Chunk; text: string }[])('describes a chunk as "$text"', ({ chunk, text }) => {
   expect(describeChunk(chunk)).toBe(text);
 });
@@ -364,7 +367,11 @@ class RangeWalk {
       delayed: [...delayed].map(([delayMs, some]) => [delayMs, formatSpans(spansOf(some))] as const),
       remaining: formatSpans(spansOf(remaining)),
       unknown: formatSpans(spansOf(unknown)),
-      timing: { ran: positions.length, busyMs: this.#random.int(0, 50_000), queueMs: this.#random.int(0, 3_000) },
+      timing: {
+        ran: positions.length,
+        busyMs: this.#random.int(0, 50_000),
+        queueMs: this.#random.int(0, 3_000),
+      },
     };
     this.state = chunkEnded(this.state, chunk, report, this.now);
   }
@@ -377,7 +384,12 @@ class RangeWalk {
 
   #expectEachPositionOnce(): void {
     const { ready, suspect, delayed } = this.state;
-    const places = [ready, suspect, ...delayed.map(({ spans }) => spans), ...this.#inFlight.map(({ spans }) => spans)];
+    const places = [
+      ready,
+      suspect,
+      ...delayed.map(({ spans }) => spans),
+      ...this.#inFlight.map(({ spans }) => spans),
+    ];
     const found = [...places.flatMap(positionsOf), ...this.#counted].sort((a, b) => a - b);
     expect(found).toEqual(Array.from({ length: this.#size }, (_, index) => index + 1));
     expect(this.state.completed + this.state.failed).toBe(this.#counted.size);

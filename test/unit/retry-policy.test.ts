@@ -21,7 +21,9 @@ test('is the policy that Temporal knows, in milliseconds', () => {
 });
 
 test('leaves attempts without a limit where there is none', () => {
-  expect(temporalRetry(resolveRetry('retry', { maximumAttempts: Infinity }))).not.toHaveProperty('maximumAttempts');
+  expect(temporalRetry(resolveRetry('retry', { maximumAttempts: Infinity }))).not.toHaveProperty(
+    'maximumAttempts',
+  );
 });
 
 test.each([

@@ -20,7 +20,8 @@ function expectCanonical(spans: readonly Span[]): void {
   for (const [index, [from, to]] of spans.entries()) {
     expect(from, `start of span ${index} of ${formatSpans(spans)}`).toBeLessThanOrEqual(to);
     const before = spans[index - 1];
-    if (before) expect(from, `gap before span ${index} of ${formatSpans(spans)}`).toBeGreaterThan(before[1] + 1);
+    if (before)
+      expect(from, `gap before span ${index} of ${formatSpans(spans)}`).toBeGreaterThan(before[1] + 1);
   }
 }
 
