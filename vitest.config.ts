@@ -8,7 +8,13 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/unit/**/*.test.ts'],
-          typecheck: { enabled: true, checker: 'tsc', include: ['test/types/**/*.test-d.ts'] },
+          typecheck: {
+            enabled: true,
+            checker: 'tsc',
+            include: ['test/types/**/*.test-d.ts'],
+            // What is wrong elsewhere is for `npm run typecheck` to say.
+            ignoreSourceErrors: true,
+          },
         },
       },
       {

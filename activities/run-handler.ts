@@ -8,6 +8,9 @@ export class JobTimeoutError extends Error {
   override readonly name = 'JobTimeoutError';
 }
 
+/** How long a handler may go on after the worker asked it to stop. */
+const ABORT_GRACE_MS = 5_000;
+
 export interface HandlerCall {
   readonly job: AnyJob;
   readonly args: readonly unknown[];
@@ -31,24 +34,30 @@ export async function runHandler({
   context,
 }: HandlerCall): Promise<void> {
   const controller = new AbortController();
-  const abort = () => controller.abort(workerSignal.reason);
+  let timer: NodeJS.Timeout | undefined;
+  let abort!: () => void;
+  const cutOff = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      const error = new JobTimeoutError(
+        `${job.name} did not end within ${timeoutMs / 1000} s (startToCloseTimeout).`,
+      );
+      controller.abort(error);
+      reject(error);
+    }, timeoutMs);
+    abort = () => {
+      controller.abort(workerSignal.reason);
+      clearTimeout(timer);
+      // A handler that ignores its signal must not hold up the shutdown of its worker.
+      timer = setTimeout(() => reject(new Error('The worker stopped waiting')), ABORT_GRACE_MS);
+    };
+  });
   if (workerSignal.aborted) abort();
   else workerSignal.addEventListener('abort', abort, { once: true });
-  let timer: NodeJS.Timeout | undefined;
   try {
     const running = runOutsideEnrollment(() =>
       runInJobContext({ ...context, signal: controller.signal }, async () => job.handler(...args)),
     );
-    const timedOut = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => {
-        const error = new JobTimeoutError(
-          `${job.name} did not end within ${timeoutMs / 1000} s (startToCloseTimeout).`,
-        );
-        controller.abort(error);
-        reject(error);
-      }, timeoutMs);
-    });
-    await Promise.race([running, timedOut]);
+    await Promise.race([running, cutOff]);
   } finally {
     clearTimeout(timer);
     workerSignal.removeEventListener('abort', abort);

@@ -160,9 +160,10 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
   /** Waits for a condition, and continues as new when the history has grown too long meanwhile. */
   async function until(isTrue: () => boolean): Promise<void> {
     await condition(() => isTrue() || wantsContinueAsNew());
+    // Nothing may be in the middle: a handler's answer, a chunk of ours, the start of a runner. A handler may also be
+    // waiting for what this function does once the condition is true, so that goes first.
+    await condition(() => isTrue() || (allHandlersFinished() && inlineRunning === 0 && startingRunners === 0));
     if (isTrue()) return;
-    // Nothing may be in the middle: a handler's answer, a chunk of ours, the start of a runner.
-    await condition(() => allHandlersFinished() && inlineRunning === 0 && startingRunners === 0);
     await continueAsNew<typeof batch>({ ...input, carried: { state, inline: [...inline.values()] } });
   }
 

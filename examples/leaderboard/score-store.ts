@@ -29,6 +29,14 @@ export class ScoreStore {
       select population from ${name}.population_estimates where batch_id = $1 and city_id = $2`;
   }
 
+  /** Opens all connections. Without it, the first jobs would pay for them and look slow. */
+  async connect(): Promise<void> {
+    const clients = await Promise.all(
+      Array.from({ length: this.#pool.options.max }, async () => this.#pool.connect()),
+    );
+    for (const client of clients) client.release();
+  }
+
   /** Safe to repeat: jobs run at least once. */
   async saveScore(batchId: string, city: City, population: number, score: number): Promise<void> {
     await this.#pool.query({

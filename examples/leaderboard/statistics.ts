@@ -9,11 +9,10 @@ export interface CountryStatistics {
   readonly smallest: number;
 }
 
-let statistics: ReadonlyMap<string, CountryStatistics> | undefined;
+const statistics: ReadonlyMap<string, CountryStatistics> = computeStatistics();
 
 /** @throws {RangeError} for a country of which no population is known */
 export function statisticsOf(country: string): CountryStatistics {
-  statistics ??= computeStatistics();
   const found = statistics.get(country);
   if (!found) throw new RangeError(`No population of a city in ${country} is known.`);
   return found;

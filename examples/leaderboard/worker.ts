@@ -20,11 +20,14 @@ const connection = await NativeConnection.connect({ address: temporalAddress });
 const knex = openDatabase(databaseUrl, schema);
 const store = openScoreStore(databaseUrl, schema);
 try {
+  await store.connect();
   const worker = await createBatchWorker({
     callbacks: [publishLeaderboard, publishPartialLeaderboard],
     connection,
     database: knex,
     jobs: [scoreCity],
+    // Twice the connections: enough to keep each one busy.
+    maxConcurrentJobs: Number(process.env['MCJ'] ?? 40),
     namespace,
     schema,
     shutdownGraceTime: '1 second',

@@ -2,9 +2,16 @@ import { randomUUID } from 'node:crypto';
 import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { WorkflowNotFoundError, type Duration } from '@temporalio/common';
 import type { Knex } from 'knex';
+import pRetry from 'p-retry';
 import type { BatchEvent, BatchProgress, BatchStatus } from '../../workflows/batch-state.ts';
 import type { batch as batchWorkflow } from '../../workflows/batch.ts';
-import { enrolledSignal, openUpdate, registerUpdate, sealUpdate } from '../../workflows/messages.ts';
+import {
+  enrolledSignal,
+  openUpdate,
+  registerUpdate,
+  sealUpdate,
+  type SealMessage,
+} from '../../workflows/messages.ts';
 import { selectBatch, selectJobs } from '../database/batches.ts';
 import { selectCallbacks } from '../database/callbacks.ts';
 import { toBatchRecord, type BatchRecord, type CallbackRow, type JobRecord } from '../database/rows.ts';
@@ -14,6 +21,7 @@ import {
   EmptyBatchError,
   InvalidOptionError,
   NestedEnrollmentError,
+  TemporalUnavailableError,
   WaitTimedOutError,
   WorkerUnavailableError,
 } from '../errors.ts';
@@ -42,6 +50,9 @@ export interface CallbackRecord {
   readonly startedAt: Date | null;
   readonly finishedAt: Date | null;
 }
+
+/** A Temporal server that is away is waited for about ten minutes: the rows are written, only the seal is missing. */
+const SEAL_RETRY = { retries: 40, minTimeout: 500, maxTimeout: 15_000, factor: 2 };
 
 const EVENTS: readonly string[] = ['complete', 'failure', 'settled'] satisfies BatchEvent[];
 
@@ -271,19 +282,36 @@ export class Batch {
       },
       seal: async (upTo, queues, error) => {
         const message = { token, upTo, queues, ...(error === undefined ? {} : { error }) };
-        try {
-          const { total } = await this.#update('The batch was not sealed', () =>
-            this.#handle.executeUpdate(sealUpdate, { args: [message] }),
-          );
-          return total;
-        } catch (failure) {
-          if (!(failure instanceof WorkerUnavailableError)) throw failure;
-          // An update needs a worker; a signal is durable without one. The jobs run once a worker is up.
-          await this.#handle.signal(enrolledSignal, { ...message, sealed: true });
-          return upTo;
-        }
+        return pRetry(() => this.#seal(message), {
+          ...SEAL_RETRY,
+          shouldRetry: (failure) => failure instanceof TemporalUnavailableError,
+          onFailedAttempt: (failure) =>
+            this.#batches.logger.warn('The batch could not be sealed yet; trying again', {
+              batchId: this.id,
+              attempt: failure.attemptNumber,
+              error: failure.message,
+            }),
+        });
       },
     };
+  }
+
+  async #seal(message: SealMessage): Promise<number> {
+    try {
+      const { total } = await this.#update('The batch was not sealed', () =>
+        this.#handle.executeUpdate(sealUpdate, { args: [message] }),
+      );
+      return total;
+    } catch (error) {
+      if (!(error instanceof WorkerUnavailableError)) throw error;
+    }
+    // An update needs a worker; a signal is durable without one. The jobs run once a worker is up.
+    try {
+      await this.#handle.signal(enrolledSignal, { ...message, sealed: true });
+      return message.upTo;
+    } catch (error) {
+      throw toBatchError(this.id, error);
+    }
   }
 
   /** The block threw: that error is the caller's, and what goes wrong on top of it must not replace it. */

@@ -33,6 +33,7 @@ const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
 /** Jobs that are durable and not announced: at most so many, for at most so long. A small block only seals. */
 const ANNOUNCE_ROWS = 1_000;
 const ANNOUNCE_DELAY_MS = 250;
+const ANNOUNCE_RETRY_MS = 1_000;
 /** An unreachable database is waited for this long before the block breaks. */
 const DATABASE_TIMEOUT_MS = 10 * 60_000;
 
@@ -202,8 +203,9 @@ export class Enrollment {
           this.#fail(error);
           return;
         }
-        // The next announcement, sign of life or the seal says the same and more.
+        // A later announcement, a sign of life or the seal says the same and more.
         logger.warn('Enrolled jobs could not be announced yet', { batchId, upTo, error: messageOf(error) });
+        if (!this.#isClosed) this.#announceTimer ??= setTimeout(() => this.#announce(), ANNOUNCE_RETRY_MS);
         return;
       }
     } while (this.#durable - this.#announced >= ANNOUNCE_ROWS && !this.#isClosed);

@@ -122,3 +122,27 @@ test('a runner that somebody terminates is replaced, and nothing is counted twic
   });
   await expectConsistent(world, batch);
 }, 90_000);
+
+test('a job that kills its worker every time fails alone, and its neighbours are done and not charged', async () => {
+  let isOver = false;
+  // What a process manager does: start the worker again whenever it dies.
+  const supervised = (async () => {
+    while (!isOver) await (await world.spawnWorker()).exited;
+  })();
+  const batch = await createBatch(world);
+  await batch.jobs(async () => {
+    for (let i = 0; i < 40; i++) {
+      await (i === 20 ? world.fixtures.jobs.exitProcess : world.fixtures.jobs.record).performAsync(i);
+    }
+  });
+  const progress = await batch.wait({ timeout: '150s' });
+  isOver = true;
+  await world.stopProcesses();
+  await supervised;
+  expect(progress).toEqual({ status: 'failed', total: 40, complete: 39, failed: 1, pending: 0 });
+  await expectConsistent(world, batch);
+  expect(await batch.failedJobs()).toMatchObject([{ position: 21, errorClass: 'WorkerLostError' }]);
+  expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
+  const neighbours = (await world.ledger.of(batch.id, 'job')).filter(({ detail }) => detail !== 20);
+  expect(neighbours.every(({ attempt }) => attempt === 1)).toBe(true);
+}, 180_000);

@@ -26,6 +26,8 @@ export interface World extends AsyncDisposable {
   startWorker(options?: Partial<BatchWorkerOptions>): Promise<BatchWorker & { stop(): Promise<void> }>;
   /** Starts a worker in a process of its own, to be killed. */
   spawnWorker(): Promise<WorkerProcess>;
+  /** Kills all worker processes and waits until they are gone. */
+  stopProcesses(): Promise<void>;
 }
 
 export interface WorkerProcess {
@@ -54,6 +56,11 @@ export async function createWorld(): Promise<World> {
   const clientConnection = await Connection.connect({ address });
   const client = new Client({ connection: clientConnection });
   const cleanup: (() => unknown)[] = [];
+  const processes: (PromiseLike<unknown> & { kill(signal: NodeJS.Signals): boolean })[] = [];
+  const stopProcesses = async () => {
+    for (const child of processes) child.kill('SIGKILL');
+    await Promise.all(processes);
+  };
 
   const openClient = () => {
     const batches = new BatchClient({ client, database: knex, schema, taskQueue });
@@ -93,10 +100,7 @@ export async function createWorld(): Promise<World> {
       stdout: 'pipe',
       stderr: 'inherit',
     });
-    cleanup.push(async () => {
-      child.kill('SIGKILL');
-      await child;
-    });
+    processes.push(child);
     const ready = await Promise.race([once(child.stdout, 'data'), child.then(() => undefined)]);
     if (!ready) throw new Error('The worker process ended before it was ready.');
     return {
@@ -118,7 +122,9 @@ export async function createWorld(): Promise<World> {
     openClient,
     startWorker,
     spawnWorker,
+    stopProcesses,
     async [Symbol.asyncDispose]() {
+      await stopProcesses();
       for (const clean of cleanup.toReversed()) await clean();
       await connection.close();
       await clientConnection.close();

@@ -1,11 +1,225 @@
-import { expectTypeOf, test } from 'vitest';
-import { defineJob } from '../../src/index.ts';
-test('defineJob keeps argument types', () => {
-  const job = defineJob('X', async (a: number) => {
-    a;
+import type { Knex } from 'knex';
+import { describe, expectTypeOf, test } from 'vitest';
+import {
+  BatchClient,
+  BatchError,
+  BatchNotFoundError,
+  defineCallback,
+  defineJob,
+  InvalidOptionError,
+  migrate,
+  migrationSql,
+  MigrationsPendingError,
+  type Batch,
+  type BatchClientOptions,
+  type BatchErrorCode,
+  type BatchOptions,
+  type BatchProgress,
+  type BatchStatus,
+  type Callback,
+  type CallbackContext,
+  type Job,
+  type JobCallOptions,
+  type JobCalls,
+  type JobContext,
+  type JobOptions,
+  type JobRecord,
+  type TransactionCallbackContext,
+} from '../../src/index.ts';
+import { createBatchWorker, type BatchWorker, type BatchWorkerOptions } from '../../src/worker/index.ts';
+
+const scoreEntry = defineJob('ScoreEntry', async (_entryId: number, _reason?: string) => 'score');
+const alertOps = defineCallback('AlertOps', async (_batchId) => {});
+
+describe('a job', () => {
+  test('takes the arguments of its handler, and resolves to the jid', () => {
+    expectTypeOf(scoreEntry).toEqualTypeOf<Job<[_entryId: number, _reason?: string | undefined]>>();
+    expectTypeOf(scoreEntry.performAsync).parameters.toEqualTypeOf<
+      [_entryId: number, _reason?: string | undefined]
+    >();
+    expectTypeOf(scoreEntry.performAsync).returns.resolves.toEqualTypeOf<string>();
   });
-  expectTypeOf(job.performAsync).parameters.toEqualTypeOf<[number]>();
-  expectTypeOf(job.performAsync).parameters.toEqualTypeOf<[string]>();
-  // @ts-expect-error
-  job.performAsync(1);
+
+  test('refuses other arguments', () => {
+    // @ts-expect-error -- an argument is missing
+    void scoreEntry.performAsync();
+    // @ts-expect-error -- an argument of another type
+    void scoreEntry.performAsync('1');
+    // @ts-expect-error -- an argument too many
+    void scoreEntry.performAsync(1, 'reason', true);
+  });
+
+  test('takes lists of arguments from arrays, generators and async generators', () => {
+    async function* ids(): AsyncGenerator<[number]> {
+      yield [1];
+    }
+    expectTypeOf(scoreEntry.performBulk).toBeCallableWith([[1], [2, 'reason']]);
+    expectTypeOf(scoreEntry.performBulk).toBeCallableWith(new Set<[number]>());
+    expectTypeOf(scoreEntry.performBulk).toBeCallableWith(ids());
+    expectTypeOf(scoreEntry.performBulk).returns.resolves.toEqualTypeOf<string[]>();
+    // @ts-expect-error -- lists of arguments, not arguments
+    void scoreEntry.performBulk([1, 2]);
+  });
+
+  test('keeps its arguments when a call sets options', () => {
+    expectTypeOf(scoreEntry.set).parameters.toEqualTypeOf<[options: JobCallOptions]>();
+    expectTypeOf(scoreEntry.set({ startDelay: '5s' })).toEqualTypeOf<
+      JobCalls<[_entryId: number, _reason?: string | undefined]>
+    >();
+    // @ts-expect-error -- an argument of another type
+    void scoreEntry.set({}).performAsync('1');
+  });
+
+  test('takes the names of Temporal in its options', () => {
+    expectTypeOf<{
+      retry: { maximumAttempts: 5; initialInterval: '1s'; nonRetryableErrorTypes: ['A'] };
+      startToCloseTimeout: '10 minutes';
+      scheduleToCloseTimeout: 3_600_000;
+      taskQueue: 'gpu';
+    }>().toExtend<JobOptions>();
+    expectTypeOf<'startDelay'>().not.toExtend<keyof JobOptions>();
+    expectTypeOf<'startDelay'>().toExtend<keyof JobCallOptions>();
+    // @ts-expect-error -- no such option
+    defineJob('Job', async () => {}, { retries: 5 });
+    // @ts-expect-error -- no Duration
+    defineJob('Job', async () => {}, { startToCloseTimeout: 'soon' });
+  });
+});
+
+describe('a callback', () => {
+  test('gets the batch id and a context', () => {
+    defineCallback('Notify', (batchId, context) => {
+      expectTypeOf(batchId).toEqualTypeOf<string>();
+      expectTypeOf(context).toEqualTypeOf<CallbackContext>();
+      expectTypeOf(context.batches).toEqualTypeOf<BatchClient>();
+      expectTypeOf(context.signal).toEqualTypeOf<AbortSignal>();
+    });
+  });
+
+  test('gets a transaction only when it asks for one', () => {
+    defineCallback(
+      'Notify',
+      (_batchId, context) => {
+        expectTypeOf(context).toEqualTypeOf<TransactionCallbackContext>();
+        expectTypeOf(context.trx).toEqualTypeOf<Knex.Transaction>();
+      },
+      { transaction: true },
+    );
+    // @ts-expect-error -- no transaction was asked for
+    defineCallback('Notify', (_batchId, { trx }) => trx);
+    // @ts-expect-error -- no transaction was asked for
+    defineCallback('Notify', (_batchId, { trx }) => trx, { transaction: false });
+  });
+
+  test('gets nothing else as its argument', () => {
+    // @ts-expect-error -- a handler with other arguments
+    defineCallback('Notify', (_batchId: number) => {});
+  });
+
+  test('is registered for one of three events', () => {
+    expectTypeOf<Batch['on']>().parameters.toEqualTypeOf<
+      [event: 'complete' | 'failure' | 'settled', callback: Callback]
+    >();
+    expectTypeOf<Batch['on']>().returns.resolves.toEqualTypeOf<void>();
+    expectTypeOf(alertOps).toEqualTypeOf<Callback>();
+    expectTypeOf(scoreEntry).not.toExtend<Callback>();
+  });
+});
+
+describe('a batch', () => {
+  test('is created from a description and what else is known', () => {
+    expectTypeOf<BatchClient['create']>().parameters.toEqualTypeOf<[options: BatchOptions]>();
+    expectTypeOf<BatchClient['create']>().returns.resolves.toEqualTypeOf<Batch>();
+    expectTypeOf<{ description: string }>().toExtend<BatchOptions>();
+    expectTypeOf<{ context: { id: number } }>().not.toExtend<BatchOptions>();
+    expectTypeOf<BatchOptions['failWhen']>().toEqualTypeOf<'settled' | 'immediate' | undefined>();
+  });
+
+  test('takes a block that returns anything, and resolves to its total', () => {
+    expectTypeOf<Batch['jobs']>().parameter(0).toEqualTypeOf<() => unknown>();
+    expectTypeOf<Batch['jobs']>().returns.resolves.toEqualTypeOf<{ total: number }>();
+  });
+
+  test('has progress in numbers and one of four statuses', () => {
+    expectTypeOf<Batch['progress']>().returns.resolves.toEqualTypeOf<BatchProgress>();
+    expectTypeOf<BatchProgress>().toEqualTypeOf<{
+      readonly status: BatchStatus;
+      readonly total: number;
+      readonly complete: number;
+      readonly failed: number;
+      readonly pending: number;
+    }>();
+    expectTypeOf<BatchStatus>().toEqualTypeOf<'pending' | 'running' | 'complete' | 'failed'>();
+  });
+
+  test('lists jobs as query builders that resolve to records', () => {
+    for (const method of ['pendingJobs', 'failedJobs', 'completedJobs'] as const) {
+      expectTypeOf<Awaited<ReturnType<Batch[typeof method]>>>().toEqualTypeOf<JobRecord[]>();
+    }
+    expectTypeOf<ReturnType<Batch['failedJobs']>['limit']>().toBeFunction();
+    expectTypeOf<JobRecord['status']>().toEqualTypeOf<'pending' | 'complete' | 'failed'>();
+    expectTypeOf<JobRecord['errorMessage']>().toEqualTypeOf<string | null>();
+  });
+
+  test('cannot be changed by its properties', () => {
+    const change = (batch: Batch) => {
+      // @ts-expect-error -- read-only
+      batch.status = 'complete';
+      // @ts-expect-error -- read-only
+      batch.id = 'other';
+    };
+    expectTypeOf(change).parameter(0).toEqualTypeOf<Batch>();
+  });
+});
+
+describe('an error', () => {
+  test('has a code from a closed list', () => {
+    expectTypeOf<BatchError['code']>().toEqualTypeOf<BatchErrorCode>();
+    expectTypeOf<string>().not.toExtend<BatchErrorCode>();
+    expectTypeOf<'ALREADY_ENROLLED' | 'WAIT_TIMED_OUT'>().toExtend<BatchErrorCode>();
+  });
+
+  test('carries fields of its own', () => {
+    expectTypeOf(BatchNotFoundError).instance.toExtend<BatchError & { readonly batchId: string }>();
+    expectTypeOf(InvalidOptionError).instance.toExtend<BatchError & { readonly option: string }>();
+    expectTypeOf(MigrationsPendingError).instance.toExtend<
+      BatchError & { readonly pending: readonly string[] }
+    >();
+  });
+});
+
+describe('a worker', () => {
+  test('takes jobs of any arguments together', () => {
+    const other = defineJob('Other', async (_name: string) => {});
+    expectTypeOf([scoreEntry, other]).toExtend<NonNullable<BatchWorkerOptions['jobs']>>();
+    expectTypeOf([alertOps]).toExtend<NonNullable<BatchWorkerOptions['callbacks']>>();
+    expectTypeOf([alertOps]).not.toExtend<NonNullable<BatchWorkerOptions['jobs']>>();
+    expectTypeOf(createBatchWorker).returns.resolves.toEqualTypeOf<BatchWorker>();
+  });
+
+  test('needs a connection and a database', () => {
+    expectTypeOf<Pick<BatchWorkerOptions, 'connection'>>().not.toExtend<BatchWorkerOptions>();
+    expectTypeOf<Pick<BatchWorkerOptions, 'database'>>().not.toExtend<BatchWorkerOptions>();
+    expectTypeOf<Pick<BatchWorkerOptions, 'connection' | 'database'>>().toExtend<BatchWorkerOptions>();
+  });
+
+  test('can be disposed, and so can a client', () => {
+    expectTypeOf<BatchWorker>().toExtend<AsyncDisposable>();
+    expectTypeOf<BatchClient>().toExtend<AsyncDisposable>();
+  });
+});
+
+test('takes a connection string or the Knex instance of the app as database', () => {
+  expectTypeOf<BatchClientOptions['database']>().toEqualTypeOf<string | Knex>();
+  expectTypeOf<BatchWorkerOptions['database']>().toEqualTypeOf<string | Knex>();
+  expectTypeOf(migrate).parameter(0).toEqualTypeOf<string | Knex>();
+});
+
+test('tells a plain job from a member of a batch', () => {
+  expectTypeOf<JobContext['batchId']>().toEqualTypeOf<string | undefined>();
+});
+
+test('migrates and tells what it did', () => {
+  expectTypeOf(migrate).returns.resolves.toEqualTypeOf<{ applied: string[] }>();
+  expectTypeOf(migrationSql).returns.resolves.toEqualTypeOf<string>();
 });

@@ -1,0 +1,238 @@
+import { inspect } from 'node:util';
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  RetryState,
+  TimeoutFailure,
+  TimeoutType,
+} from '@temporalio/common';
+import { describe, expect, test } from 'vitest';
+import { describeError, MAX_MESSAGE_LENGTH, retryDelay } from '../../src/jobs/outcome.ts';
+import { resolveRetry } from '../../src/options.ts';
+
+class PaymentRefused extends Error {}
+
+class NamedError extends Error {
+  override readonly name = 'OwnName';
+}
+
+describe('the error of a job', () => {
+  test.each([
+    ['an Error', new Error('no'), { errorClass: 'Error', errorMessage: 'no' }],
+    ['an error of the language', new TypeError('no'), { errorClass: 'TypeError', errorMessage: 'no' }],
+    [
+      'a class that sets no name',
+      new PaymentRefused('no'),
+      { errorClass: 'PaymentRefused', errorMessage: 'no' },
+    ],
+    ['a class that sets its name', new NamedError('no'), { errorClass: 'OwnName', errorMessage: 'no' }],
+    [
+      'a class without a name',
+      new (class extends Error {})('no'),
+      { errorClass: 'Error', errorMessage: 'no' },
+    ],
+    ['an error without a message', new Error(), { errorClass: 'Error', errorMessage: '' }],
+    [
+      'a failure with a type',
+      ApplicationFailure.nonRetryable('no', 'HopelessError'),
+      { errorClass: 'HopelessError', errorMessage: 'no' },
+    ],
+    [
+      'a failure without a type',
+      ApplicationFailure.create({ message: 'no' }),
+      { errorClass: 'ApplicationFailure', errorMessage: 'no' },
+    ],
+    ['text', 'no', { errorClass: 'NonError', errorMessage: 'no' }],
+    ['undefined', undefined, { errorClass: 'NonError', errorMessage: 'undefined' }],
+    ['null', null, { errorClass: 'NonError', errorMessage: 'null' }],
+    ['a number', 404, { errorClass: 'NonError', errorMessage: '404' }],
+    ['a symbol', Symbol('no'), { errorClass: 'NonError', errorMessage: 'Symbol(no)' }],
+    ['an object', { status: 404 }, { errorClass: 'NonError', errorMessage: '{ status: 404 }' }],
+  ])('is described for %s', (_what, error, described) => {
+    expect(describeError(error)).toEqual(described);
+  });
+
+  test('is the one beneath the wrappers of Temporal', () => {
+    const cause = new TimeoutFailure('the vendor was slow', undefined, TimeoutType.START_TO_CLOSE);
+    const wrapped = new ActivityFailure(
+      'Activity failed',
+      'charge',
+      '1',
+      RetryState.TIMEOUT,
+      'worker',
+      cause,
+    );
+    expect(describeError(wrapped)).toEqual({
+      errorClass: 'TimeoutFailure',
+      errorMessage: 'the vendor was slow',
+    });
+  });
+
+  test('is the failure that the handler threw, also when that has a cause', () => {
+    const error = ApplicationFailure.create({ type: 'Outer', message: 'outer', cause: new Error('inner') });
+    expect(describeError(error)).toEqual({ errorClass: 'Outer', errorMessage: 'outer' });
+  });
+
+  test('is the outer one when the handler chained errors itself', () => {
+    const error = new PaymentRefused('outer', { cause: new TypeError('inner') });
+    expect(describeError(error)).toEqual({ errorClass: 'PaymentRefused', errorMessage: 'outer' });
+  });
+
+  test('is cut to what a row keeps, and says how long it was', () => {
+    const { errorMessage } = describeError(new Error('x'.repeat(50_000)));
+    expect(errorMessage.length).toBeLessThanOrEqual(MAX_MESSAGE_LENGTH);
+    expect(errorMessage).toMatch(/x\.\.\. \(50000 characters\)$/);
+  });
+
+  test('is kept whole up to what a row keeps', () => {
+    const message = 'x'.repeat(MAX_MESSAGE_LENGTH);
+    expect(describeError(new Error(message)).errorMessage).toBe(message);
+  });
+
+  test('has what Postgres cannot store replaced, in message and class', () => {
+    const error = ApplicationFailure.create({ type: 'Bad\0Type', message: 'bad \0 and \uD83D' });
+    expect(describeError(error)).toEqual({
+      errorClass: 'Bad\uFFFDType',
+      errorMessage: 'bad \uFFFD and \uFFFD',
+    });
+  });
+
+  test('has no half of a surrogate pair where it was cut', () => {
+    const { errorMessage } = describeError(new Error('😀'.repeat(MAX_MESSAGE_LENGTH)));
+    expect(errorMessage.isWellFormed()).toBe(true);
+    expect(describeError(new Error(`x${'😀'.repeat(MAX_MESSAGE_LENGTH)}`)).errorMessage.isWellFormed()).toBe(
+      true,
+    );
+  });
+
+  test('has a class name of at most 200 characters', () => {
+    expect(describeError(ApplicationFailure.create({ type: 'X'.repeat(1_000) })).errorClass).toHaveLength(
+      200,
+    );
+  });
+
+  // Code of others throws these. A description that throws would keep the job from ever failing.
+  test.each([
+    ['a message that is undefined', Object.assign(new Error('x'), { message: undefined })],
+    ['a message that is an object', Object.assign(new Error('x'), { message: { reason: 'no' } })],
+    ['a name that is undefined', Object.assign(new Error('no'), { name: undefined })],
+    ['a name that is a number', Object.assign(new Error('no'), { name: 404 })],
+    [
+      'a message that throws',
+      Object.defineProperty(new Error('x'), 'message', {
+        get: () => {
+          throw new Error('getter');
+        },
+      }),
+    ],
+    ['no constructor', Object.assign(new Error('no'), { constructor: undefined })],
+  ])('is text, whatever is thrown: an error with %s', (_what, error) => {
+    expect(describeError(error)).toEqual({
+      errorClass: expect.any(String),
+      errorMessage: expect.any(String),
+    });
+  });
+
+  test('is text, whatever is thrown: an object that cannot be inspected', () => {
+    const thrown = {
+      [inspect.custom]: () => {
+        throw new Error('cannot be inspected');
+      },
+    };
+    expect(describeError(thrown)).toEqual({ errorClass: 'NonError', errorMessage: expect.any(String) });
+  });
+});
+
+describe('the next attempt', () => {
+  function delayOf(
+    error: unknown,
+    options: {
+      number?: number;
+      retry?: Parameters<typeof resolveRetry>[1];
+      ageMs?: number;
+      scheduleToCloseTimeoutMs?: number;
+    } = {},
+  ): number | null {
+    const { number = 1, retry, ageMs = 0, scheduleToCloseTimeoutMs } = options;
+    const { errorClass } = describeError(error);
+    return retryDelay(
+      resolveRetry('retry', retry),
+      { number, error, errorClass },
+      { ageMs, scheduleToCloseTimeoutMs },
+    );
+  }
+
+  test('comes after growing pauses up to the longest', () => {
+    const retry = { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '10s' } as const;
+    const delays = [1, 2, 3, 4, 5, 6, 2_000].map((number) => delayOf(new Error('no'), { number, retry }));
+    expect(delays).toEqual([1_000, 2_000, 4_000, 8_000, 10_000, 10_000, 10_000]);
+  });
+
+  test('comes after equal pauses with a coefficient of 1', () => {
+    const retry = { initialInterval: '3s', backoffCoefficient: 1 } as const;
+    expect([1, 2, 50].map((number) => delayOf(new Error('no'), { number, retry }))).toEqual([
+      3_000, 3_000, 3_000,
+    ]);
+  });
+
+  test.each([
+    [4, 8_000],
+    [5, null],
+    [6, null],
+  ])('after number %i of at most 5 comes in %s ms', (number, delay) => {
+    expect(delayOf(new Error('no'), { number, retry: { maximumAttempts: 5 } })).toBe(delay);
+  });
+
+  test('never comes with one attempt at most', () => {
+    expect(delayOf(new Error('no'), { retry: { maximumAttempts: 1 } })).toBeNull();
+  });
+
+  test('comes without end where attempts have no limit', () => {
+    expect(delayOf(new Error('no'), { number: 1_000_000 })).toBe(100_000);
+  });
+
+  test('never comes after a failure that says it is not retryable', () => {
+    expect(delayOf(ApplicationFailure.nonRetryable('no'))).toBeNull();
+    expect(delayOf(ApplicationFailure.retryable('no'))).toBe(1_000);
+  });
+
+  test.each([
+    ['a failure of that type', ApplicationFailure.retryable('no', 'PaymentRefused')],
+    ['an error of that class', new PaymentRefused('no')],
+  ])('never comes after %s that is listed as not retryable', (_what, error) => {
+    expect(delayOf(error, { retry: { nonRetryableErrorTypes: ['PaymentRefused'] } })).toBeNull();
+    expect(delayOf(error, { retry: { nonRetryableErrorTypes: ['Payment'] } })).toBe(1_000);
+  });
+
+  test.each([
+    ['5 minutes', 300_000],
+    ['1ms', 1],
+    [42, 42],
+    [0, 0],
+    ['0s', 0],
+  ] as const)('comes when the failure asks for it: nextRetryDelay %j', (nextRetryDelay, delay) => {
+    expect(delayOf(ApplicationFailure.create({ message: 'busy', nextRetryDelay }))).toBe(delay);
+  });
+
+  test('does not come because the failure asks for it when attempts are used up', () => {
+    const error = ApplicationFailure.create({ message: 'busy', nextRetryDelay: '1s' });
+    expect(delayOf(error, { number: 2, retry: { maximumAttempts: 2 } })).toBeNull();
+  });
+
+  test('comes as usual when the failure asks for a time that is none', () => {
+    const error = ApplicationFailure.create({ message: 'busy', nextRetryDelay: 'soon' as never });
+    expect(delayOf(error)).toBe(1_000);
+  });
+
+  test.each([
+    [8_999, 1_000],
+    [9_000, null],
+    [20_000, null],
+  ])('at an age of %i ms comes in %s ms, with ten seconds for all attempts', (ageMs, delay) => {
+    expect(delayOf(new Error('no'), { ageMs, scheduleToCloseTimeoutMs: 10_000 })).toBe(delay);
+  });
+
+  test('comes at any age without a time for all attempts', () => {
+    expect(delayOf(new Error('no'), { ageMs: 1e12 })).toBe(1_000);
+  });
+});

@@ -1,0 +1,43 @@
+import { expect, test } from 'vitest';
+import { BATCH_COLUMNS, JOB_COLUMNS, toBatchRecord, type BatchRow } from '../../src/database/rows.ts';
+
+const ROW: BatchRow = {
+  id: 'b-1',
+  description: 'Rescore leaderboard 7',
+  context: { leaderboardId: 7 },
+  status: 'running',
+  total: 10,
+  completed_count: 6,
+  failed_count: 1,
+  enrollment_error: 'Error: no',
+  sealed_at: new Date(2_000),
+  completed_at: new Date(3_000),
+  settled_at: new Date(4_000),
+  created_at: new Date(1_000),
+  updated_at: new Date(5_000),
+};
+
+test('turns a row of a batch into a record, with the pending jobs counted', () => {
+  expect(toBatchRecord(ROW)).toEqual({
+    id: 'b-1',
+    description: 'Rescore leaderboard 7',
+    context: { leaderboardId: 7 },
+    status: 'running',
+    progress: { status: 'running', total: 10, complete: 6, failed: 1, pending: 3 },
+    enrollmentError: 'Error: no',
+    completedAt: new Date(3_000),
+    settledAt: new Date(4_000),
+    createdAt: new Date(1_000),
+    updatedAt: new Date(5_000),
+  });
+});
+
+test('selects every column that a batch record is made of', () => {
+  expect(BATCH_COLUMNS.toSorted()).toEqual(Object.keys(ROW).toSorted());
+});
+
+test('names each column of a job in camel case', () => {
+  const toCamelCase = (column: string) =>
+    column.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  for (const [property, column] of Object.entries(JOB_COLUMNS)) expect(property).toBe(toCamelCase(column));
+});

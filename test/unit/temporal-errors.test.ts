@@ -1,0 +1,121 @@
+import {
+  ServiceError,
+  WorkflowUpdateFailedError,
+  WorkflowUpdateRPCTimeoutOrCancelledError,
+} from '@temporalio/client';
+import {
+  ApplicationFailure,
+  TimeoutFailure,
+  TimeoutType,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowNotFoundError,
+} from '@temporalio/common';
+import { describe, expect, test } from 'vitest';
+import { isDeadlineExceeded, toBatchError } from '../../src/client/temporal-errors.ts';
+import { BatchError, EmptyBatchError } from '../../src/errors.ts';
+
+const CANCELLED = 1;
+const DEADLINE_EXCEEDED = 4;
+const UNAVAILABLE = 14;
+
+/** As @grpc/grpc-js makes them. */
+function grpcError(code: number, message = 'grpc'): Error {
+  return Object.assign(new Error(message), { code, details: message, metadata: {} });
+}
+
+function refused(code: string): WorkflowUpdateFailedError {
+  return new WorkflowUpdateFailedError(
+    'Workflow Update failed',
+    ApplicationFailure.nonRetryable('Because of the rules.', code),
+  );
+}
+
+describe('what a call to a batch threw', () => {
+  test.each([
+    ['ALREADY_ENROLLED', 'AlreadyEnrolledError'],
+    ['BATCH_SETTLED', 'BatchSettledError'],
+    ['CALLBACK_ALREADY_REGISTERED', 'CallbackAlreadyRegisteredError'],
+    ['ENROLLMENT_TIMED_OUT', 'EnrollmentTimedOutError'],
+  ])('is, when the batch refused with %s, a %s', (code, name) => {
+    const error = toBatchError('b-1', refused(code));
+    expect(error).toBeInstanceOf(BatchError);
+    expect(error).toMatchObject({ name, code, message: 'Batch "b-1": Because of the rules.' });
+  });
+
+  test('is, when the batch refused with BATCH_EXISTS, a BatchExistsError with its id', () => {
+    expect(toBatchError('b-1', refused('BATCH_EXISTS'))).toMatchObject({
+      name: 'BatchExistsError',
+      batchId: 'b-1',
+    });
+  });
+
+  test('is a BatchExistsError when a workflow has the id', () => {
+    const cause = new WorkflowExecutionAlreadyStartedError('started', 'batch:b-1', 'batch');
+    expect(toBatchError('b-1', cause)).toMatchObject({ name: 'BatchExistsError', batchId: 'b-1', cause });
+  });
+
+  test('is a BatchSettledError when the workflow has ended', () => {
+    const cause = new WorkflowNotFoundError('not found', 'batch:b-1', undefined);
+    expect(toBatchError('b-1', cause)).toMatchObject({ code: 'BATCH_SETTLED', cause });
+  });
+
+  test.each([
+    ['a ServiceError', new ServiceError('Failed to connect', { cause: grpcError(UNAVAILABLE) })],
+    ['an error of gRPC', grpcError(UNAVAILABLE, 'Failed to connect')],
+  ])('is a TemporalUnavailableError for %s', (_what, cause) => {
+    expect(toBatchError('b-1', cause)).toMatchObject({
+      name: 'TemporalUnavailableError',
+      code: 'TEMPORAL_UNAVAILABLE',
+      message: expect.stringContaining('Failed to connect'),
+      cause,
+    });
+  });
+
+  test.each([
+    ['an error of this library', new EmptyBatchError('EMPTY_BATCH', 'empty')],
+    ['an error of the app', new TypeError('no')],
+    ['a refusal with a code that is not ours', refused('SomethingElse')],
+    [
+      'an update that failed for another reason',
+      new WorkflowUpdateFailedError(
+        'failed',
+        new TimeoutFailure('slow', undefined, TimeoutType.START_TO_CLOSE),
+      ),
+    ],
+    ['what is no error', 'text'],
+  ])('stays as it is when it is %s', (_what, error) => {
+    expect(toBatchError('b-1', error)).toBe(error);
+  });
+});
+
+describe('a deadline has passed', () => {
+  test.each([
+    ['an update that nobody answered', new WorkflowUpdateRPCTimeoutOrCancelledError('timeout')],
+    ['DEADLINE_EXCEEDED of gRPC', grpcError(DEADLINE_EXCEEDED)],
+    ['CANCELLED of gRPC', grpcError(CANCELLED)],
+    [
+      'DEADLINE_EXCEEDED beneath other errors',
+      new ServiceError('call', { cause: grpcError(DEADLINE_EXCEEDED) }),
+    ],
+    [
+      'two layers',
+      new Error('outer', { cause: new Error('inner', { cause: grpcError(DEADLINE_EXCEEDED) }) }),
+    ],
+  ])('with %s', (_what, error) => {
+    expect(isDeadlineExceeded(error)).toBe(true);
+  });
+
+  test.each([
+    ['UNAVAILABLE of gRPC', grpcError(UNAVAILABLE)],
+    [
+      'an error with that code which is not of gRPC',
+      Object.assign(new Error('x'), { code: DEADLINE_EXCEEDED }),
+    ],
+    ['a refusal', refused('ALREADY_ENROLLED')],
+    ['an error of the app', new Error('deadline exceeded')],
+    ['nothing', undefined],
+    ['text', 'deadline'],
+  ])('not with %s', (_what, error) => {
+    expect(isDeadlineExceeded(error)).toBe(false);
+  });
+});
