@@ -56,6 +56,8 @@ class ChunkRun {
   #ran = 0;
   #busyMs = 0;
   #hasNoticed = false;
+  /** The database stayed away: the chunk runs again later. */
+  #error: unknown;
 
   constructor(dependencies: ActivityDependencies, input: ChunkInput) {
     this.#deps = dependencies;
@@ -73,7 +75,7 @@ class ChunkRun {
     try {
       await this.#runAll(runnable);
     } finally {
-      await this.#outbox.close();
+      await this.#outbox.drain();
     }
     // Given up by the server: whoever runs these jobs now reports them.
     if (this.#signal.aborted && !this.#deps.isDraining())
@@ -115,7 +117,7 @@ class ChunkRun {
   }
 
   async #runAll(jobs: readonly ChunkJob[]): Promise<void> {
-    const running = new Set<Promise<void>>();
+    const running = new Set<Promise<unknown>>();
     const { slots, isDraining } = this.#deps;
     let yieldedAt = performance.now();
     for (const job of jobs) {
@@ -129,10 +131,12 @@ class ChunkRun {
       }
       const free = slots.acquire();
       if (free) await free;
-      const run = this.#runOne(job).finally(() => {
-        slots.release();
-        running.delete(run);
-      });
+      const run = this.#runOne(job)
+        .catch((error: unknown) => (this.#error ??= error))
+        .finally(() => {
+          slots.release();
+          running.delete(run);
+        });
       running.add(run);
       if (performance.now() - yieldedAt > YIELD_AFTER_MS) {
         await new Promise(setImmediate);
@@ -140,6 +144,7 @@ class ChunkRun {
       }
     }
     await Promise.all(running);
+    if (this.#error !== undefined) throw this.#error;
   }
 
   async #runOne(row: ChunkJob): Promise<void> {
@@ -178,6 +183,8 @@ class ChunkRun {
     }
     this.#ran++;
     this.#busyMs += performance.now() - clock;
+    // What has ended must not count as lost when the next job kills the worker.
+    if (careful) await this.#outbox.drain();
   }
 
   #failAttempt(row: ChunkJob, job: AnyJob, error: unknown, startedAt: number): void {

@@ -48,10 +48,13 @@ export class Outbox {
     this.#flushSoon();
   }
 
-  /** Writes everything. @throws what the database threw */
-  async close(): Promise<void> {
-    this.#flush();
-    while (this.#writing) await this.#writing;
+  /** Writes everything that is there by now. @throws what the database threw */
+  async drain(): Promise<void> {
+    while (this.#successes.length + this.#failures.length > 0 && this.#error === undefined) {
+      this.#flush();
+      await this.#writing;
+    }
+    await this.#writing;
     if (this.#error !== undefined) throw this.#error;
   }
 

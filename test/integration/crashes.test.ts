@@ -136,11 +136,11 @@ test('a job that kills its worker every time fails alone, and its neighbours are
     }
   });
   const progress = await batch.wait({ timeout: '150s' });
+  await expectConsistent(world, batch);
   isOver = true;
   await world.stopProcesses();
   await supervised;
   expect(progress).toEqual({ status: 'failed', total: 40, complete: 39, failed: 1, pending: 0 });
-  await expectConsistent(world, batch);
   expect(await batch.failedJobs()).toMatchObject([{ position: 21, errorClass: 'WorkerLostError' }]);
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
   const neighbours = (await world.ledger.of(batch.id, 'job')).filter(({ detail }) => detail !== 20);
