@@ -202,6 +202,7 @@ export class DatabaseUnavailableError extends BatchError {
 export function show(value: unknown): string {
   if (value === undefined || value === null) return String(value);
   if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`;
+  if (typeof value === 'number') return `${value} (number)`;
   if (typeof value === 'bigint') return `${value}n (bigint)`;
   let text: string;
   try {

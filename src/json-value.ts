@@ -74,6 +74,13 @@ function assertExact(path: string, value: unknown, depth: number): void {
 }
 
 function assertExactArray(path: string, value: readonly unknown[], depth: number): void {
+  if (Object.getPrototypeOf(value) !== Array.prototype) throw notPlain(path, value);
+  if (Object.keys(value).length > value.length) {
+    throw new InvalidArgumentsError(
+      path,
+      'is an array with properties beside its elements; JSON would drop them.',
+    );
+  }
   // By index: forEach would skip the holes of a sparse array, which JSON turns into nulls.
   for (let index = 0; index < value.length; index++)
     assertExact(`${path}[${index}]`, value[index], depth + 1);
@@ -82,11 +89,7 @@ function assertExactArray(path: string, value: readonly unknown[], depth: number
 function assertExactObject(path: string, value: object, depth: number): void {
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) {
-    const name = (value.constructor as { name?: string } | undefined)?.name ?? 'unknown class';
-    throw new InvalidArgumentsError(
-      path,
-      `is an instance of ${name}; pass plain objects, for a Date its ISO text.`,
-    );
+    throw notPlain(path, value);
   }
   if (
     typeof (value as { toJSON?: unknown }).toJSON === 'function' ||
@@ -98,4 +101,12 @@ function assertExactObject(path: string, value: object, depth: number): void {
     if (UNSTORABLE.test(key)) throw new InvalidArgumentsError(path, 'has a key that Postgres cannot store.');
     assertExact(`${path}.${key}`, (value as Record<string, unknown>)[key], depth + 1);
   }
+}
+
+function notPlain(path: string, value: object): InvalidArgumentsError {
+  const name = (value.constructor as { name?: string } | undefined)?.name ?? 'unknown class';
+  return new InvalidArgumentsError(
+    path,
+    `is an instance of ${name}; pass plain objects and arrays, for a Date its ISO text.`,
+  );
 }

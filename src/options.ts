@@ -34,7 +34,7 @@ export function resolveRetry(
       ? (defaults?.initialIntervalMs ?? 1_000)
       : resolveDuration(`${option}.initialInterval`, policy.initialInterval);
   const backoffCoefficient = policy.backoffCoefficient ?? defaults?.backoffCoefficient ?? 2;
-  if (typeof backoffCoefficient !== 'number' || !(backoffCoefficient >= 1)) {
+  if (!Number.isFinite(backoffCoefficient) || backoffCoefficient < 1) {
     throw new InvalidOptionError(
       `${option}.backoffCoefficient`,
       'a number of at least 1',

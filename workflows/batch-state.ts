@@ -157,7 +157,11 @@ export function refuseOpen(state: BatchState, token: string): Refusal | undefine
   const { phase, timedOut } = state.enrollment;
   if (phase === 'unopened' || (phase === 'open' && state.enrollment.token === token)) return undefined;
   return timedOut
-    ? { code: 'ENROLLMENT_TIMED_OUT', message: 'The batch closed itself: its block was not opened in time.' }
+    ? {
+        code: 'ENROLLMENT_TIMED_OUT',
+        message:
+          'The batch closed its block itself after a quiet time; it ends failed. Create another batch.',
+      }
     : {
         code: 'ALREADY_ENROLLED',
         message:
@@ -176,9 +180,12 @@ export function enrolled(
   now: number,
 ): BatchState {
   if (state.enrollment.phase !== 'open' || state.enrollment.token !== message.token) return state;
-  const lanes = { ...state.lanes };
-  // A queue that is named for the first time has no jobs before the watermark that was known until now.
-  for (const queue of message.queues) lanes[queue] ??= { dispatched: state.enrolled };
+  // A queue that is named for the first time has no jobs before the watermark that was known until now. Own keys
+  // only, and computed ones: a queue may be named "constructor" or "__proto__".
+  let { lanes } = state;
+  for (const queue of message.queues) {
+    if (!Object.hasOwn(lanes, queue)) lanes = { ...lanes, [queue]: { dispatched: state.enrolled } };
+  }
   return {
     ...state,
     lanes,
@@ -251,9 +258,10 @@ export function assignRanges(state: BatchState): { state: BatchState; assignment
       const from = next.lanes[lane]!.dispatched + 1;
       const available = next.enrolled - from + 1;
       if (available <= 0) break;
-      // A small rest beside running ranges waits for company, unless no more will come.
       const inline = available <= MAX_INLINE;
-      if (active.length >= (inline ? 1 : MAX_RUNNERS)) break;
+      // A small rest beside a running range waits for company, unless no more will come.
+      const waits = inline && state.enrollment.phase !== 'sealed';
+      if (active.length >= (waits ? 1 : MAX_RUNNERS)) break;
       const to = Math.min(next.enrolled, from + MAX_RANGE - 1);
       const runner = `${next.runnersStarted + 1}`;
       assignments.push({ runner, lane, from, to, inline, ...(pace ? { pace } : {}) });

@@ -162,7 +162,9 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
     await condition(() => isTrue() || wantsContinueAsNew());
     // Nothing may be in the middle: a handler's answer, a chunk of ours, the start of a runner. A handler may also be
     // waiting for what this function does once the condition is true, so that goes first.
-    await condition(() => isTrue() || (allHandlersFinished() && inlineRunning === 0 && startingRunners === 0));
+    await condition(
+      () => isTrue() || (allHandlersFinished() && inlineRunning === 0 && startingRunners === 0),
+    );
     if (isTrue()) return;
     await continueAsNew<typeof batch>({ ...input, carried: { state, inline: [...inline.values()] } });
   }

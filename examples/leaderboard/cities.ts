@@ -36,17 +36,18 @@ export function countryName(country: string): string {
   return countryNames.of(country) ?? country;
 }
 
-/** About so many of the cities, evenly spread, with every bad record: those are what the demo is about. */
+/** So many of the cities, evenly spread, with every bad record: those are what the demo is about. */
 export function sample(cities: readonly City[], limit: number): City[] {
   if (cities.length <= limit) return [...cities];
-  const wanted = Math.max(0, limit - cities.filter(lacksAdminCode).length);
-  const step = cities.length / Math.max(1, wanted);
-  let next = 0;
-  return cities.filter((city, index) => {
-    const isTurn = wanted > 0 && index >= next;
-    if (isTurn) next += step;
-    return isTurn || lacksAdminCode(city);
-  });
+  const bad = cities.filter(lacksAdminCode);
+  const good = cities.filter((city) => !lacksAdminCode(city));
+  const wanted = Math.max(0, limit - bad.length);
+  const spread = Array.from(
+    { length: wanted },
+    (_, index) => good[Math.floor((index * good.length) / wanted)]!,
+  );
+  const chosen = new Set([...bad, ...spread]);
+  return cities.filter((city) => chosen.has(city));
 }
 
 /** @throws {Error} when one of the cities can never be scored */

@@ -32,26 +32,18 @@ export async function runBatch(
   await batch.on('complete', publishLeaderboard);
   await batch.on('failure', publishPartialLeaderboard);
 
-  let isOver = false;
   const run = async () => {
-    try {
-      // Jobs start while this still enrols.
-      await batch.jobs(async () => {
-        for (const city of plan.cities) await scoreCity.performAsync(city.cityId);
-      });
-      await batch.wait({ timeout: '15 minutes' });
-      return (performance.now() - startedAt) / 1_000;
-    } finally {
-      isOver = true;
-    }
+    // Jobs start while this still enrols.
+    await batch.jobs(async () => {
+      for (const city of plan.cities) await scoreCity.performAsync(city.cityId);
+    });
+    await batch.wait({ timeout: '15 minutes' });
+    return (performance.now() - startedAt) / 1_000;
   };
-  const watch = async () => {
-    while (!isOver) {
-      onProgress(await batch.progress());
-      await delay(POLL_INTERVAL_MS);
-    }
+  const running = run();
+  for (;;) {
+    const isOver = await Promise.race([running.then(() => true), delay(POLL_INTERVAL_MS, false)]);
     onProgress(await batch.progress());
-  };
-  const [seconds] = await Promise.all([run(), watch()]);
-  return seconds;
+    if (isOver) return running;
+  }
 }

@@ -8,18 +8,14 @@ export interface WorkerSettings {
   readonly temporalAddress: string;
 }
 
-const VARIABLES: Readonly<Record<keyof WorkerSettings, string>> = {
-  databaseUrl: 'DATABASE_URL',
-  namespace: 'TEMPORAL_NAMESPACE',
-  schema: 'LEADERBOARD_SCHEMA',
-  taskQueue: 'LEADERBOARD_TASK_QUEUE',
-  temporalAddress: 'TEMPORAL_ADDRESS',
-};
-
 export function toEnvironment(settings: WorkerSettings): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(VARIABLES).map(([key, variable]) => [variable, settings[key as keyof WorkerSettings]]),
-  );
+  return {
+    DATABASE_URL: settings.databaseUrl,
+    LEADERBOARD_SCHEMA: settings.schema,
+    LEADERBOARD_TASK_QUEUE: settings.taskQueue,
+    TEMPORAL_ADDRESS: settings.temporalAddress,
+    TEMPORAL_NAMESPACE: settings.namespace,
+  };
 }
 
 /** @throws {Error} when a variable is missing */
@@ -30,10 +26,10 @@ export function fromEnvironment(env: NodeJS.ProcessEnv): WorkerSettings {
     return value;
   };
   return {
-    databaseUrl: read(VARIABLES.databaseUrl),
-    namespace: read(VARIABLES.namespace),
-    schema: read(VARIABLES.schema),
-    taskQueue: read(VARIABLES.taskQueue),
-    temporalAddress: read(VARIABLES.temporalAddress),
+    databaseUrl: read('DATABASE_URL'),
+    namespace: read('TEMPORAL_NAMESPACE'),
+    schema: read('LEADERBOARD_SCHEMA'),
+    taskQueue: read('LEADERBOARD_TASK_QUEUE'),
+    temporalAddress: read('TEMPORAL_ADDRESS'),
   };
 }

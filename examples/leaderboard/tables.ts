@@ -58,7 +58,7 @@ function print(terminal: Terminal, head: readonly string[], rows: readonly (read
   const table = new Table({
     head: head.map((title) => terminal.paint('dim', title)),
     // Without its own colours: those do not ask whether there is a terminal.
-    style: { head: [], border: [] },
+    style: { head: [], border: [], compact: true },
   });
   table.push(...rows.map((row) => [...row]));
   for (const line of table.toString().split('\n')) terminal.line(`  ${line}`);

@@ -26,8 +26,8 @@ try {
     connection,
     database: knex,
     jobs: [scoreCity],
-    // Twice the connections: enough to keep each one busy.
-    maxConcurrentJobs: Number(process.env['MCJ'] ?? 40),
+    // Twice the connections that the jobs write through: enough to keep each one busy.
+    maxConcurrentJobs: 16,
     namespace,
     schema,
     shutdownGraceTime: '1 second',

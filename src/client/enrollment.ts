@@ -2,6 +2,7 @@ import type { Database } from '../database/connect.ts';
 import { insertJobs, type EnrolledJob } from '../database/enroll.ts';
 import { withRetry } from '../database/retry.ts';
 import { BatchError, EnrollmentClosedError, EnrollmentTimedOutError } from '../errors.ts';
+import { describeError } from '../jobs/outcome.ts';
 import type { BatchLogger } from './batch-client.ts';
 import type { JobTarget } from './submit.ts';
 
@@ -102,7 +103,7 @@ export class Enrollment {
   hasRoom(): true | Promise<void> {
     if (this.#buffer.length < MAX_BUFFERED_ROWS && this.#bufferedBytes < MAX_BUFFERED_BYTES) return true;
     return new Promise((resolve, reject) => {
-      this.#waiters.push(() => (this.#error === undefined ? resolve() : reject(this.#error as Error)));
+      this.#waiters.push(() => (this.#error === undefined ? resolve() : reject(this.#error)));
     });
   }
 
@@ -229,5 +230,6 @@ function overridesJson({ options }: JobTarget): string {
 }
 
 function messageOf(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+  const { errorClass, errorMessage } = describeError(error);
+  return `${errorClass}: ${errorMessage}`;
 }

@@ -21,8 +21,7 @@ const DEADLINE_CODES: readonly number[] = [1, 4];
 export function isDeadlineExceeded(error: unknown): boolean {
   for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
     if (cause.name === 'WorkflowUpdateRPCTimeoutOrCancelledError') return true;
-    if (isGrpcServiceError(cause) && DEADLINE_CODES.includes(cause.code))
-      return true;
+    if (isGrpcServiceError(cause) && DEADLINE_CODES.includes(cause.code)) return true;
   }
   return false;
 }

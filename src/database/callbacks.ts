@@ -37,14 +37,12 @@ export async function markCallbackCompleted(
   key: CallbackKey,
   trx?: Knex.Transaction,
 ): Promise<boolean> {
-  const query = rowOf(database, key)
-    .whereIn('status', ['registered', 'scheduled', 'running'])
-    .update({
-      status: 'completed',
-      finished_at: database.knex.fn.now(),
-      error_class: null,
-      error_message: null,
-    });
+  const query = rowOf(database, key).whereIn('status', ['registered', 'scheduled', 'running']).update({
+    status: 'completed',
+    finished_at: database.knex.fn.now(),
+    error_class: null,
+    error_message: null,
+  });
   return (await (trx ? query.transacting(trx) : query)) > 0;
 }
 

@@ -62,10 +62,15 @@ export async function migrationSql(options: DatabaseOptions = {}): Promise<strin
       return Promise.resolve();
     },
   } as unknown as Knex;
+  await recording.raw(VERSION_TABLES, { schema, table: MIGRATIONS_TABLE, lock: `${MIGRATIONS_TABLE}_lock` });
   const source = new BatchMigrationSource(schema);
   for (const name of await source.getMigrations()) {
     statements.push(`-- ${name}`);
     await (await source.getMigration(name)).up(recording);
+    await recording.raw(
+      'insert into :schema:.:table: (name, batch, migration_time) values (:name, 1, current_timestamp);',
+      { schema, table: MIGRATIONS_TABLE, name },
+    );
   }
   await recorder.destroy();
   return `${[`create schema if not exists "${schema}";`, ...statements].join('\n\n')}\n`;
@@ -81,6 +86,15 @@ export async function assertMigrated(database: Database): Promise<void> {
   const { pending } = await readStatus(database);
   if (pending.length > 0) throw new MigrationsPendingError(database.schema, pending);
 }
+
+/** What Knex creates by itself when it migrates, so that clients, workers and later migrations find it. */
+const VERSION_TABLES = `create table :schema:.:table: (
+  id serial primary key, name varchar(255), batch integer, migration_time timestamptz
+);
+
+create table :schema:.:lock: (index serial primary key, is_locked integer);
+
+insert into :schema:.:lock: (is_locked) values (0);`;
 
 async function readStatus({ knex, schema }: Database): Promise<MigrationStatus> {
   // The existence check comes first: selecting from a missing table is an error in the host's log.

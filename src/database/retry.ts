@@ -47,16 +47,20 @@ export async function withRetry<T>(run: () => Promise<T>, options: RetryOptions)
       return await run();
     } catch (error) {
       if (!isTransient(error)) throw error;
-      if (Date.now() >= deadline || options.signal?.aborted) {
-        throw new DatabaseUnavailableError(
-          'DATABASE_UNAVAILABLE',
-          `Postgres did not answer for ${Math.round(options.timeoutMs / 1000)} s: ${(error as Error).message}. ` +
-            'Check that it runs and that the connection settings are right.',
-          { cause: error },
-        );
-      }
+      if (Date.now() >= deadline || options.signal?.aborted) throw unavailable(error, options.timeoutMs);
       options.onRetry?.(error, attempt);
-      await delay(Math.min(2_000, 50 * 2 ** Math.min(attempt, 10)) * (0.75 + Math.random() / 2));
+      const pauseMs = Math.min(2_000, 50 * 2 ** Math.min(attempt, 10)) * (0.75 + Math.random() / 2);
+      await delay(pauseMs, undefined, { signal: options.signal }).catch(() => {});
+      if (options.signal?.aborted) throw unavailable(error, options.timeoutMs);
     }
   }
+}
+
+function unavailable(error: unknown, timeoutMs: number): DatabaseUnavailableError {
+  return new DatabaseUnavailableError(
+    'DATABASE_UNAVAILABLE',
+    `Postgres did not answer for ${Math.round(timeoutMs / 1000)} s: ${(error as Error).message}. ` +
+      'Check that it runs and that the connection settings are right.',
+    { cause: error },
+  );
 }

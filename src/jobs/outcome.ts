@@ -12,14 +12,28 @@ export interface JobError {
   readonly errorMessage: string;
 }
 
-/** The user's own error, not a wrapper: its class name (or failure type) and its message, cut to what a row keeps. */
+/**
+ * The user's own error, not a wrapper: its class name (or failure type) and its message, cut to what a row keeps.
+ * Never throws: a job whose error cannot be described must fail all the same.
+ */
 export function describeError(error: unknown): JobError {
+  try {
+    return describe(error);
+  } catch {
+    return {
+      errorClass: error instanceof Error ? 'Error' : 'NonError',
+      errorMessage: 'An error that cannot be shown',
+    };
+  }
+}
+
+function describe(error: unknown): JobError {
   if (error instanceof ApplicationFailure)
     return toJobError(error.type ?? 'ApplicationFailure', error.message);
-  if (error instanceof TemporalFailure && error.cause) return describeError(error.cause);
+  if (error instanceof TemporalFailure && error.cause) return describe(error.cause);
   if (error instanceof Error) {
     // An error class that sets no name of its own still says what it is by its constructor.
-    const name = error.name === 'Error' ? error.constructor.name || 'Error' : error.name;
+    const name = error.name === 'Error' ? (error as Partial<Error>).constructor?.name : error.name;
     return toJobError(name, error.message);
   }
   return toJobError('NonError', typeof error === 'string' ? error : inspect(error, { depth: 3 }));
@@ -35,10 +49,7 @@ export function retryDelay(
   if (error instanceof ApplicationFailure && error.nonRetryable) return null;
   if (retry.nonRetryableErrorTypes.includes(attempt.errorClass)) return null;
   if (retry.maximumAttempts !== undefined && attempt.number >= retry.maximumAttempts) return null;
-  const asked =
-    error instanceof ApplicationFailure && error.nextRetryDelay
-      ? msToNumber(error.nextRetryDelay)
-      : undefined;
+  const asked = error instanceof ApplicationFailure ? requestedDelay(error) : undefined;
   const delay =
     asked ??
     Math.min(
@@ -49,7 +60,21 @@ export function retryDelay(
   return ageMs + delay >= scheduleToCloseTimeoutMs ? null : delay;
 }
 
-function toJobError(errorClass: string, message: string): JobError {
+/** What the failure asks for itself, if that is a time. */
+function requestedDelay({ nextRetryDelay }: ApplicationFailure): number | undefined {
+  if (nextRetryDelay === undefined || nextRetryDelay === null) return undefined;
+  try {
+    const ms = msToNumber(nextRetryDelay);
+    return ms >= 0 ? ms : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Errors of other people's code do not always hold what their types say. */
+function toJobError(rawClass: unknown, rawMessage: unknown): JobError {
+  const errorClass = typeof rawClass === 'string' ? rawClass : 'Error';
+  const message = typeof rawMessage === 'string' ? rawMessage : inspect(rawMessage, { depth: 3 });
   const cut =
     message.length > MAX_MESSAGE_LENGTH
       ? `${message.slice(0, MAX_MESSAGE_LENGTH - 30)}... (${message.length} characters)`

@@ -124,10 +124,10 @@ test('a runner that somebody terminates is replaced, and nothing is counted twic
 }, 90_000);
 
 test('a job that kills its worker every time fails alone, and its neighbours are done and not charged', async () => {
-  let isOver = false;
+  const supervision = { isOver: false };
   // What a process manager does: start the worker again whenever it dies.
   const supervised = (async () => {
-    while (!isOver) await (await world.spawnWorker()).exited;
+    while (!supervision.isOver) await (await world.spawnWorker()).exited;
   })();
   const batch = await createBatch(world);
   await batch.jobs(async () => {
@@ -137,7 +137,7 @@ test('a job that kills its worker every time fails alone, and its neighbours are
   });
   const progress = await batch.wait({ timeout: '150s' });
   await expectConsistent(world, batch);
-  isOver = true;
+  supervision.isOver = true;
   await world.stopProcesses();
   await supervised;
   expect(progress).toEqual({ status: 'failed', total: 40, complete: 39, failed: 1, pending: 0 });

@@ -16,7 +16,9 @@ beforeAll(async () => {
 afterAll(() => world[Symbol.asyncDispose]());
 
 const valuesOf = async (batchId: string) =>
-  (await world.ledger.of(batchId, 'job')).map(({ detail }) => detail).toSorted((a, b) => (String(a) < String(b) ? -1 : 1));
+  (await world.ledger.of(batchId, 'job'))
+    .map(({ detail }) => detail)
+    .toSorted((a, b) => (String(a) < String(b) ? -1 : 1));
 
 test('two blocks at once, with interleaved awaits, each enrol their own jobs', async () => {
   const [first, second] = [await createBatch(world), await createBatch(world)];

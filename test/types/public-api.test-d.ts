@@ -1,8 +1,8 @@
 import type { Knex } from 'knex';
 import { describe, expectTypeOf, test } from 'vitest';
 import {
-  BatchClient,
-  BatchError,
+  type BatchClient,
+  type BatchError,
   BatchNotFoundError,
   defineCallback,
   defineJob,
@@ -29,18 +29,20 @@ import {
 import { createBatchWorker, type BatchWorker, type BatchWorkerOptions } from '../../src/worker/index.ts';
 
 const scoreEntry = defineJob('ScoreEntry', async (_entryId: number, _reason?: string) => 'score');
+type ScoreEntry = typeof scoreEntry;
 const alertOps = defineCallback('AlertOps', async (_batchId) => {});
 
 describe('a job', () => {
   test('takes the arguments of its handler, and resolves to the jid', () => {
     expectTypeOf(scoreEntry).toEqualTypeOf<Job<[_entryId: number, _reason?: string | undefined]>>();
-    expectTypeOf(scoreEntry.performAsync).parameters.toEqualTypeOf<
+    expectTypeOf<ScoreEntry['performAsync']>().parameters.toEqualTypeOf<
       [_entryId: number, _reason?: string | undefined]
     >();
-    expectTypeOf(scoreEntry.performAsync).returns.resolves.toEqualTypeOf<string>();
+    expectTypeOf<ScoreEntry['performAsync']>().returns.resolves.toEqualTypeOf<string>();
   });
 
   test('refuses other arguments', () => {
+    expectTypeOf<ScoreEntry['performAsync']>().toBeCallableWith(1, 'reason');
     // @ts-expect-error -- an argument is missing
     void scoreEntry.performAsync();
     // @ts-expect-error -- an argument of another type
@@ -53,16 +55,16 @@ describe('a job', () => {
     async function* ids(): AsyncGenerator<[number]> {
       yield [1];
     }
-    expectTypeOf(scoreEntry.performBulk).toBeCallableWith([[1], [2, 'reason']]);
-    expectTypeOf(scoreEntry.performBulk).toBeCallableWith(new Set<[number]>());
-    expectTypeOf(scoreEntry.performBulk).toBeCallableWith(ids());
-    expectTypeOf(scoreEntry.performBulk).returns.resolves.toEqualTypeOf<string[]>();
+    expectTypeOf<ScoreEntry['performBulk']>().toBeCallableWith([[1], [2, 'reason']]);
+    expectTypeOf<ScoreEntry['performBulk']>().toBeCallableWith(new Set<[number]>());
+    expectTypeOf<ScoreEntry['performBulk']>().toBeCallableWith(ids());
+    expectTypeOf<ScoreEntry['performBulk']>().returns.resolves.toEqualTypeOf<string[]>();
     // @ts-expect-error -- lists of arguments, not arguments
     void scoreEntry.performBulk([1, 2]);
   });
 
   test('keeps its arguments when a call sets options', () => {
-    expectTypeOf(scoreEntry.set).parameters.toEqualTypeOf<[options: JobCallOptions]>();
+    expectTypeOf<ScoreEntry['set']>().parameters.toEqualTypeOf<[options: JobCallOptions]>();
     expectTypeOf(scoreEntry.set({ startDelay: '5s' })).toEqualTypeOf<
       JobCalls<[_entryId: number, _reason?: string | undefined]>
     >();
@@ -81,8 +83,8 @@ describe('a job', () => {
     expectTypeOf<'startDelay'>().toExtend<keyof JobCallOptions>();
     // @ts-expect-error -- no such option
     defineJob('Job', async () => {}, { retries: 5 });
-    // @ts-expect-error -- no Duration
-    defineJob('Job', async () => {}, { startToCloseTimeout: 'soon' });
+    // @ts-expect-error -- a task queue has a name
+    defineJob('Job', async () => {}, { taskQueue: 5 });
   });
 });
 
@@ -112,6 +114,7 @@ describe('a callback', () => {
   });
 
   test('gets nothing else as its argument', () => {
+    expectTypeOf(defineCallback).toBeCallableWith('Notify', (_batchId: string) => {});
     // @ts-expect-error -- a handler with other arguments
     defineCallback('Notify', (_batchId: number) => {});
   });

@@ -92,7 +92,13 @@ describe('refuses', () => {
     ['a boxed number', Object(1), /^args\[0\] is an instance of Number;/],
     ['a promise', Promise.resolve(), /^args\[0\] is an instance of Promise;/],
     ['an instance of a class', new Money(), /^args\[0\] is an instance of Money;/],
-    ['an instance of a class without a name', new (class {})(), /^args\[0\] is an instance of /],
+    [
+      'an instance of a class without a name',
+      new (class {
+        readonly a = 1;
+      })(),
+      /^args\[0\] is an instance of /,
+    ],
     ['an object whose prototype is a plain object', Object.create({ a: 1 }), /^args\[0\] is an instance of /],
     ['an object with toJSON', { toJSON: () => 1 }, /^args\[0\] has symbol keys or a toJSON method/],
     ['an object with a symbol key', { [Symbol('x')]: 1 }, /^args\[0\] has symbol keys or a toJSON method/],
@@ -121,8 +127,8 @@ describe('refuses', () => {
   });
 
   test('the hole of a sparse array', () => {
-    const sparse = [1, 2, 3];
-    delete sparse[1];
+    const sparse = [1];
+    sparse[2] = 3;
     expect(refusalOf([sparse]).path).toBe('args[0][1]');
   });
 

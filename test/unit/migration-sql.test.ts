@@ -41,11 +41,12 @@ test('says which statements belong to which migration, in order', async () => {
   const sql = await migrationSql();
   const names = [...sql.matchAll(/^-- (\d{4}_\w+)$/gm)].map(([, name]) => name);
   expect(names).toEqual(MIGRATION_NAMES);
-  expect(names).toEqual(names.toSorted());
+  expect(names).toEqual(names.toSorted((a, b) => a!.localeCompare(b!)));
 });
 
 test('records each migration in the version table, so that clients and workers accept the schema', async () => {
   const sql = await migrationSql({ schema: 'elsewhere' });
+  expect(sql).toMatch(new RegExp(`create table (if not exists )?"elsewhere"\\."?${MIGRATIONS_TABLE}"? `));
   const recorded = new RegExp(`insert into "elsewhere"\\."?${MIGRATIONS_TABLE}"?[^;]*`, 'gi');
   const inserts = sql.match(recorded)?.join('\n') ?? '';
   expect(MIGRATION_NAMES.filter((name) => !inserts.includes(`'${name}'`))).toEqual([]);

@@ -1,4 +1,4 @@
-import { compileRetryPolicy, decompileRetryPolicy } from '@temporalio/common';
+import { compileRetryPolicy, decompileRetryPolicy, type RetryPolicy } from '@temporalio/common';
 import { expect, test } from 'vitest';
 import { resolveRetry } from '../../src/options.ts';
 import { temporalRetry } from '../../workflows/retry-policy.ts';
@@ -26,12 +26,12 @@ test('leaves attempts without a limit where there is none', () => {
   );
 });
 
-test.each([
+test.each<RetryPolicy>([
   {},
   { maximumAttempts: 1 },
   { initialInterval: '2s', maximumInterval: '1 hour', backoffCoefficient: 3 },
   { nonRetryableErrorTypes: ['A', 'B'] },
-] as const)('is accepted by Temporal for %j', (policy) => {
+])('is accepted by Temporal for %j', (policy) => {
   const resolved = temporalRetry(resolveRetry('retry', policy));
   expect(decompileRetryPolicy(compileRetryPolicy(resolved))).toMatchObject({
     initialInterval: resolved.initialInterval,
