@@ -30,7 +30,11 @@ export async function inEnvironment<T>(
     await knex.raw('drop schema if exists ?? cascade', [schema]);
     await migrate(knex, { schema });
     const worker = await createBatchWorker({ ...definitions, connection, database: knex, schema });
-    const batches = new BatchClient({ client: new Client({ connection: clientConnection }), database: knex, schema });
+    const batches = new BatchClient({
+      client: new Client({ connection: clientConnection }),
+      database: knex,
+      schema,
+    });
     const { rows } = await knex.raw('show server_version');
     const machine = {
       cpu: cpus()[0]?.model,

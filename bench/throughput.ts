@@ -21,7 +21,10 @@ export async function runThroughput({ jobs, runs }: { jobs: number; runs: number
     }
     const table = new Table({ head: ['way', 'jobs/s, median', 'min', 'max'], style: { head: [] } });
     const row = (name: string, rates: readonly number[]) =>
-      table.push([name, ...[median(rates), Math.min(...rates), Math.max(...rates)].map((rate) => Math.round(rate))]);
+      table.push([
+        name,
+        ...[median(rates), Math.min(...rates), Math.max(...rates)].map((rate) => Math.round(rate)),
+      ]);
     row('bare insert and update of the rows', rawRates);
     row('batch, enrolment to callback', batchRates);
     console.log(table.toString());
@@ -59,13 +62,20 @@ async function measureRaw({ knex, schema }: Environment, jobs: number, run: numb
   const startedAt = performance.now();
   for (let first = 1; first <= jobs; first += CHUNK) {
     const count = Math.min(CHUNK, jobs - first + 1);
-    const rows = Array.from({ length: count }, (_, n) => ['Noop', `[${first + n}]`, null, null, null] as const);
+    const rows = Array.from(
+      { length: count },
+      (_, n) => ['Noop', `[${first + n}]`, null, null, null] as const,
+    );
     await insertJobs(database, id, first, rows);
   }
   for (let first = 1; first <= jobs; first += CHUNK) {
     const count = Math.min(CHUNK, jobs - first + 1);
     const now = Date.now();
-    const rows = Array.from({ length: count }, (_, n) => ({ position: first + n, startedAt: now, finishedAt: now }));
+    const rows = Array.from({ length: count }, (_, n) => ({
+      position: first + n,
+      startedAt: now,
+      finishedAt: now,
+    }));
     await markComplete(database, id, rows);
   }
   const rate = (jobs / (performance.now() - startedAt)) * 1_000;

@@ -37,7 +37,8 @@ function startDemo(...args: string[]) {
 
 async function runDemo(...args: string[]): Promise<Summary> {
   const { exitCode, stderr, stdout } = await startDemo(...args);
-  expect(exitCode, stderr).toBe(0);
+  // What it said is what tells why.
+  if (exitCode !== 0) throw new Error(`The demo ended with exit code ${exitCode}.\n${stderr}`);
   return JSON.parse(stdout) as Summary;
 }
 
@@ -101,7 +102,7 @@ test.each([
     const demo = startDemo('--limit=50000');
     let output = '';
     demo.stderr.on('data', (text: Buffer) => (output += text.toString()));
-    await eventually(() => expect(output).toContain('50,000 jobs'), { timeoutMs: 60_000 });
+    await eventually(() => expect(output).toContain('50,000 jobs'), 60_000);
     const workerPid = Number(/worker (\d+) are up/.exec(output)?.[1]);
     expect(isRunning(workerPid)).toBe(true);
 
@@ -117,12 +118,12 @@ test('a worker ends by itself when the demo is killed', async () => {
   const demo = startDemo('--limit=50000');
   let output = '';
   demo.stderr.on('data', (text: Buffer) => (output += text.toString()));
-  await eventually(() => expect(output).toContain('50,000 jobs'), { timeoutMs: 60_000 });
+  await eventually(() => expect(output).toContain('50,000 jobs'), 60_000);
   const workerPid = Number(/worker (\d+) are up/.exec(output)?.[1]);
 
   demo.kill('SIGKILL');
 
-  await eventually(() => expect(isRunning(workerPid)).toBe(false), { timeoutMs: 20_000 });
+  await eventually(() => expect(isRunning(workerPid)).toBe(false), 20_000);
 }, 90_000);
 
 test('the demo leaves alone a schema that it did not make', async () => {
