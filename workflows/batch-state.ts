@@ -99,6 +99,8 @@ interface Runner {
   readonly inline: boolean;
   readonly completed: number;
   readonly failed: number;
+  /** All that is left of its range waits for a retry or a start delay. */
+  readonly idle: boolean;
 }
 
 /** Cumulative, so that repeated and reordered reports are harmless. */
@@ -108,6 +110,8 @@ export interface RunnerReport {
   readonly failed: number;
   /** Every job of the range is terminal. */
   readonly ended: boolean;
+  /** All that is left waits for a time to come: the runner does not hold up the ranges behind it. */
+  readonly idle?: boolean;
   /** What the runner learned, for its successor. */
   readonly pace?: Pace;
 }
@@ -254,7 +258,7 @@ export function assignRanges(state: BatchState): { state: BatchState; assignment
   let next = state;
   for (const [lane, { pace }] of Object.entries(state.lanes)) {
     for (;;) {
-      const active = Object.values(next.runners).filter((runner) => runner.lane === lane);
+      const active = Object.values(next.runners).filter((runner) => runner.lane === lane && !runner.idle);
       const from = next.lanes[lane]!.dispatched + 1;
       const available = next.enrolled - from + 1;
       if (available <= 0) break;
@@ -269,7 +273,10 @@ export function assignRanges(state: BatchState): { state: BatchState; assignment
         ...next,
         runnersStarted: next.runnersStarted + 1,
         lanes: { ...next.lanes, [lane]: { ...next.lanes[lane]!, dispatched: to } },
-        runners: { ...next.runners, [runner]: { lane, from, to, inline, completed: 0, failed: 0 } },
+        runners: {
+          ...next.runners,
+          [runner]: { lane, from, to, inline, completed: 0, failed: 0, idle: false },
+        },
       };
     }
   }
@@ -285,11 +292,8 @@ export function reported(state: BatchState, report: RunnerReport): BatchState {
   const lane = state.lanes[runner.lane]!;
   const lanes = report.pace ? { ...state.lanes, [runner.lane]: { ...lane, pace: report.pace } } : state.lanes;
   if (!report.ended) {
-    return {
-      ...state,
-      lanes,
-      runners: { ...state.runners, [report.runner]: { ...runner, completed, failed } },
-    };
+    const updated = { ...runner, completed, failed, idle: report.idle ?? false };
+    return { ...state, lanes, runners: { ...state.runners, [report.runner]: updated } };
   }
   const { [report.runner]: _ended, ...runners } = state.runners;
   return { ...state, lanes, runners, completed: state.completed + completed, failed: state.failed + failed };
@@ -309,7 +313,7 @@ export function runnerLost(state: BatchState, id: string): { state: BatchState; 
     state: {
       ...state,
       runnersStarted: state.runnersStarted + 1,
-      runners: { ...others, [runner]: { ...lost, completed: 0, failed: 0 } },
+      runners: { ...others, [runner]: { ...lost, completed: 0, failed: 0, idle: false } },
     },
     assignment: { runner, lane, from, to, inline },
   };

@@ -43,6 +43,8 @@ const CHUNK_TIMEOUT = '7 days';
 /** An unreachable database is waited for inside the activity; this is the pause when that gave up. */
 const POSTPONED_MS = 5_000;
 const REPORT_INTERVAL_MS = 1_000;
+/** A range of which all that is left is this far away makes room for another one. */
+const IDLE_AFTER_MS = 10_000;
 
 /**
  * Runs a range of jobs by chunk activities, several in flight: wiring between the rules in range-state.ts and
@@ -56,7 +58,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   let wake = true;
   let timerAt = Infinity;
   let reportedAt = 0;
-  let reported = { completed: 0, failed: 0 };
+  let reported = { completed: 0, failed: 0, idle: false };
   const activities = activitiesFor(options.lane);
 
   const run = async (chunk: Chunk) => {
@@ -92,9 +94,14 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     });
   };
 
+  const isIdle = () =>
+    inFlight === 0 &&
+    state.ready.length + state.suspect.length === 0 &&
+    (nextDueAt(state) ?? 0) - Date.now() > IDLE_AFTER_MS;
+
   const report = async (ended: boolean) => {
     reportedAt = Date.now();
-    reported = { completed: state.completed, failed: state.failed };
+    reported = { completed: state.completed, failed: state.failed, idle: isIdle() };
     await options.report({ runner: options.runner, ...reported, ended, pace: state.pace });
   };
 
@@ -114,7 +121,9 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
       await report(false);
       return state;
     }
-    if (state.completed !== reported.completed || state.failed !== reported.failed) {
+    if (isIdle() !== reported.idle) {
+      await report(false);
+    } else if (state.completed !== reported.completed || state.failed !== reported.failed) {
       // The first failure at once: with failWhen 'immediate' it decides the batch.
       const isFirstFailure = reported.failed === 0 && state.failed > 0;
       if (isFirstFailure || Date.now() - reportedAt >= REPORT_INTERVAL_MS) await report(false);

@@ -1,5 +1,6 @@
 import type { Knex } from 'knex';
 import type { CreateBatchInput, FinishBatchInput, SealBatchInput } from '../../activities/contract.ts';
+import { toStorable } from '../json-value.ts';
 import type { Database } from './connect.ts';
 import { BATCH_COLUMNS, JOB_COLUMNS, type BatchRow, type JobRecord } from './rows.ts';
 
@@ -31,7 +32,12 @@ export async function markSealed({ knex, schema }: Database, input: SealBatchInp
       `update :schema:.batches
        set status = 'running', total = :total, enrollment_error = :error, sealed_at = now(), updated_at = now()
        where id = :batchId and sealed_at is null`,
-      { schema, batchId: input.batchId, total: input.total, error: input.error },
+      {
+        schema,
+        batchId: input.batchId,
+        total: input.total,
+        error: input.error === null ? null : toStorable(input.error),
+      },
     );
     if (rowCount === 0) return;
     // Served by the primary key.

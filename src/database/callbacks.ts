@@ -1,5 +1,6 @@
 import type { Knex } from 'knex';
 import type { BatchEvent } from '../../workflows/batch-state.ts';
+import { toStorable } from '../json-value.ts';
 import type { Database } from './connect.ts';
 import type { CallbackRow } from './rows.ts';
 
@@ -55,8 +56,9 @@ export async function markCallbackFailure(
   await rowOf(database, key)
     .whereNot('status', 'completed')
     .update({
-      error_class: error.errorClass,
-      error_message: error.errorMessage,
+      // A text that Postgres refuses would make the workflow repeat this write for ever.
+      error_class: toStorable(error.errorClass),
+      error_message: toStorable(error.errorMessage),
       ...(error.final ? { status: 'failed', finished_at: database.knex.fn.now() } : {}),
     });
 }

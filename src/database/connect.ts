@@ -36,10 +36,11 @@ export function openDatabase(database: string | Knex, options: DatabaseOptions =
     return { knex: database, schema, close: async () => {} };
   }
   if (typeof database !== 'string' || !/^postgres(ql)?:\/\//.test(database)) {
+    // Without the credentials, and of an object not even its parts: a password must not get into a log.
     throw new InvalidOptionError(
       'database',
       'a Knex instance or a connection string that starts with postgres://',
-      database,
+      typeof database === 'string' ? database.replace(/\/\/[^@/]*@/, '//***@') : typeof database,
     );
   }
   const knex = knexFactory({

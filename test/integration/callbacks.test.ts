@@ -73,7 +73,7 @@ test('a callback whose policy ends is failed with its error, and settled still f
   await batch.jobs(() => record.performAsync(1));
   expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
   expect(await batch.callbacks()).toMatchObject([
-    { status: 'failed', attempts: 2, errorClass: 'BrokenError', errorMessage: 'never works' },
+    { status: 'failed', attempts: 2, errorClass: 'BrokenError', errorMessage: 'never works\uFFFD' },
     { status: 'completed' },
   ]);
 });

@@ -153,7 +153,7 @@ describe('the queries of the pages', () => {
       { id: running.id },
     ]);
     expect(await query(find('callbacks that failed for good'))).toEqual([
-      { id: batch.id, event: 'complete', callback: 'FailsForGood', error_message: 'never works' },
+      { id: batch.id, event: 'complete', callback: 'FailsForGood', error_message: 'never works\uFFFD' },
     ]);
   });
 
@@ -277,7 +277,7 @@ function find(title: string): string {
 /** The table under a view's heading, in the page's order. */
 function documentedColumns(view: string): { name: string; type: string }[] {
   const section = SQL_PAGE.split(/^## /m).find((text) => text.startsWith(`${view}\n`))!;
-  return [...section.matchAll(/^\| `(\w+)` \| `(\w+)` \| \S/gm)].map(([, name, type]) => ({
+  return [...section.matchAll(/^\| `(\w+)` +\| `(\w+)` +\| \S/gm)].map(([, name, type]) => ({
     name: name!,
     type: type!,
   }));

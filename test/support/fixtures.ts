@@ -105,7 +105,8 @@ export function createFixtures(ledger: Ledger) {
       'FailsForGood',
       async (batchId, { attempt }) => {
         await ledger.write({ what: 'callback', batch_id: batchId, jid: null, attempt, detail: null });
-        throw new BrokenError('never works');
+        // With a character that Postgres refuses: it must not keep the batch from ending.
+        throw new BrokenError('never works\0');
       },
       { retry: { ...fast, maximumAttempts: 2 } },
     ),

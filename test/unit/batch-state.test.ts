@@ -251,6 +251,25 @@ describe('ranges', () => {
     expect(rules.assignRanges(sealed).assignments).toMatchObject([{ from: 501, to: 550, inline: true }]);
   });
 
+  test('start behind runners that only wait for a time to come', () => {
+    const { state, assignments } = rules.assignRanges(enrolledBatch(75_000));
+    expect(assignments).toHaveLength(2);
+    const waiting = assignments.reduce(
+      (current, { runner }) =>
+        rules.reported(current, { runner, completed: 0, failed: 0, ended: false, idle: true }),
+      state,
+    );
+    expect(rules.assignRanges(waiting).assignments).toMatchObject([{ from: 50_001, to: 75_000 }]);
+    const busyAgain = rules.reported(waiting, {
+      runner: '1',
+      completed: 0,
+      failed: 0,
+      ended: false,
+      idle: false,
+    });
+    expect(rules.assignRanges(rules.reported(busyAgain, report('2', 0, 0, false))).assignments).toEqual([]);
+  });
+
   test('of few jobs start once the running one has ended', () => {
     const { state } = rules.assignRanges(enrolledBatch(500));
     const sealed = rules.sealed(state, message(550), NOW);
