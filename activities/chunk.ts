@@ -56,6 +56,8 @@ class ChunkRun {
   #ran = 0;
   #busyMs = 0;
   #hasNoticed = false;
+  #starting: number[] = [];
+  #marking: Promise<void> | undefined;
   /** The database stayed away: the chunk runs again later. */
   #error: unknown;
 
@@ -154,7 +156,7 @@ class ChunkRun {
       return;
     }
     if (careful) {
-      await this.#retrying(() => markStarting(this.#deps.database, batchId, [row.position]));
+      await this.#mark(row.position);
     }
     const job = this.#deps.jobs.get(row.worker_class)!;
     const attempt = row.attempts + 1;
@@ -185,6 +187,18 @@ class ChunkRun {
     this.#busyMs += performance.now() - clock;
     // What has ended must not count as lost when the next job kills the worker.
     if (careful) await this.#outbox.drain();
+  }
+
+  /** Records that a job is about to start. Jobs that start together share a statement. */
+  #mark(position: number): Promise<void> {
+    this.#starting.push(position);
+    this.#marking ??= new Promise(setImmediate).then(() => {
+      const positions = this.#starting;
+      this.#starting = [];
+      this.#marking = undefined;
+      return this.#retrying(() => markStarting(this.#deps.database, this.#input.batchId, positions));
+    });
+    return this.#marking;
   }
 
   #failAttempt(row: ChunkJob, job: AnyJob, error: unknown, startedAt: number): void {

@@ -43,8 +43,6 @@ const CHUNK_TIMEOUT = '7 days';
 /** An unreachable database is waited for inside the activity; this is the pause when that gave up. */
 const POSTPONED_MS = 5_000;
 const REPORT_INTERVAL_MS = 1_000;
-/** A range of which all that is left is this far away makes room for another one. */
-const IDLE_AFTER_MS = 10_000;
 
 /**
  * Runs a range of jobs by chunk activities, several in flight: wiring between the rules in range-state.ts and
@@ -94,10 +92,8 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     });
   };
 
-  const isIdle = () =>
-    inFlight === 0 &&
-    state.ready.length + state.suspect.length === 0 &&
-    (nextDueAt(state) ?? 0) - Date.now() > IDLE_AFTER_MS;
+  // All that is left waits for a time to come: ranges behind this one need not wait with it.
+  const isIdle = () => inFlight === 0 && state.ready.length + state.suspect.length === 0;
 
   const report = async (ended: boolean) => {
     reportedAt = Date.now();

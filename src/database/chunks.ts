@@ -48,9 +48,15 @@ export interface Failure extends Success {
   readonly errorMessage: string;
 }
 
-/** `position` in any of the spans, in a form that the primary key serves. */
+/**
+ * Jobs with a position in any of the spans: for each span a range of the primary key. `offset 0` keeps the planner from
+ * turning that into one join, for which it scans the batch once a span (measured with 135,000 jobs: 8 s for 1,000 spans, against 9 ms).
+ */
 const IN_SPANS = `from unnest(:from::integer[], :to::integer[]) span (a, b)
-     join :schema:.batch_jobs job on job.batch_id = :batchId and job.position between span.a and span.b`;
+     cross join lateral (
+       select * from :schema:.batch_jobs
+       where batch_id = :batchId and position between span.a and span.b offset 0
+     ) job`;
 
 /** The jobs of a chunk, whatever their state: what is terminal already is counted, not run. */
 export async function selectChunk(
@@ -80,7 +86,8 @@ export async function selectChunkStates(
   const { rows } = await knex.raw(
     `select job.position, job.status,
        coalesce(extract(epoch from job.due_at - now()) * 1000, 0)::double precision as due_in_ms
-     ${IN_SPANS} and job.task_queue is not distinct from :taskQueue`,
+     ${IN_SPANS}
+     where job.task_queue is not distinct from :taskQueue`,
     { schema, ...spanArrays(spans), batchId, taskQueue },
   );
   return rows;
