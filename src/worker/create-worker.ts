@@ -84,7 +84,9 @@ function wrap(worker: Worker, close: () => Promise<void>): BatchWorker {
     runUntil: (run) => closing(() => worker.runUntil(run)),
     shutdown: () => worker.shutdown(),
     async [Symbol.asyncDispose]() {
+      // A worker that never ran has nothing to drain, only its connections to give back.
       if (worker.getState() === 'RUNNING') worker.shutdown();
+      else if (worker.getState() === 'INITIALIZED') await close();
     },
   };
 }
