@@ -85,7 +85,7 @@ select
   b.failed_count as failed,
   b.total - b.completed_count - b.failed_count as pending,
   case when b.total > 0
-    then round(100.0 * (b.completed_count + b.failed_count) / b.total, 1)
+    then trunc(100.0 * (b.completed_count + b.failed_count) / b.total, 1)
   end as percent,
   round(((b.completed_count + b.failed_count)
     / greatest(extract(epoch from coalesce(b.settled_at, now()) - b.created_at), 0.001))::numeric, 1) as jobs_per_second,

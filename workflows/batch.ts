@@ -1,8 +1,10 @@
 import {
   allHandlersFinished,
   ApplicationFailure,
+  CancellationScope,
   condition,
   continueAsNew,
+  getExternalWorkflowHandle,
   ParentClosePolicy,
   log,
   proxyActivities,
@@ -55,11 +57,18 @@ const mirror = proxyLocalActivities<MirrorActivities>({
   retry: { initialInterval: '100ms', backoffCoefficient: 2, maximumInterval: '10s' },
 });
 
+/** How often runners that this run did not start are asked whether they are there. */
+const PING_INTERVAL = '1 minute';
+
 /**
  * One batch, from its creation to its callbacks. Messages change the state through the rules in batch-state.ts; the
  * function below waits for what the state says and writes it to the mirror.
  */
 export async function batch(input: BatchInput): Promise<BatchResult> {
+  return shielded(() => runBatch(input));
+}
+
+async function runBatch(input: BatchInput): Promise<BatchResult> {
   const { batchId, settings } = input;
   let state = input.carried?.state ?? rules.initialBatch(Date.now());
   const inline = new Map<string, InlineRange>();
@@ -78,7 +87,9 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
   };
   const start = (assignment: Assignment) => {
     const range = initialRange([[assignment.from, assignment.to]], assignment.pace);
-    void (assignment.inline ? runInline({ assignment, range }) : startRunner(assignment, range));
+    void shielded(() =>
+      assignment.inline ? runInline({ assignment, range }) : startRunner(assignment, range),
+    );
   };
 
   setHandler(messages.enrolledSignal, (message) => {
@@ -89,39 +100,47 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
   setHandler(messages.failedSignal, (report) => apply(rules.reported(state, report)));
   setHandler(messages.jobFailedSignal, () => apply(rules.failureNoticed(state)));
   setHandler(messages.progressQuery, () => rules.progressOf(state));
-  setHandler(messages.createdUpdate, async () => {
-    await condition(() => state.written.created || isIdTaken);
-    if (isIdTaken) throw idTaken(batchId);
-  });
+  setHandler(messages.createdUpdate, () =>
+    shielded(async () => {
+      await condition(() => state.written.created || isIdTaken);
+      if (isIdTaken) throw idTaken(batchId);
+    }),
+  );
   setHandler(
     messages.openUpdate,
-    async ({ token }) => {
-      apply(rules.opened(state, token, Date.now()));
-      await condition(() => state.written.created);
-      return { enrollmentTimeoutMs: settings.enrollmentTimeoutMs };
-    },
+    ({ token }) =>
+      shielded(async () => {
+        apply(rules.opened(state, token, Date.now()));
+        await condition(() => state.written.created);
+        return { enrollmentTimeoutMs: settings.enrollmentTimeoutMs };
+      }),
     { validator: ({ token }) => refuseIf(rules.refuseOpen(state, token)) },
   );
   setHandler(
     messages.sealUpdate,
-    async (message) => {
-      apply(rules.sealed(state, message, Date.now()));
-      await condition(() => state.written.sealed);
-      return { total: state.enrolled };
-    },
+    (message) =>
+      shielded(async () => {
+        apply(rules.sealed(state, message, Date.now()));
+        await condition(() => state.written.sealed);
+        return { total: state.enrolled };
+      }),
     { validator: ({ token }) => refuseIf(rules.refuseSeal(state, token)) },
   );
   setHandler(
     messages.registerUpdate,
-    async (registration) => {
-      apply(rules.registered(state, registration));
-      await condition(() => state.written.created);
-      await mirror.registerCallback({ batchId, ...registration });
-    },
+    (registration) =>
+      shielded(async () => {
+        apply(rules.registered(state, registration));
+        await condition(() => state.written.created);
+        await mirror.registerCallback({ batchId, ...registration });
+      }),
     { validator: (registration) => refuseIf(rules.refuseRegistration(state, registration)) },
   );
 
   for (const range of input.carried?.inline ?? []) void runInline(range);
+  for (const [runner, { inline: isInline }] of Object.entries(state.runners)) {
+    if (!isInline) void watchCarried(runner);
+  }
   apply(state);
 
   if (!state.written.created) {
@@ -194,7 +213,7 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
     startingRunners++;
     try {
       const child = await startChild(batchRunner, {
-        workflowId: `${workflowInfo().workflowId}/runner/${runner}`,
+        workflowId: runnerWorkflowId(runner),
         parentClosePolicy: ParentClosePolicy.ABANDON,
         staticSummary: `Jobs ${groupDigits(from)} to ${groupDigits(to)} of batch ${batchId}${lane ? ` on ${lane}` : ''}`,
         args: [
@@ -218,20 +237,39 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
     }
   }
 
-  /** Somebody terminated a runner: another one takes its range, after a pause in case that keeps happening. */
   async function replaceIfLost(runner: string, result: Promise<void>): Promise<void> {
     try {
       await result;
     } catch (error) {
-      log.warn('A runner was lost; another one takes its range', {
-        runner,
-        error: describeFailure(error).message,
-      });
-      await sleep('5s');
-      const { state: next, assignment } = rules.runnerLost(state, runner);
-      apply(next);
-      if (assignment) start(assignment);
+      await replace(runner, error);
     }
+  }
+
+  /** Runners of a run before this one are not its children any more: it asks them now and then. */
+  async function watchCarried(runner: string): Promise<void> {
+    const handle = getExternalWorkflowHandle(runnerWorkflowId(runner));
+    for (;;) {
+      await sleep(PING_INTERVAL);
+      // A runner reports its end before it ends, so that a missing one that still counts was lost.
+      if (!state.runners[runner]) return;
+      try {
+        await handle.signal(messages.pingSignal);
+      } catch (error) {
+        return replace(runner, error);
+      }
+    }
+  }
+
+  /** Somebody terminated a runner: another one takes its range, after a pause in case that keeps happening. */
+  async function replace(runner: string, error: unknown): Promise<void> {
+    log.warn('A runner was lost; another one takes its range', {
+      runner,
+      error: describeFailure(error).message,
+    });
+    await sleep('5s');
+    const { state: next, assignment } = rules.runnerLost(state, runner);
+    apply(next);
+    if (assignment) start(assignment);
   }
 
   async function runInline({ assignment, range }: InlineRange): Promise<void> {
@@ -296,6 +334,18 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
     await condition(allHandlersFinished);
     return { ...rules.progressOf(state), enrollmentError: state.enrollment.error, discarded };
   }
+}
+
+/**
+ * Temporal's own cancellation, from the Web UI for example, changes nothing: half of a batch would be cancelled, and
+ * its rows would say that it runs. Handlers and what they start run in the workflow's root scope, so each is shielded.
+ */
+function shielded<T>(run: () => Promise<T>): Promise<T> {
+  return CancellationScope.nonCancellable(run);
+}
+
+function runnerWorkflowId(runner: string): string {
+  return `${workflowInfo().workflowId}/runner/${runner}`;
 }
 
 /** The id has a row of an older batch whose workflow is gone: Temporal could not refuse it. */

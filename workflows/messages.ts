@@ -41,6 +41,9 @@ export const failedSignal = defineSignal<[RunnerReport]>('failed');
  */
 export const jobFailedSignal = defineSignal('jobFailed');
 
+/** Sent to a runner to learn whether it is still there. */
+export const pingSignal = defineSignal('ping');
+
 /** Answers once the batch's row exists. */
 export const createdUpdate = defineUpdate<void>('created');
 /** Claims the batch's one enrolment block for a token. */

@@ -1,11 +1,13 @@
 import {
+  CancellationScope,
   continueAsNew,
   getExternalWorkflowHandle,
   log,
   setCurrentDetails,
+  setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
-import { completedSignal, failedSignal } from './messages.ts';
+import { completedSignal, failedSignal, pingSignal } from './messages.ts';
 import type { RunnerReport } from './batch-state.ts';
 import type { RangeState } from './range-state.ts';
 import { runRange } from './run-range.ts';
@@ -26,7 +28,13 @@ export interface RunnerInput {
  * signals to the batch's workflow id.
  */
 export async function batchRunner(input: RunnerInput): Promise<void> {
+  // As the batch does: Temporal's own cancellation changes nothing.
+  await CancellationScope.nonCancellable(() => runRunner(input));
+}
+
+async function runRunner(input: RunnerInput): Promise<void> {
   const batch = getExternalWorkflowHandle(input.batchWorkflowId);
+  setHandler(pingSignal, () => {});
   let isBatchGone = false;
   let failed = input.range.failed;
 

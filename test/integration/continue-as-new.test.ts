@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
+import { eventually } from '../support/eventually.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -54,3 +55,21 @@ test('a batch that runs its jobs itself carries what is left to its next run', a
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
   expect(await runsOf(`batch:${batch.id}`)).toBeGreaterThan(1);
 });
+
+test('a runner that is terminated after its batch continued as new is replaced all the same', async () => {
+  const batch = await createBatch(world, { continueAsNewAfterEvents: 20 });
+  const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
+  await batch.jobs(async () => {
+    for (let i = 0; i < 200; i++) await world.fixtures.jobs.record.set({ startDelay: '80s' }).performAsync(i);
+  });
+  const { runId } = await handle.describe();
+  // Messages make history; a batch that is asked often enough continues as new.
+  await eventually(async () => {
+    await handle.signal('completed', { runner: 'nobody', completed: 0, failed: 0, ended: false });
+    expect((await handle.describe()).runId).not.toBe(runId);
+  });
+  await world.client.workflow.getHandle(`batch:${batch.id}/runner/1`).terminate('by an operator');
+  expect(await batch.wait({ timeout: '150s' })).toMatchObject({ status: 'complete', complete: 200 });
+  await expectConsistent(world, batch);
+  expect(await world.ledger.of(batch.id, 'job')).toHaveLength(200);
+}, 180_000);

@@ -107,6 +107,20 @@ test('a batch waits while no worker is up, and runs when one is back', async () 
   expect(await batch.wait({ timeout: '40s' })).toMatchObject({ status: 'complete', complete: 2 });
 }, 90_000);
 
+test("Temporal's Cancel, pressed on a batch and its runner, changes nothing", async () => {
+  await world.startWorker();
+  for (const total of [20, 400]) {
+    const batch = await createBatch(world);
+    await batch.jobs(async () => {
+      for (let i = 0; i < total; i++) await world.fixtures.jobs.work.performAsync(i, 100);
+    });
+    await world.client.workflow.getHandle(`batch:${batch.id}`).cancel();
+    if (total > 100) await world.client.workflow.getHandle(`batch:${batch.id}/runner/1`).cancel();
+    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', complete: total });
+    expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
+  }
+}, 90_000);
+
 test('a runner that somebody terminates is replaced, and nothing is counted twice', async () => {
   await world.startWorker();
   const batch = await createBatch(world);
