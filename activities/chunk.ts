@@ -10,7 +10,7 @@ import {
   type ChunkJob,
 } from '../src/database/chunks.ts';
 import { batchWorkflowId } from '../src/client/batch-client.ts';
-import { withRetry } from '../src/database/retry.ts';
+import { DATABASE_TIMEOUT_MS, withRetry } from '../src/database/retry.ts';
 import { describeError, retryDelay } from '../src/jobs/outcome.ts';
 import { jobFailedSignal } from '../workflows/messages.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
@@ -29,7 +29,6 @@ const LOSSES_BEFORE_FAILURE = 4;
 /** Jobs due within this time start now: cheaper than another chunk for them. */
 const DUE_TOLERANCE_MS = 50;
 const DELAY_STEP_MS = 100;
-const DATABASE_TIMEOUT_MS = 10 * 60_000;
 /** Jobs whose handlers never wait would keep the event loop, and so the heartbeat, to themselves. */
 const YIELD_AFTER_MS = 25;
 

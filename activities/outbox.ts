@@ -1,7 +1,7 @@
 import { log } from '@temporalio/activity';
 import { markComplete, markFailures, type Failure, type Success } from '../src/database/chunks.ts';
 import type { Database } from '../src/database/connect.ts';
-import { withRetry } from '../src/database/retry.ts';
+import { DATABASE_TIMEOUT_MS, withRetry } from '../src/database/retry.ts';
 
 /** An attempt that failed, with when to retry it in local time; null: failed for good. */
 export interface FailedAttempt extends Omit<Failure, 'retryInMs'> {
@@ -10,8 +10,6 @@ export interface FailedAttempt extends Omit<Failure, 'retryInMs'> {
 
 const FLUSH_SIZE = 1_000;
 const FLUSH_DELAY_MS = 200;
-/** After this the chunk gives up; its unwritten jobs run again. */
-const DATABASE_TIMEOUT_MS = 10 * 60_000;
 
 /**
  * Outcomes on their way to the mirror, written in bulk while the chunk goes on. One write at a time; what comes

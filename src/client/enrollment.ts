@@ -1,6 +1,6 @@
 import type { Database } from '../database/connect.ts';
 import { insertJobs, type EnrolledJob } from '../database/enroll.ts';
-import { withRetry } from '../database/retry.ts';
+import { DATABASE_TIMEOUT_MS, withRetry } from '../database/retry.ts';
 import { BatchError, EnrollmentClosedError, EnrollmentTimedOutError } from '../errors.ts';
 import { describeError } from '../jobs/outcome.ts';
 import type { BatchLogger } from './batch-client.ts';
@@ -35,8 +35,6 @@ const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
 const ANNOUNCE_ROWS = 1_000;
 const ANNOUNCE_DELAY_MS = 250;
 const ANNOUNCE_RETRY_MS = 1_000;
-/** An unreachable database is waited for this long before the block breaks. */
-const DATABASE_TIMEOUT_MS = 10 * 60_000;
 
 /**
  * One enrolment block at work. Numbers jobs as they come, writes their rows in bulk, and announces to the workflow

@@ -1,3 +1,4 @@
+import type { RetryOptions } from '../../workflows/batch-state.ts';
 import type { Span } from '../../workflows/spans.ts';
 import { spansOf } from '../../workflows/spans.ts';
 import type { Database } from './connect.ts';
@@ -25,13 +26,7 @@ export interface ChunkJob {
 export interface JobOverrides {
   readonly startToCloseTimeoutMs?: number;
   readonly scheduleToCloseTimeoutMs?: number;
-  readonly retry?: {
-    readonly initialIntervalMs: number;
-    readonly backoffCoefficient: number;
-    readonly maximumIntervalMs: number;
-    readonly maximumAttempts?: number;
-    readonly nonRetryableErrorTypes: readonly string[];
-  };
+  readonly retry?: RetryOptions;
 }
 
 export interface Success {
@@ -144,8 +139,8 @@ export async function markComplete(
       first,
       last,
       base,
-      starts: `{${starts.join(',')}}`,
-      durations: `{${durations.join(',')}}`,
+      starts: arrayLiteral(starts),
+      durations: arrayLiteral(durations),
     },
   );
   return rows[0].changed;
@@ -189,7 +184,7 @@ export async function markFailures(
       schema,
       batchId,
       failures: JSON.stringify(failures),
-      positions: `{${failures.map(({ position }) => position).join(',')}}`,
+      positions: arrayLiteral(failures.map(({ position }) => position)),
     },
   );
   return rows[0].changed;
@@ -220,11 +215,11 @@ export async function markStarting(
   await knex.raw(
     `update :schema:.batch_jobs set marked_at = now()
      where batch_id = :batchId and position = any(:positions::integer[]) and status = 'pending'`,
-    { schema, batchId, positions: `{${positions.join(',')}}` },
+    { schema, batchId, positions: arrayLiteral(positions) },
   );
 }
 
-/** Spans of positions, and of those that have no row. */
+/** The positions of the spans that are not among those found. */
 export function missingFrom(spans: readonly Span[], found: ReadonlySet<number>): Span[] {
   const missing: number[] = [];
   for (const [from, to] of spans) {
@@ -235,7 +230,12 @@ export function missingFrom(spans: readonly Span[], found: ReadonlySet<number>):
 
 function spanArrays(spans: readonly Span[]): { from: string; to: string } {
   return {
-    from: `{${spans.map(([from]) => from).join(',')}}`,
-    to: `{${spans.map(([, to]) => to).join(',')}}`,
+    from: arrayLiteral(spans.map(([from]) => from)),
+    to: arrayLiteral(spans.map(([, to]) => to)),
   };
+}
+
+/** Numbers as Postgres reads an array. The driver would quote each one. */
+function arrayLiteral(numbers: readonly number[]): string {
+  return `{${numbers.join(',')}}`;
 }

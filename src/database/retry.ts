@@ -26,6 +26,9 @@ export function isTransient(error: unknown): boolean {
   return TRANSIENT_MESSAGE.test(error.message);
 }
 
+/** How long enrolment and running chunks wait for an unreachable database before they give up. */
+export const DATABASE_TIMEOUT_MS = 10 * 60_000;
+
 export interface RetryOptions {
   /** Give up after this time. */
   readonly timeoutMs: number;
