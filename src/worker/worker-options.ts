@@ -27,6 +27,7 @@ export interface BatchWorkerOptions {
    * switch it off.
    * @default '30 seconds'
    */
+  // oxlint-disable-next-line typescript/no-redundant-type-constituents -- Duration is any where the types of ms are missing
   readonly hungProcessTimeout?: Duration | false;
   /** A Knex instance (stays open), or a connection string. */
   readonly database: string | Knex;
