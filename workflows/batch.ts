@@ -1,11 +1,8 @@
 import {
   allHandlersFinished,
   ApplicationFailure,
-  CancellationScope,
   condition,
   continueAsNew,
-  getExternalWorkflowHandle,
-  ParentClosePolicy,
   log,
   setCurrentDetails,
   setHandler,
@@ -13,7 +10,6 @@ import {
   startChild,
   workflowInfo,
 } from '@temporalio/workflow';
-import { WorkflowExecutionAlreadyStartedError, type SignalDefinition } from '@temporalio/common';
 import * as rules from './batch-state.ts';
 import type {
   Assignment,
@@ -21,10 +17,17 @@ import type {
   BatchSettings,
   BatchState,
   CallbackRegistration,
-  Refusal,
 } from './batch-state.ts';
 import { batchCallback } from './callback.ts';
+import {
+  callbackWorkflowId,
+  OUTLIVES_RUN,
+  runnerWorkflowId,
+  startWatched,
+  watchChildOfEarlierRun,
+} from './children.ts';
 import { batchDetails, groupDigits } from './details.ts';
+import { onSignal, refuseIf, shielded } from './handlers.ts';
 import * as messages from './messages.ts';
 import { mirror } from './mirror.ts';
 import { initialRange, type RangeState } from './range-state.ts';
@@ -53,8 +56,6 @@ interface InlineRange {
   readonly range: RangeState;
 }
 
-/** How often workflows that an earlier run of this one started are asked whether they are there. */
-const PING_INTERVAL = '1 minute';
 /** Before the rows are counted again, in case that what went wrong goes wrong again. */
 const RECOUNT_PAUSE = '10 seconds';
 
@@ -72,6 +73,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   const inline = new Map<string, InlineRange>();
   let inlineRunning = 0;
   let startingChildren = 0;
+  let registering = 0;
   let isRecounting = false;
   let isIdTaken = false;
 
@@ -138,17 +140,24 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     (registration) =>
       shielded(async () => {
         apply(rules.registered(state, registration));
+        registering++;
         await condition(() => state.written.created);
         await mirror.registerCallback({ batchId, ...registration });
+        registering--;
       }),
     { validator: (registration) => refuseIf(rules.refuseRegistration(state, registration)) },
   );
 
   for (const range of input.carried?.inline ?? []) void runInline(range);
   for (const [runner, { inline: isInline }] of Object.entries(state.runners)) {
-    if (!isInline) void watchRunner(runner);
+    const isNeeded = () => state.runners[runner] !== undefined;
+    if (!isInline)
+      void watchChildOfEarlierRun(runnerWorkflowId(runner), isNeeded, (error) => replace(runner, error));
   }
-  for (const event of state.firing) void watchCallback(event);
+  for (const event of state.firing) {
+    const isNeeded = () => state.firing.includes(event);
+    void watchChildOfEarlierRun(callbackWorkflowId(event), isNeeded, (error) => giveUpCallback(event, error));
+  }
   apply(state);
 
   if (!state.written.created) {
@@ -238,36 +247,28 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   async function startRunner(assignment: Assignment, range: RangeState): Promise<void> {
     const { runner, lane, from, to } = assignment;
     startingChildren++;
-    try {
-      const child = await startChild(batchRunner, {
-        workflowId: runnerWorkflowId(runner),
-        parentClosePolicy: ParentClosePolicy.ABANDON,
-        staticSummary: `Jobs ${groupDigits(from)} to ${groupDigits(to)} of batch ${batchId}${lane ? ` on ${lane}` : ''}`,
-        args: [
-          {
-            batchId,
-            batchWorkflowId: workflowInfo().workflowId,
-            runner,
-            lane,
-            unknownJobTimeoutMs: settings.unknownJobTimeoutMs,
-            noticeFailures: settings.failWhen === 'immediate',
-            maxHistoryEvents: settings.maxHistoryEvents,
-            range,
-          },
-        ],
-      });
-      void child.result().catch((error: unknown) => replace(runner, error));
-    } catch (error) {
-      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
-    } finally {
-      startingChildren--;
-    }
-  }
-
-  async function watchRunner(runner: string): Promise<void> {
-    // A runner reports its end before it ends, so that a missing one that still counts was lost.
-    const error = await lossOf(runnerWorkflowId(runner), () => state.runners[runner] !== undefined);
-    if (error !== undefined) await replace(runner, error);
+    await startWatched(
+      () =>
+        startChild(batchRunner, {
+          ...OUTLIVES_RUN,
+          workflowId: runnerWorkflowId(runner),
+          staticSummary: `Jobs ${groupDigits(from)} to ${groupDigits(to)} of batch ${batchId}${lane ? ` on ${lane}` : ''}`,
+          args: [
+            {
+              batchId,
+              batchWorkflowId: workflowInfo().workflowId,
+              runner,
+              lane,
+              unknownJobTimeoutMs: settings.unknownJobTimeoutMs,
+              noticeFailures: settings.failWhen === 'immediate',
+              maxHistoryEvents: settings.maxHistoryEvents,
+              range,
+            },
+          ],
+        }),
+      (error) => replace(runner, error),
+    );
+    startingChildren--;
   }
 
   /** Somebody terminated a runner: another one takes its range, after a pause in case that keeps happening. */
@@ -304,6 +305,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     const fires: BatchEvent[] = [rules.eventOf(state.outcome!), ...(settled ? ['settled' as const] : [])];
     const never: BatchEvent = state.outcome === 'complete' ? 'failure' : 'complete';
     apply(rules.eventsClosed(state, [...fires, never]));
+    // A callback that was registered at the last moment has its row before the row says that it is due.
+    await condition(() => registering === 0);
     await mirror.finishBatch({
       batchId,
       outcome: state.outcome!,
@@ -334,20 +337,17 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   async function startCallback(registration: CallbackRegistration): Promise<void> {
     const { event, callback } = registration;
     startingChildren++;
-    const child = await startChild(batchCallback, {
-      workflowId: callbackWorkflowId(event),
-      parentClosePolicy: ParentClosePolicy.ABANDON,
-      workflowIdReusePolicy: 'REJECT_DUPLICATE',
-      staticSummary: `${callback} on ${event} of batch ${batchId}`,
-      args: [{ batchId, batchWorkflowId: workflowInfo().workflowId, registration }],
-    });
+    await startWatched(
+      () =>
+        startChild(batchCallback, {
+          ...OUTLIVES_RUN,
+          workflowId: callbackWorkflowId(event),
+          staticSummary: `${callback} on ${event} of batch ${batchId}`,
+          args: [{ batchId, batchWorkflowId: workflowInfo().workflowId, registration }],
+        }),
+      (error) => giveUpCallback(event, error),
+    );
     startingChildren--;
-    void child.result().catch((error: unknown) => giveUpCallback(event, error));
-  }
-
-  async function watchCallback(event: BatchEvent): Promise<void> {
-    const error = await lossOf(callbackWorkflowId(event), () => state.firing.includes(event));
-    if (error !== undefined) await giveUpCallback(event, error);
   }
 
   /** Somebody terminated the callback's workflow. It may have done its work: it is not started again. */
@@ -363,54 +363,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   }
 }
 
-/**
- * Temporal's own cancellation, from the Web UI for example, changes nothing: half of a batch would be cancelled, and
- * its rows would say that it runs. Handlers and what they start run in the workflow's root scope, so each is shielded.
- */
-function shielded<T>(run: () => Promise<T>): Promise<T> {
-  return CancellationScope.nonCancellable(run);
-}
-
-/** A signal without a message, which anybody can send, must not fail the workflow's task for ever. */
-function onSignal<T extends object>(signal: SignalDefinition<[T]>, handle: (message: T) => void): void {
-  setHandler(signal, (message) => {
-    if (typeof message === 'object' && message !== null) handle(message);
-    else log.warn('A signal without a message was ignored', { signal: signal.name });
-  });
-}
-
-/**
- * Asks a workflow that an earlier run of this one started, and whose end nobody tells this run, whether it is there.
- *
- * @returns what answered in its place; undefined once it is not needed any more
- */
-async function lossOf(workflowId: string, isNeeded: () => boolean): Promise<unknown> {
-  const handle = getExternalWorkflowHandle(workflowId);
-  for (;;) {
-    await sleep(PING_INTERVAL);
-    if (!isNeeded()) return undefined;
-    try {
-      await handle.signal(messages.pingSignal);
-    } catch (error) {
-      return error;
-    }
-  }
-}
-
-function callbackWorkflowId(event: BatchEvent): string {
-  return `${workflowInfo().workflowId}/callback/${event}`;
-}
-
-function runnerWorkflowId(runner: string): string {
-  return `${workflowInfo().workflowId}/runner/${runner}`;
-}
-
 /** The id has a row of an older batch whose workflow is gone: Temporal could not refuse it. */
 function idTaken(batchId: string): ApplicationFailure {
   return ApplicationFailure.nonRetryable(`Batch "${batchId}" exists already.`, 'BATCH_EXISTS');
-}
-
-/** In a validator: the update leaves no trace in the history, and its caller gets the code. */
-function refuseIf(refusal: Refusal | undefined): void {
-  if (refusal) throw ApplicationFailure.nonRetryable(refusal.message, refusal.code);
 }

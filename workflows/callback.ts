@@ -1,5 +1,6 @@
-import { CancellationScope, getExternalWorkflowHandle, log, setHandler } from '@temporalio/workflow';
+import { getExternalWorkflowHandle, log, setHandler } from '@temporalio/workflow';
 import type { CallbackRegistration } from './batch-state.ts';
+import { shielded } from './handlers.ts';
 import { callbackEndedSignal, pingSignal } from './messages.ts';
 import { runCallback } from './run-callback.ts';
 
@@ -17,7 +18,7 @@ export async function batchCallback(input: CallbackWorkflowInput): Promise<void>
   const { batchId, batchWorkflowId, registration } = input;
   setHandler(pingSignal, () => {});
   // As the batch does: Temporal's own cancellation changes nothing.
-  await CancellationScope.nonCancellable(async () => {
+  await shielded(async () => {
     await runCallback(batchId, registration);
     try {
       await getExternalWorkflowHandle(batchWorkflowId).signal(callbackEndedSignal, {

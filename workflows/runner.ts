@@ -1,5 +1,4 @@
 import {
-  CancellationScope,
   continueAsNew,
   getExternalWorkflowHandle,
   log,
@@ -7,6 +6,7 @@ import {
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
+import { shielded } from './handlers.ts';
 import { completedSignal, failedSignal, pingSignal, rangesQuery } from './messages.ts';
 import type { RunnerReport } from './batch-state.ts';
 import { isExhausted, type RangeState } from './range-state.ts';
@@ -29,7 +29,7 @@ export interface RunnerInput {
  */
 export async function batchRunner(input: RunnerInput): Promise<void> {
   // As the batch does: Temporal's own cancellation changes nothing.
-  await CancellationScope.nonCancellable(() => runRunner(input));
+  await shielded(() => runRunner(input));
 }
 
 async function runRunner(input: RunnerInput): Promise<void> {

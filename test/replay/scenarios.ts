@@ -266,11 +266,15 @@ export const SCENARIOS: readonly Scenario[] = [
   },
 ];
 
-/** A runner of the batch that has reported nothing but a start. */
+/** A runner of the batch that is there by now. */
 async function runnerOf(world: World, batch: Batch): Promise<string> {
-  const { runners } = await handleOf(world, idOf(batch)).query<BatchState>('state');
-  const id = Object.keys(runners).find((runner) => !runners[runner]!.inline);
-  return `${idOf(batch)}/runner/${id}`;
+  return eventually(async () => {
+    const { runners } = await handleOf(world, idOf(batch)).query<BatchState>('state');
+    const id = Object.keys(runners).find((runner) => !runners[runner]!.inline);
+    const workflowId = `${idOf(batch)}/runner/${id}`;
+    await handleOf(world, workflowId).describe();
+    return workflowId;
+  });
 }
 
 /** Waits until jobs of the batch have started beyond those that had. */

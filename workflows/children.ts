@@ -1,0 +1,63 @@
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
+import { getExternalWorkflowHandle, ParentClosePolicy, sleep, workflowInfo } from '@temporalio/workflow';
+import type { BatchEvent } from './batch-state.ts';
+import { pingSignal } from './messages.ts';
+
+/** How often workflows that an earlier run of this one started are asked whether they are there. */
+const PING_INTERVAL = '1 minute';
+
+export function runnerWorkflowId(runner: string): string {
+  return `${workflowInfo().workflowId}/runner/${runner}`;
+}
+
+export function callbackWorkflowId(event: BatchEvent): string {
+  return `${workflowInfo().workflowId}/callback/${event}`;
+}
+
+/** Options of a child that outlives the run that started it, and is never started twice. */
+export const OUTLIVES_RUN = {
+  parentClosePolicy: ParentClosePolicy.ABANDON,
+  workflowIdReusePolicy: 'REJECT_DUPLICATE',
+} as const;
+
+/**
+ * Starts a child and watches it.
+ *
+ * @param onLost told why it ended, if not by returning: somebody terminated it
+ */
+export async function startWatched(
+  start: () => Promise<{ result(): Promise<unknown> }>,
+  onLost: (error: unknown) => unknown,
+): Promise<void> {
+  try {
+    const child = await start();
+    void child.result().catch(onLost);
+  } catch (error) {
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+  }
+}
+
+/**
+ * Asks a child of an earlier run, whose end nobody tells this one, now and then whether it is there.
+ *
+ * @param isNeeded whether its own report of its end is still missing
+ * @param onLost told what answered in its place
+ */
+export async function watchChildOfEarlierRun(
+  workflowId: string,
+  isNeeded: () => boolean,
+  onLost: (error: unknown) => unknown,
+): Promise<void> {
+  const handle = getExternalWorkflowHandle(workflowId);
+  for (;;) {
+    await sleep(PING_INTERVAL);
+    // It reports its end before it ends, so that a missing one that is still needed was lost.
+    if (!isNeeded()) return;
+    try {
+      await handle.signal(pingSignal);
+    } catch (error) {
+      await onLost(error);
+      return;
+    }
+  }
+}
