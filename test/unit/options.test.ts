@@ -148,11 +148,11 @@ describe('a retry policy', () => {
 });
 
 describe('a name', () => {
-  test.each(['x', ' padded ', 'ä', 'x'.repeat(200)])('can be %j', (name) => {
+  test.each(['x', ' padded ', 'ä', '🎉', 'x'.repeat(200)])('can be %j', (name) => {
     expect(() => assertName('name', name)).not.toThrow();
   });
 
-  test.each(['', '   ', '\n', 'a\0b', 'x'.repeat(201), null, undefined, 5, ['x'], new String('x')])(
+  test.each(['', '   ', '\n', 'a\0b', 'a\uD800b', '\uDC00', 'x'.repeat(201), null, undefined, 5, ['x'], new String('x')])(
     'cannot be %o',
     (name) => {
       expect(() => assertName('name', name)).toThrow(refused('name'));
