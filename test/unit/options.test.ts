@@ -152,12 +152,22 @@ describe('a name', () => {
     expect(() => assertName('name', name)).not.toThrow();
   });
 
-  test.each(['', '   ', '\n', 'a\0b', 'a\uD800b', '\uDC00', 'x'.repeat(201), null, undefined, 5, ['x'], new String('x')])(
-    'cannot be %o',
-    (name) => {
-      expect(() => assertName('name', name)).toThrow(refused('name'));
-    },
-  );
+  test.each([
+    '',
+    '   ',
+    '\n',
+    'a\0b',
+    'a\uD800b',
+    '\uDC00',
+    'x'.repeat(201),
+    null,
+    undefined,
+    5,
+    ['x'],
+    new String('x'),
+  ])('cannot be %o', (name) => {
+    expect(() => assertName('name', name)).toThrow(refused('name'));
+  });
 
   test('can have another longest length', () => {
     expect(() => assertName('description', 'x'.repeat(500), 500)).not.toThrow();
