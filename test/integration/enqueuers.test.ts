@@ -90,3 +90,21 @@ test('an enqueuer that is killed while it streams: every job with a row is done,
   await expectConsistent(world, batch);
   expect(await batch.completedJobs().where('attempts', '<>', 1)).toEqual([]);
 });
+
+test('an enqueuer that was stopped for longer than enrollmentTimeout is told when it wakes up, and adds nothing', async () => {
+  const batch = await createBatch(world, { enrollmentTimeout: '2s' });
+  enqueuers[0].enrol({ batchId: batch.id, name: 'a', count: 1_000_000, job: 'noop' });
+  await eventually(async () => expect((await batch.progress()).complete).toBeGreaterThan(0));
+  enqueuers[0].signal('SIGSTOP');
+  const atItsEnd = await batch.wait({ timeout: '50s' });
+  expect(atItsEnd).toMatchObject({ status: 'failed', complete: atItsEnd.total });
+  enqueuers[0].signal('SIGCONT');
+  expect(await enqueuers[0].ended(batch.id)).toEqual({
+    what: 'refused',
+    batchId: batch.id,
+    code: expect.stringMatching(/^(ENROLLMENT_TIMED_OUT|BATCH_SETTLED)$/),
+  });
+  expect(await batch.progress()).toEqual(atItsEnd);
+  await expectConsistent(world, batch);
+  expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
+});

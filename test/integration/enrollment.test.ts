@@ -290,7 +290,7 @@ test('performBulk enrols every argument list and returns the jids in order', asy
   expect((await batch.completedJobs()).map(({ args }) => args)).toEqual([['x'], ['y'], ['z']]);
 });
 
-test('a batch whose enqueuer falls silent closes itself and ends failed; the late enqueuer is told', async () => {
+test('a batch whose enqueuer falls silent closes itself and ends failed', async () => {
   const batch = await createBatch(world, { enrollmentTimeout: '1s' });
   // Another enqueuer claims the block and is never heard again, as if its process had died.
   await world.client.workflow

@@ -29,6 +29,8 @@ export interface Enqueuer extends AsyncDisposable {
   of(batchId: string): EnqueuerEvent[];
   /** Resolves with how its call of `jobs` ended. */
   ended(batchId: string): Promise<EnqueuerEvent>;
+  /** Stops and continues the whole process, as a debugger or a sleeping machine does. */
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void;
   /** Kills the process by SIGKILL, and resolves once it is gone. */
   kill(): Promise<void>;
 }
@@ -63,6 +65,7 @@ export async function spawnEnqueuer(world: World): Promise<Enqueuer> {
         if (!end) throw new Error(`The block of batch ${id} has not ended`);
         return end;
       }),
+    signal: (signal) => void child.kill(signal),
     kill,
     [Symbol.asyncDispose]: kill,
   };
