@@ -3,7 +3,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { currentJob, defineCallback, defineJob } from '../../src/index.ts';
 import { MAX_JSON_BYTES } from '../../src/json-value.ts';
 import { expectCode } from '../support/codes.ts';
-import { forSeeds, type Random } from '../support/random.ts';
+import { forSeeds, randomFrom, type Random } from '../support/random.ts';
+import { inRounds } from '../support/rounds.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 /** What handlers got, by jid, and what callbacks read, by batch id: in memory, so that nothing comes between. */
@@ -14,10 +15,15 @@ const readContext = defineCallback('ReadContext', async (batchId, { batches }) =
   read.set(batchId, (await batches.find(batchId)).context);
 });
 
+/** The longest names, of characters of three bytes. */
+const longName = '長'.repeat(200);
+const longNamedJob = defineJob(longName, receive.handler);
+const longNamedCallback = defineCallback(longName, readContext.handler, { taskQueue: longName });
+
 let world: World;
 beforeAll(async () => {
   world = await createWorld();
-  await world.startWorker({ jobs: [receive], callbacks: [readContext] });
+  await world.startWorker({ jobs: [receive, longNamedJob], callbacks: [readContext] });
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
@@ -109,7 +115,8 @@ test('handlers get, and rows show, arguments exactly as they were given: 1,000 r
 });
 
 test('callbacks read the context exactly as it was given: 30 random objects', async () => {
-  await forSeeds(30, async (random) => {
+  await inRounds(30, 6, async (seed) => {
+    const random = randomFrom(seed);
     const context = { nested: nested(random.int(0, 98)), ...randomObject(random, 0, 6) };
     const batch = await world.batches.create({ description: 'Random context', context });
     expect(isDeepStrictEqual(batch.context, context), JSON.stringify(context)).toBe(true);
@@ -211,4 +218,17 @@ test.each([
   expect(batch.description).toBe(description);
   await batch.jobs(() => receive.performAsync());
   expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete' });
+});
+
+test('names of jobs, callbacks and task queues of 200 characters pass', async () => {
+  await world.startWorker({ taskQueue: longName, jobs: [longNamedJob], callbacks: [longNamedCallback] });
+  const batch = await world.batches.create({ description: 'Long names', context: { a: 1 } });
+  await batch.on('complete', longNamedCallback);
+  await batch.jobs(async () => {
+    await longNamedJob.performAsync('here');
+    await longNamedJob.set({ taskQueue: longName }).performAsync('there');
+  });
+  expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete', total: 2 });
+  expect([received.get(`${batch.id}/1`), received.get(`${batch.id}/2`)]).toEqual([['here'], ['there']]);
+  expect(read.get(batch.id)).toEqual({ a: 1 });
 });

@@ -41,6 +41,14 @@ async function enrollGated(
   expect(started).toBe(gated);
 }
 
+/** How many chunks run the batch's jobs. */
+async function chunksOf(batch: Batch): Promise<number> {
+  const { events } = await world.client.workflow.getHandle(`batch:${batch.id}`).fetchHistory();
+  return events!.filter(
+    ({ activityTaskScheduledEventAttributes: attributes }) => attributes?.activityType?.name === 'runChunk',
+  ).length;
+}
+
 /** The batch ends like that, and each of its callbacks ran once and saw that end. */
 async function checkEnd(batch: Batch, expected: BatchProgress): Promise<void> {
   expect(await batch.wait({ timeout: '50s' })).toEqual(expected);
@@ -59,10 +67,11 @@ test.each([
 ])(
   'the last $last jobs of a batch end together, 100 times: one outcome, one callback each time',
   async ({ last, total }) => {
-    await inRounds(100, AT_ONCE, async () => {
+    await inRounds(100, AT_ONCE, async (round) => {
       const batch = await createBatch(world);
       await enrollGated(batch, total, last);
       await gate(batch.id).arrivals(last);
+      if (round === 1) expect(await chunksOf(batch)).toBeGreaterThan(1);
       gate(batch.id).open();
       await checkEnd(batch, { status: 'complete', total, complete: total, failed: 0, pending: 0 });
     });
