@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { currentJob, defineCallback, defineJob } from '../../src/index.ts';
+import { currentJob, defineCallback, defineJob, type CallbackContext } from '../../src/index.ts';
 import { MAX_JSON_BYTES } from '../../src/json-value.ts';
 import { expectCode } from '../support/codes.ts';
 import { forSeeds, randomFrom, type Random } from '../support/random.ts';
@@ -10,15 +10,17 @@ import { createWorld, type World } from '../support/world.ts';
 /** What handlers got, by jid, and what callbacks read, by batch id: in memory, so that nothing comes between. */
 const received = new Map<string, unknown[]>();
 const read = new Map<string, unknown>();
-const receive = defineJob('Receive', (...args: unknown[]) => void received.set(currentJob().jid, args));
-const readContext = defineCallback('ReadContext', async (batchId, { batches }) => {
+const keep = (...args: unknown[]) => void received.set(currentJob().jid, args);
+const keepContext = async (batchId: string, { batches }: CallbackContext) => {
   read.set(batchId, (await batches.find(batchId)).context);
-});
+};
+const receive = defineJob('Receive', keep);
+const readContext = defineCallback('ReadContext', keepContext);
 
 /** The longest names, of characters of three bytes. */
 const longName = '長'.repeat(200);
-const longNamedJob = defineJob(longName, receive.handler);
-const longNamedCallback = defineCallback(longName, readContext.handler, { taskQueue: longName });
+const longNamedJob = defineJob(longName, keep);
+const longNamedCallback = defineCallback(longName, keepContext, { taskQueue: longName });
 
 let world: World;
 beforeAll(async () => {
