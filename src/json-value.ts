@@ -17,7 +17,7 @@ const ALL_UNSTORABLE = new RegExp(UNSTORABLE, 'g');
  * instances, functions, bigint, cycles), what Postgres cannot store, and for more than 64 KiB
  */
 export function toExactJson(path: string, value: unknown): string {
-  assertExact(path, value, 0);
+  assertExact(path, value, 0, { left: MAX_JSON_BYTES });
   const json = JSON.stringify(value);
   // A UTF-16 unit is at most three bytes of UTF-8: most texts need no exact count.
   const bytes = json.length * 3 <= MAX_JSON_BYTES ? json.length : Buffer.byteLength(json);
@@ -30,12 +30,31 @@ export function toExactJson(path: string, value: unknown): string {
   return json;
 }
 
+/** Whether Postgres can store the text. */
+export function isStorable(text: string): boolean {
+  return !UNSTORABLE.test(text);
+}
+
 /** The text with what Postgres cannot store replaced by U+FFFD: for messages, where the rest is what matters. */
 export function toStorable(text: string): string {
   return text.replace(ALL_UNSTORABLE, '\uFFFD');
 }
 
-function assertExact(path: string, value: unknown, depth: number): void {
+/**
+ * How many more values fit: each takes a byte of JSON at least. Without it, values that share others on many levels
+ * would be walked on more paths than ever end.
+ */
+interface Budget {
+  left: number;
+}
+
+function assertExact(path: string, value: unknown, depth: number, budget: Budget): void {
+  if (budget.left-- <= 0) {
+    throw new InvalidArgumentsError(
+      path,
+      `is one value too many: at most ${MAX_JSON_BYTES} bytes of JSON are allowed. Store the data elsewhere and pass its id.`,
+    );
+  }
   switch (typeof value) {
     case 'boolean':
       return;
@@ -63,8 +82,8 @@ function assertExact(path: string, value: unknown, depth: number): void {
           `is nested deeper than ${MAX_DEPTH} levels, or contains itself.`,
         );
       }
-      if (Array.isArray(value)) return assertExactArray(path, value, depth);
-      return assertExactObject(path, value, depth);
+      if (Array.isArray(value)) return assertExactArray(path, value, depth, budget);
+      return assertExactObject(path, value, depth, budget);
     default:
       throw new InvalidArgumentsError(
         path,
@@ -73,7 +92,7 @@ function assertExact(path: string, value: unknown, depth: number): void {
   }
 }
 
-function assertExactArray(path: string, value: readonly unknown[], depth: number): void {
+function assertExactArray(path: string, value: readonly unknown[], depth: number, budget: Budget): void {
   if (Object.getPrototypeOf(value) !== Array.prototype) throw notPlain(path, value);
   if (Object.keys(value).length > value.length) {
     throw new InvalidArgumentsError(
@@ -83,10 +102,10 @@ function assertExactArray(path: string, value: readonly unknown[], depth: number
   }
   // By index: forEach would skip the holes of a sparse array, which JSON turns into nulls.
   for (let index = 0; index < value.length; index++)
-    assertExact(`${path}[${index}]`, value[index], depth + 1);
+    assertExact(`${path}[${index}]`, value[index], depth + 1, budget);
 }
 
-function assertExactObject(path: string, value: object, depth: number): void {
+function assertExactObject(path: string, value: object, depth: number, budget: Budget): void {
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) {
     throw notPlain(path, value);
@@ -99,7 +118,7 @@ function assertExactObject(path: string, value: object, depth: number): void {
   }
   for (const key of Object.keys(value)) {
     if (UNSTORABLE.test(key)) throw new InvalidArgumentsError(path, 'has a key that Postgres cannot store.');
-    assertExact(`${path}.${key}`, (value as Record<string, unknown>)[key], depth + 1);
+    assertExact(`${path}.${key}`, (value as Record<string, unknown>)[key], depth + 1, budget);
   }
 }
 

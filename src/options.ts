@@ -1,6 +1,7 @@
 import { msToNumber, type Duration, type RetryPolicy } from '@temporalio/common';
 import type { RetryOptions } from '../workflows/batch-state.ts';
 import { InvalidOptionError } from './errors.ts';
+import { isStorable } from './json-value.ts';
 
 /** Task queue of batches, jobs and callbacks that name no other. */
 export const DEFAULT_TASK_QUEUE = 'batch-jobs';
@@ -95,9 +96,9 @@ const RETRY_KEYS = [
   'nonRetryableErrorTypes',
 ] as const;
 
-/** @throws {@link InvalidOptionError} unless it is a non-empty string of at most `maxLength` characters */
+/** @throws {@link InvalidOptionError} unless it is a non-empty string of at most `maxLength` characters that Postgres can store */
 export function assertName(option: string, value: unknown, maxLength = 200): asserts value is string {
-  if (typeof value !== 'string' || value.trim() === '' || value.length > maxLength || value.includes('\0')) {
+  if (typeof value !== 'string' || value.trim() === '' || value.length > maxLength || !isStorable(value)) {
     throw new InvalidOptionError(option, `a non-empty string of at most ${maxLength} characters`, value);
   }
 }

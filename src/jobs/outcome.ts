@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { WorkflowFailedError, WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure, msToNumber, TemporalFailure } from '@temporalio/common';
 import type { RetryOptions } from '../../workflows/batch-state.ts';
 import { toStorable } from '../json-value.ts';
@@ -30,13 +31,22 @@ export function describeError(error: unknown): JobError {
 function describe(error: unknown): JobError {
   if (error instanceof ApplicationFailure)
     return toJobError(error.type ?? 'ApplicationFailure', error.message);
-  if (error instanceof TemporalFailure && error.cause) return describe(error.cause);
+  if (isWrapper(error) && error.cause) return describe(error.cause);
   if (error instanceof Error) {
     // An error class that sets no name of its own still says what it is by its constructor.
     const name = error.name === 'Error' ? (error as Partial<Error>).constructor?.name : error.name;
     return toJobError(name, error.message);
   }
   return toJobError('NonError', typeof error === 'string' ? error : inspect(error, { depth: 3 }));
+}
+
+/** What Temporal puts around the error of an activity or a workflow that a handler waited for. */
+function isWrapper(error: unknown): error is Error {
+  return (
+    error instanceof TemporalFailure ||
+    error instanceof WorkflowFailedError ||
+    error instanceof WorkflowUpdateFailedError
+  );
 }
 
 /** When to try again after an attempt failed: in so many milliseconds, or null for never. */

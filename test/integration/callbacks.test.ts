@@ -101,12 +101,12 @@ test('a callback that no worker knows is reported in its row, and runs once a wo
   await batch.jobs(() => record.performAsync(1));
   await eventually(async () =>
     expect(await batch.callbacks()).toMatchObject([
-      { status: 'running', errorClass: 'UnknownCallbackError' },
+      { status: 'scheduled', attempts: 0, errorClass: 'UnknownCallbackError' },
     ]),
   );
   // A process has one worker a task queue: the newer release takes over from the older.
   await worker.stop();
   worker = await world.startWorker({ callbacks: [...Object.values(callbacks), newcomer] });
   await batch.wait({ timeout: '30s' });
-  expect(await batch.callbacks()).toMatchObject([{ status: 'completed', errorClass: null }]);
+  expect(await batch.callbacks()).toMatchObject([{ status: 'completed', attempts: 1, errorClass: null }]);
 });

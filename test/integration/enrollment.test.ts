@@ -24,6 +24,7 @@ test('two blocks at once, with interleaved awaits, each enrol their own jobs', a
   const [first, second] = [await createBatch(world), await createBatch(world)];
   const block = (name: string) => async () => {
     for (let i = 0; i < 20; i++) {
+      // The pauses interleave the blocks.
       await delay(Math.random() * 5);
       await record.performAsync(`${name}${i}`);
     }
@@ -44,10 +45,9 @@ test('what other code of the process starts meanwhile is not enrolled', async ()
   const { total } = await batch.jobs(async () => {
     await record.performAsync('inside');
     startOutside();
-    await delay(20);
+    expect(await outside).not.toContain(batch.id);
   });
   expect(total).toBe(1);
-  expect(await outside).not.toContain(batch.id);
   await batch.wait({ timeout: '30s' });
   expect(await valuesOf(batch.id)).toEqual(['inside']);
 });
@@ -55,6 +55,7 @@ test('what other code of the process starts meanwhile is not enrolled', async ()
 test('starts after timers, in for await and in Promise.all are enrolled', async () => {
   async function* source() {
     for (let i = 0; i < 3; i++) {
+      // Each value comes from a timer, as from a cursor.
       await delay(2);
       yield i;
     }
@@ -87,12 +88,13 @@ test('a start that is not awaited is enrolled all the same', async () => {
 
 test('work that outlives the block is refused, and not enrolled in silence', async () => {
   const batch = await createBatch(world);
+  let goOn!: () => void;
   let late!: Promise<string>;
   await batch.jobs(async () => {
     await record.performAsync('in time');
-    late = delay(50).then(() => record.performAsync('late'));
-    late.catch(() => {});
+    late = new Promise<void>((resolve) => (goOn = resolve)).then(() => record.performAsync('late'));
   });
+  goOn();
   await expectCode(late, 'ENROLLMENT_CLOSED');
   expect(await batch.wait({ timeout: '30s' })).toMatchObject({ total: 1, complete: 1 });
 });
@@ -135,6 +137,27 @@ test("the block's error is rethrown as it was; jobs enrolled until then run, and
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
 });
 
+test.each([
+  ['undefined', undefined],
+  ['a frozen object', Object.freeze({ reason: 'frozen' })],
+  ['text', 'no'],
+])('whatever the block throws is rethrown as it was, and the batch fails: %s', async (_what, thrown) => {
+  const batch = await createBatch(world);
+  const block = batch.jobs(async () => {
+    await record.performAsync('before');
+    // oxlint-disable-next-line typescript/only-throw-error -- what users do is what is tested
+    throw thrown;
+  });
+  expect(
+    await block.then(
+      () => 'returned',
+      (error: unknown) => [error],
+    ),
+  ).toEqual([thrown]);
+  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', complete: 1 });
+  expect(batch.enrollmentError).toEqual(expect.any(String));
+});
+
 test('a block that throws before its first job fails the batch too', async () => {
   const batch = await createBatch(world);
   await expect(batch.jobs(() => Promise.reject(new Error('at once')))).rejects.toThrow('at once');
@@ -158,6 +181,14 @@ test('an empty block is refused and leaves nothing behind', async () => {
     'EMPTY_BATCH',
   );
   await expectCode(world.batches.find(batch.id), 'BATCH_NOT_FOUND');
+  const tables = { batches: 'id', batch_jobs: 'batch_id', batch_callbacks: 'batch_id' };
+  for (const [table, column] of Object.entries(tables)) {
+    expect(await world.knex.withSchema(world.schema).from(table).where(column, batch.id)).toEqual([]);
+  }
+  await eventually(async () => {
+    const { status } = await world.client.workflow.getHandle(`batch:${batch.id}`).describe();
+    expect(status.name).toBe('COMPLETED');
+  });
   expect(await firedCallbacks(world, batch.id)).toEqual([]);
   // The id is free again.
   const again = await world.batches.create({ id: batch.id, description: 'again' });
@@ -201,6 +232,10 @@ test('a nested block is refused, and the outer one goes on', async () => {
     await record.performAsync(1);
     await expectCode(
       inner.jobs(() => record.performAsync('inner')),
+      'NESTED_ENROLLMENT',
+    );
+    await expectCode(
+      outer.jobs(() => record.performAsync('itself')),
       'NESTED_ENROLLMENT',
     );
     await record.performAsync(2);
@@ -255,7 +290,7 @@ test('performBulk enrols every argument list and returns the jids in order', asy
   expect((await batch.completedJobs()).map(({ args }) => args)).toEqual([['x'], ['y'], ['z']]);
 });
 
-test('a batch whose enqueuer falls silent closes itself and ends failed; the late enqueuer is told', async () => {
+test('a batch whose enqueuer falls silent closes itself and ends failed', async () => {
   const batch = await createBatch(world, { enrollmentTimeout: '1s' });
   // Another enqueuer claims the block and is never heard again, as if its process had died.
   await world.client.workflow
@@ -285,6 +320,7 @@ test('an enqueuer that is slow but alive is not closed', async () => {
   const batch = await createBatch(world, { enrollmentTimeout: '1s' });
   await batch.jobs(async () => {
     await record.performAsync('first');
+    // The scenario itself: three times enrollmentTimeout without a job.
     await delay(3_000);
     await record.performAsync('last');
   });

@@ -1,6 +1,7 @@
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import knexFactory from 'knex';
 import { createBatchWorker } from '../../src/worker/index.ts';
+import { createContractFixtures } from './contract-fixtures.ts';
 import { createFixtures } from './fixtures.ts';
 import { Ledger } from './ledger.ts';
 
@@ -11,7 +12,9 @@ const { DATABASE_URL, TEMPORAL_ADDRESS, SCHEMA, TASK_QUEUE, WORKFLOW_BUNDLE } = 
 >;
 Runtime.install({ logger: new DefaultLogger('ERROR') });
 const knex = knexFactory({ client: 'pg', connection: DATABASE_URL!, pool: { min: 0, max: 10 } });
-const { jobs, callbacks } = createFixtures(new Ledger(knex, SCHEMA!));
+const ledger = new Ledger(knex, SCHEMA!);
+const { jobs, callbacks } = createFixtures(ledger);
+const contract = createContractFixtures(ledger);
 const connection = await NativeConnection.connect({ address: TEMPORAL_ADDRESS! });
 const worker = await createBatchWorker({
   connection,
@@ -20,7 +23,7 @@ const worker = await createBatchWorker({
   taskQueue: TASK_QUEUE!,
   workflowBundle: { codePath: WORKFLOW_BUNDLE! },
   jobs: Object.values(jobs),
-  callbacks: Object.values(callbacks),
+  callbacks: [...Object.values(callbacks), ...Object.values(contract.callbacks)],
 });
 const running = worker.run();
 process.stdout.write('ready\n');

@@ -172,6 +172,20 @@ describe('refuses', () => {
   });
 });
 
+describe('refuses in no time', () => {
+  test('values that share others on so many levels that their JSON would never end', () => {
+    let value: unknown = 'bottom';
+    for (let level = 0; level < 90; level++) value = [value, value];
+    expect(refusalOf(value).message).toMatch(/is one value too many: at most 65536 bytes/);
+  });
+
+  test('objects that refer to each other in several ways', () => {
+    const parent: { children: unknown[] } = { children: [] };
+    for (let i = 0; i < 3; i++) parent.children.push({ parent });
+    expect(refusalOf(parent).message).toMatch(/or contains itself/);
+  });
+});
+
 describe('counts size in bytes of JSON', () => {
   /** Two bytes are the quotes. */
   const text = (character: string, bytes: number) =>

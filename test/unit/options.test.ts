@@ -148,16 +148,26 @@ describe('a retry policy', () => {
 });
 
 describe('a name', () => {
-  test.each(['x', ' padded ', 'ä', 'x'.repeat(200)])('can be %j', (name) => {
+  test.each(['x', ' padded ', 'ä', '🎉', 'x'.repeat(200)])('can be %j', (name) => {
     expect(() => assertName('name', name)).not.toThrow();
   });
 
-  test.each(['', '   ', '\n', 'a\0b', 'x'.repeat(201), null, undefined, 5, ['x'], new String('x')])(
-    'cannot be %o',
-    (name) => {
-      expect(() => assertName('name', name)).toThrow(refused('name'));
-    },
-  );
+  test.each([
+    '',
+    '   ',
+    '\n',
+    'a\0b',
+    'a\uD800b',
+    '\uDC00',
+    'x'.repeat(201),
+    null,
+    undefined,
+    5,
+    ['x'],
+    new String('x'),
+  ])('cannot be %o', (name) => {
+    expect(() => assertName('name', name)).toThrow(refused('name'));
+  });
 
   test('can have another longest length', () => {
     expect(() => assertName('description', 'x'.repeat(500), 500)).not.toThrow();

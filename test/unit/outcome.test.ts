@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { WorkflowFailedError, WorkflowUpdateFailedError } from '@temporalio/client';
 import {
   ActivityFailure,
   ApplicationFailure,
@@ -8,6 +9,7 @@ import {
 } from '@temporalio/common';
 import { describe, expect, test } from 'vitest';
 import { describeError, MAX_MESSAGE_LENGTH, retryDelay } from '../../src/jobs/outcome.ts';
+import { resolveJobOptions } from '../../src/jobs/job-options.ts';
 import { resolveRetry } from '../../src/options.ts';
 
 const HALF_OF_A_PAIR = /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/;
@@ -68,6 +70,14 @@ describe('the error of a job', () => {
       errorClass: 'TimeoutFailure',
       errorMessage: 'the vendor was slow',
     });
+  });
+
+  test.each([
+    ['workflow', (cause: Error) => new WorkflowFailedError('Workflow failed', cause, RetryState.TIMEOUT)],
+    ['update', (cause: Error) => new WorkflowUpdateFailedError('Workflow Update failed', cause)],
+  ])('is the one of a failed %s that the handler waited for', (_what, wrap) => {
+    const cause = ApplicationFailure.create({ type: 'CardDeclined', message: 'no funds' });
+    expect(describeError(wrap(cause))).toEqual({ errorClass: 'CardDeclined', errorMessage: 'no funds' });
   });
 
   test('is the failure that the handler threw, also when that has a cause', () => {
@@ -139,6 +149,22 @@ describe('the error of a job', () => {
       },
     };
     expect(describeError(thrown)).toEqual({ errorClass: 'NonError', errorMessage: expect.any(String) });
+  });
+});
+
+describe('the default policy of a job', () => {
+  const { retry } = resolveJobOptions('job');
+  const nextAfter = (number: number) =>
+    retryDelay(retry, { number, error: new Error('no'), errorClass: 'Error' }, { ageMs: 0 });
+
+  test('ends after five attempts over 15 seconds', () => {
+    expect([1, 2, 3, 4, 5].map(nextAfter)).toEqual([1_000, 2_000, 4_000, 8_000, null]);
+  });
+
+  test('ends for every error, also one that asks to be retried', () => {
+    const error = ApplicationFailure.create({ message: 'busy', nextRetryDelay: '1s', nonRetryable: false });
+    expect(retryDelay(retry, { number: 5, error, errorClass: 'Error' }, { ageMs: 0 })).toBeNull();
+    expect(nextAfter(1_000_000)).toBeNull();
   });
 });
 

@@ -1,0 +1,37 @@
+import { createInterface } from 'node:readline';
+import { Client, Connection } from '@temporalio/client';
+import knexFactory from 'knex';
+import { BatchClient, BatchError } from '../../src/index.ts';
+import type { EnqueuerCommand, EnqueuerEvent } from './enqueuers.ts';
+import { createFixtures } from './fixtures.ts';
+import { Ledger } from './ledger.ts';
+
+// An app that enrols what it is told to, in a process of its own, so that a test can kill it.
+const { DATABASE_URL, TEMPORAL_ADDRESS, SCHEMA, TASK_QUEUE } = process.env as Record<string, string>;
+const knex = knexFactory({ client: 'pg', connection: DATABASE_URL!, pool: { min: 0, max: 5 } });
+const { jobs } = createFixtures(new Ledger(knex, SCHEMA!));
+const connection = await Connection.connect({ address: TEMPORAL_ADDRESS! });
+const client = new Client({ connection });
+const batches = new BatchClient({ client, database: knex, schema: SCHEMA!, taskQueue: TASK_QUEUE! });
+
+const tell = (event: EnqueuerEvent) => process.stdout.write(`${JSON.stringify(event)}\n`);
+
+async function enrol({ batchId, name, count, job = 'record', thenHang }: EnqueuerCommand): Promise<void> {
+  try {
+    const batch = await batches.find(batchId);
+    const { total } = await batch.jobs(async () => {
+      tell({ what: 'entered', batchId });
+      for (let i = 0; i < count; i++) await jobs[job].performAsync(`${name}${i}`);
+      if (thenHang) await new Promise(() => {});
+    });
+    tell({ what: 'closed', batchId, total });
+  } catch (error) {
+    tell({ what: 'refused', batchId, code: error instanceof BatchError ? error.code : String(error) });
+  }
+}
+
+createInterface({ input: process.stdin }).on(
+  'line',
+  (line) => void enrol(JSON.parse(line) as EnqueuerCommand),
+);
+tell({ what: 'ready' });
