@@ -1,18 +1,16 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
+import type { Batch } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
+import { createCrashFixtures } from '../support/crash-fixtures.ts';
 import { eventually } from '../support/eventually.ts';
+import { supervise } from '../support/supervise.ts';
 import { createWorld, type World } from '../support/world.ts';
-
-let world: World;
-beforeEach(async () => {
-  world = await createWorld();
-});
-afterEach(() => world[Symbol.asyncDispose]());
 
 const progressed = (batch: { progress(): Promise<{ complete: number }> }, complete: number) =>
   eventually(async () => expect((await batch.progress()).complete).toBeGreaterThanOrEqual(complete));
 
 test('after a SIGKILL of the worker in the middle all jobs are done, and the callback runs once', async () => {
+  await using world = await createWorld();
   const victim = await world.spawnWorker();
   const batch = await createBatch(world);
   await batch.jobs(async () => {
@@ -38,6 +36,7 @@ test('after a SIGKILL of the worker in the middle all jobs are done, and the cal
 }, 90_000);
 
 test('SIGTERM drains: what runs ends, the rest waits for another worker, and nobody is charged an attempt', async () => {
+  await using world = await createWorld();
   const victim = await world.spawnWorker();
   const batch = await createBatch(world);
   await batch.jobs(async () => {
@@ -58,6 +57,7 @@ test('SIGTERM drains: what runs ends, the rest waits for another worker, and nob
 }, 90_000);
 
 test('a callback whose worker is killed in it is started again by Temporal, and counts as one', async () => {
+  await using world = await createWorld();
   const victim = await world.spawnWorker();
   const batch = await world.batches.create({ description: 'killed in its callback' });
   await batch.on('complete', world.fixtures.callbacks.killedOnce);
@@ -81,6 +81,7 @@ test('a callback whose worker is killed in it is started again by Temporal, and 
 }, 90_000);
 
 test('what a transactional callback writes happens once, though its worker is killed before the commit', async () => {
+  await using world = await createWorld();
   const victim = await world.spawnWorker();
   const batch = await world.batches.create({ description: 'exactly once' });
   await batch.on('complete', world.fixtures.callbacks.transactional);
@@ -94,6 +95,7 @@ test('what a transactional callback writes happens once, though its worker is ki
 }, 90_000);
 
 test('a batch waits while no worker is up, and runs when one is back', async () => {
+  await using world = await createWorld();
   const worker = await world.startWorker();
   const batch = await createBatch(world);
   await batch.jobs(async () => {
@@ -108,6 +110,7 @@ test('a batch waits while no worker is up, and runs when one is back', async () 
 }, 90_000);
 
 test("Temporal's Cancel, pressed on a batch and its runner, changes nothing", async () => {
+  await using world = await createWorld();
   await world.startWorker();
   for (const total of [20, 400]) {
     const batch = await createBatch(world);
@@ -122,6 +125,7 @@ test("Temporal's Cancel, pressed on a batch and its runner, changes nothing", as
 }, 90_000);
 
 test('a runner that somebody terminates is replaced, and nothing is counted twice', async () => {
+  await using world = await createWorld();
   await world.startWorker();
   const batch = await createBatch(world);
   await batch.jobs(async () => {
@@ -138,11 +142,8 @@ test('a runner that somebody terminates is replaced, and nothing is counted twic
 }, 90_000);
 
 test('a job that kills its worker every time fails alone, and its neighbours are done and not charged', async () => {
-  const supervision = { isOver: false };
-  // What a process manager does: start the worker again whenever it dies.
-  const supervised = (async () => {
-    while (!supervision.isOver) await (await world.spawnWorker()).exited;
-  })();
+  await using world = await createWorld();
+  await using _supervisor = supervise(world);
   const batch = await createBatch(world);
   await batch.jobs(async () => {
     for (let i = 0; i < 40; i++) {
@@ -151,12 +152,102 @@ test('a job that kills its worker every time fails alone, and its neighbours are
   });
   const progress = await batch.wait({ timeout: '150s' });
   await expectConsistent(world, batch);
-  supervision.isOver = true;
-  await world.stopProcesses();
-  await supervised;
   expect(progress).toEqual({ status: 'failed', total: 40, complete: 39, failed: 1, pending: 0 });
   expect(await batch.failedJobs()).toMatchObject([{ position: 21, errorClass: 'WorkerLostError' }]);
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
   const neighbours = (await world.ledger.of(batch.id, 'job')).filter(({ detail }) => detail !== 20);
   expect(neighbours.every(({ attempt }) => attempt === 1)).toBe(true);
 }, 180_000);
+
+/** Runs 300 jobs of 200 ms, and tells how long they took from the end of the block to the end of the callbacks. */
+async function timed300(world: World, meanwhile: (batch: Batch) => Promise<void> = async () => {}) {
+  const batch = await createBatch(world);
+  await batch.jobs(async () => {
+    for (let i = 0; i < 300; i++) await world.fixtures.jobs.work.performAsync(i, 200);
+  });
+  const startedAt = performance.now();
+  await meanwhile(batch);
+  const expected = { status: 'complete', total: 300, complete: 300, failed: 0, pending: 0 };
+  expect(await batch.wait({ timeout: '100s' })).toEqual(expected);
+  const seconds = (performance.now() - startedAt) / 1000;
+  await expectConsistent(world, batch);
+  expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
+  const jobs = await world.ledger.of(batch.id, 'job');
+  expect(new Set(jobs.map(({ jid }) => jid)).size).toBe(300);
+  expect(jobs.every(({ attempt }) => attempt === 1)).toBe(true);
+  return { seconds, runs: jobs.length };
+}
+
+/** A killed worker is noticed after 10 s, and what it ran runs again. */
+const SECONDS_PER_KILL = 20;
+
+test('300 jobs in flight take at most 20 s longer for each worker of theirs that is killed', async () => {
+  await using world = await createWorld();
+  // Few at once, so that jobs are in flight for seconds.
+  const spawn = () => world.spawnWorker({ maxConcurrentJobs: 8 });
+  const [first, second] = await Promise.all([spawn(), spawn()]);
+  const undisturbed = await timed300(world);
+  const once = await timed300(world, async (batch) => {
+    await progressed(batch, 40);
+    first.kill('SIGKILL');
+    await first.exited;
+  });
+  const [third] = await Promise.all([spawn(), spawn()]);
+  const twice = await timed300(world, async (batch) => {
+    await progressed(batch, 40);
+    second.kill('SIGKILL');
+    await progressed(batch, 80);
+    third.kill('SIGKILL');
+    await Promise.all([second.exited, third.exited]);
+  });
+  // Else the kills hit nobody.
+  expect(once.runs).toBeGreaterThan(300);
+  expect(twice.runs).toBeGreaterThan(300);
+  expect(once.seconds - undisturbed.seconds).toBeLessThan(SECONDS_PER_KILL);
+  expect(twice.seconds - undisturbed.seconds).toBeLessThan(2 * SECONDS_PER_KILL);
+}, 180_000);
+
+test('a SIGKILL in the last attempt of a job does not use that attempt up', async () => {
+  await using world = await createWorld();
+  const { hangsInLastAttempt } = createCrashFixtures(world.ledger).jobs;
+  const victim = await world.spawnWorker();
+  const batch = await createBatch(world);
+  await batch.jobs(() => hangsInLastAttempt.performBulk([['returns'], ['throws']]));
+  const attemptsOf = async (position: number) =>
+    (await world.ledger.of(batch.id, 'job'))
+      .filter(({ jid }) => jid === `${batch.id}/${position}`)
+      .map(({ attempt }) => attempt);
+  await eventually(async () => {
+    expect(await attemptsOf(1)).toEqual([1, 2]);
+    expect(await attemptsOf(2)).toEqual([1, 2]);
+  });
+  victim.kill('SIGKILL');
+  await victim.exited;
+  await world.spawnWorker();
+  expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'failed', complete: 1, failed: 1 });
+  await expectConsistent(world, batch);
+  expect(await attemptsOf(1)).toEqual([1, 2, 2]);
+  expect(await attemptsOf(2)).toEqual([1, 2, 2]);
+  expect(await batch.completedJobs()).toMatchObject([{ position: 1, attempts: 2, errorClass: null }]);
+  expect(await batch.failedJobs()).toMatchObject([
+    { position: 2, attempts: 2, errorClass: 'BrokenError', errorMessage: 'the last attempt' },
+  ]);
+}, 90_000);
+
+test('a job that blocks the event loop for 12 s and goes on has one outcome, and so have its neighbours', async () => {
+  await using world = await createWorld();
+  await world.spawnWorker();
+  await world.spawnWorker();
+  const { block } = createCrashFixtures(world.ledger).jobs;
+  const batch = await createBatch(world);
+  await batch.jobs(async () => {
+    for (let i = 0; i < 40; i++) {
+      await (i === 20 ? block.performAsync(12_000) : world.fixtures.jobs.record.performAsync(i));
+    }
+  });
+  expect(await batch.wait({ timeout: '100s' })).toMatchObject({ status: 'complete', complete: 40 });
+  await expectConsistent(world, batch);
+  expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
+  const jobs = await batch.completedJobs();
+  expect(jobs.every(({ attempts }) => attempts === 1)).toBe(true);
+}, 150_000);
