@@ -64,12 +64,22 @@ export async function createWorld({ servers }: WorldOptions = {}): Promise<World
   const address = servers?.temporalAddress ?? inject('temporalAddress');
   const workflowBundle = { codePath: inject('workflowBundlePath') };
   await migrate(database, { schema });
-  const knex = knexFactory({ client: 'pg', connection: database, pool: { min: 0, max: 10 } });
+  const knex = knexFactory({
+    client: 'pg',
+    connection: database,
+    pool: { min: 0, max: 10 },
+    // Servers of a test's own are killed: what Knex prints about that is no news.
+    ...(servers ? { log: { error: () => {}, warn: () => {} } } : {}),
+  });
   const ledger = new Ledger(knex, schema);
   await ledger.create();
   const fixtures = createFixtures(ledger);
   const connection = await NativeConnection.connect({ address });
-  const clientConnection = await Connection.connect({ address });
+  const clientConnection = await Connection.connect({
+    address,
+    // After an outage gRPC waits for up to two minutes before it tries again: no test should.
+    channelArgs: { 'grpc.max_reconnect_backoff_ms': 1_000 },
+  });
   const client = new Client({ connection: clientConnection });
   const cleanup: (() => unknown)[] = [];
   const processes: (PromiseLike<unknown> & { kill(signal: NodeJS.Signals): boolean })[] = [];
@@ -79,7 +89,13 @@ export async function createWorld({ servers }: WorldOptions = {}): Promise<World
   };
 
   const openClient = () => {
-    const batches = new BatchClient({ client, database: knex, schema, taskQueue });
+    const batches = new BatchClient({
+      client,
+      database: knex,
+      schema,
+      taskQueue,
+      ...(servers ? { logger: { warn: () => {} } } : {}),
+    });
     cleanup.push(() => batches.close());
     return batches;
   };
