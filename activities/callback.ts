@@ -1,51 +1,73 @@
-import { activityInfo, cancellationSignal } from '@temporalio/activity';
+import { cancellationSignal, log } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { runOutsideEnrollment } from '../src/client/enrollment-context.ts';
 import {
-  isCallbackCompleted,
   markCallbackCompleted,
   markCallbackFailure,
   markCallbackRunning,
+  selectCallbackStatus,
 } from '../src/database/callbacks.ts';
+import { DATABASE_TIMEOUT_MS, withRetry } from '../src/database/retry.ts';
 import { describeError } from '../src/jobs/outcome.ts';
 import type { Callback, CallbackContext, TransactionCallbackContext } from '../src/jobs/define-callback.ts';
 import type { CallbackInput } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
 
+/** How long a worker that lacks the callback leaves it to others. */
+const UNKNOWN_RETRY_DELAY = '5s';
+
 /**
- * Runs a callback and keeps its row up to date. The activity is scheduled once; Temporal repeats attempts. An attempt
- * that finds the row completed does nothing: the one before died between its mark and its answer.
+ * Runs a callback and keeps its row up to date. The activity is scheduled once; Temporal repeats it. A repetition that
+ * finds the row completed does nothing: the one before died between its mark and its answer.
+ *
+ * Attempts are counted in the row, when they start: a worker that lacks the callback, or a database that is away, does
+ * not use them up.
  */
 export async function runCallback(dependencies: ActivityDependencies, input: CallbackInput): Promise<void> {
+  await withHeartbeat(() => attemptCallback(dependencies, input));
+}
+
+async function attemptCallback(dependencies: ActivityDependencies, input: CallbackInput): Promise<void> {
   const { database, callbacks } = dependencies;
-  await withHeartbeat(async () => {
-    if (await isCallbackCompleted(database, input)) return;
-    await markCallbackRunning(database, input);
-    try {
-      const callback = callbacks.get(input.callback);
-      if (!callback) throw unknownCallback(input.callback);
-      await runOutsideEnrollment(() => call(dependencies, callback, input));
-    } catch (error) {
-      const { errorClass, errorMessage } = describeError(error);
-      await markCallbackFailure(database, input, { errorClass, errorMessage, final: false });
-      if (error instanceof ApplicationFailure) throw error;
-      throw ApplicationFailure.create({ type: errorClass, message: errorMessage, cause: error as Error });
-    }
-  });
+  const status = await selectCallbackStatus(database, input);
+  if (status === 'completed') return;
+  const callback = callbacks.get(input.callback);
+  if (!callback) {
+    const unknown = unknownCallback(input.callback);
+    await markCallbackFailure(database, input, { ...describeError(unknown), final: false });
+    throw unknown;
+  }
+  // Without its row, which somebody deleted, a callback runs all the same.
+  const attempt = status === undefined ? 1 : await markCallbackRunning(database, input);
+  if (attempt === undefined) throw attemptsLost(input);
+  try {
+    await runOutsideEnrollment(() => call(dependencies, callback, input, attempt));
+  } catch (error) {
+    const described = describeError(error);
+    await markCallbackFailure(database, input, { ...described, final: false });
+    throw failureOf(error, described, attempt >= (input.maximumAttempts ?? Infinity));
+  }
 }
 
 async function call(
   dependencies: ActivityDependencies,
   callback: Callback,
   input: CallbackInput,
+  attempt: number,
 ): Promise<void> {
   const { database, batches } = dependencies;
-  const context: CallbackContext = { batches, signal: cancellationSignal(), attempt: activityInfo().attempt };
+  const context: CallbackContext = { batches, signal: cancellationSignal(), attempt };
   if (!callback.options.transaction) {
     // Only a callback with `transaction` reads `trx`: its overload of defineCallback says so.
     await callback.handler(input.batchId, context as TransactionCallbackContext);
-    await markCallbackCompleted(database, input);
+    // It did its work: a database that is away must not make it do that again.
+    await withRetry(() => markCallbackCompleted(database, input), {
+      timeoutMs: DATABASE_TIMEOUT_MS,
+      signal: cancellationSignal(),
+      onRetry: (error, count) =>
+        log.warn('The end of a callback could not be written; trying again', { attempt: count, error }),
+    });
     return;
   }
   await database.knex.transaction(async (trx) => {
@@ -55,9 +77,34 @@ async function call(
   });
 }
 
-function unknownCallback(name: string): ApplicationFailure {
-  return ApplicationFailure.retryable(
-    `This worker has no callback named "${name}". Give it to createBatchWorker({ callbacks }).`,
-    'UnknownCallbackError',
+/** What Temporal gets for what the handler threw; `isLast` ends the repetitions. */
+function failureOf(
+  error: unknown,
+  { errorClass, errorMessage }: { errorClass: string; errorMessage: string },
+  isLast: boolean,
+): ApplicationFailure {
+  const { nonRetryable, nextRetryDelay }: Partial<ApplicationFailure> =
+    error instanceof ApplicationFailure ? error : {};
+  return ApplicationFailure.create({
+    type: errorClass,
+    message: errorMessage,
+    nonRetryable: isLast || nonRetryable === true,
+    ...(nextRetryDelay ? { nextRetryDelay } : {}),
+    ...(error instanceof Error ? { cause: error } : {}),
+  });
+}
+
+function attemptsLost({ maximumAttempts }: CallbackInput): ApplicationFailure {
+  return ApplicationFailure.nonRetryable(
+    `Its worker died or hung in attempt ${maximumAttempts} of ${maximumAttempts}.`,
+    'WorkerLostError',
   );
+}
+
+function unknownCallback(name: string): ApplicationFailure {
+  return ApplicationFailure.create({
+    type: 'UnknownCallbackError',
+    message: `This worker has no callback named "${name}". Give it to createBatchWorker({ callbacks }).`,
+    nextRetryDelay: UNKNOWN_RETRY_DELAY,
+  });
 }

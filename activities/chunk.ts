@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { activityInfo, cancellationSignal, log } from '@temporalio/activity';
 import { CancelledFailure } from '@temporalio/common';
 import {
+  clearMarks,
   countLosses,
   markStarting,
   missingFrom,
@@ -23,12 +24,14 @@ import { Outbox } from './outbox.ts';
 import { runHandler } from './run-handler.ts';
 
 /** A job that was lost so often while it was watched runs alone in its worker, so that it is proven guilty or not. */
-const LOSSES_BEFORE_SOLO = 2;
-/** ... and fails for good after so many losses in all: at least two of them alone. */
-const LOSSES_BEFORE_FAILURE = 4;
+const LOSSES_BEFORE_SOLO = 1;
+/** ... and fails for good after so many watched losses: two of them alone, and two more before it was watched. */
+const LOSSES_BEFORE_FAILURE = 3;
 /** Jobs due within this time start now: cheaper than another chunk for them. */
 const DUE_TOLERANCE_MS = 50;
 const DELAY_STEP_MS = 100;
+/** A worker that shuts down does not wait longer for a mark: a job would count one loss too many, no more. */
+const UNMARK_TIMEOUT_MS = 2_000;
 /** Jobs whose handlers never wait would keep the event loop, and so the heartbeat, to themselves. */
 const YIELD_AFTER_MS = 25;
 
@@ -77,6 +80,7 @@ class ChunkRun {
       await this.#runAll(runnable);
     } finally {
       await this.#outbox.drain();
+      await this.#unmark();
     }
     // Given up by the server: whoever runs these jobs now reports them.
     if (this.#signal.aborted && !this.#deps.isDraining())
@@ -200,6 +204,15 @@ class ChunkRun {
     return this.#marking;
   }
 
+  /** Jobs that are given back were stopped, not lost. */
+  async #unmark(): Promise<void> {
+    if (!this.#input.careful || this.#remaining.length === 0) return;
+    const { database } = this.#deps;
+    await withRetry(() => clearMarks(database, this.#input.batchId, this.#remaining), {
+      timeoutMs: UNMARK_TIMEOUT_MS,
+    });
+  }
+
   #failAttempt(row: ChunkJob, job: AnyJob, error: unknown, startedAt: number): void {
     if (this.#signal.aborted) {
       // Stopped from outside, not failed: nobody is charged an attempt.
@@ -221,7 +234,14 @@ class ChunkRun {
     const retryAt = delayMs === null ? null : finishedAt + delayMs;
     if (retryAt === null) this.#failed++;
     else this.#dueAt.set(row.position, retryAt);
-    this.#outbox.failed({ position: row.position, startedAt, finishedAt, retryAt, ...described });
+    this.#outbox.failed({
+      position: row.position,
+      attempt: number,
+      startedAt,
+      finishedAt,
+      retryAt,
+      ...described,
+    });
   }
 
   /** With failWhen 'immediate' the batch is not to wait for the rest of the chunk. The report says it again. */
@@ -253,15 +273,22 @@ class ChunkRun {
     this.#failForGood(job, {
       errorClass: 'WorkerLostError',
       errorMessage:
-        `Its worker died or hung each of the last ${job.losses} times that it ran, also when it ran alone: ` +
+        `Its worker died or hung each time that it ran, the last ${job.losses} times under watch and at last alone: ` +
         'for example process.exit, out of memory, or an endless loop.',
     });
   }
 
-  #failForGood({ position }: ChunkJob, error: { errorClass: string; errorMessage: string }): void {
+  #failForGood(job: ChunkJob, error: { errorClass: string; errorMessage: string }): void {
     const now = Date.now();
     this.#failed++;
-    this.#outbox.failed({ position, startedAt: now, finishedAt: now, retryAt: null, ...error });
+    this.#outbox.failed({
+      position: job.position,
+      attempt: job.attempts + 1,
+      startedAt: now,
+      finishedAt: now,
+      retryAt: null,
+      ...error,
+    });
   }
 
   /** Another execution of this chunk decided some of its jobs first: the rows say what holds. */

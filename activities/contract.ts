@@ -67,6 +67,8 @@ export interface CallbackInput {
   readonly batchId: string;
   readonly event: BatchEvent;
   readonly callback: string;
+  /** Attempts that the callback gets; absent: no limit. Counted in its row. */
+  readonly maximumAttempts?: number;
 }
 
 export interface PlainJobInput {

@@ -7,6 +7,7 @@ import type { Pace } from './pacing.ts';
  * Every event may arrive late, twice or out of order: watermarks and cumulative counts only ever move up.
  */
 export type BatchEvent = 'complete' | 'failure' | 'settled';
+const EVENTS: readonly BatchEvent[] = ['complete', 'failure', 'settled'];
 export type BatchStatus = 'pending' | 'running' | 'complete' | 'failed';
 export type BatchOutcome = 'complete' | 'failed';
 
@@ -83,6 +84,8 @@ export interface BatchState {
   };
   /** Events that were fired, or can no longer fire. */
   readonly closedEvents: readonly BatchEvent[];
+  /** Events whose callback a workflow of its own runs: see `fire` in batch.ts. */
+  readonly firing: readonly BatchEvent[];
   /** Events whose callback ran to its end. */
   readonly fired: readonly BatchEvent[];
 }
@@ -146,6 +149,7 @@ export function initialBatch(now: number): BatchState {
     outcome: null,
     written: { created: false, sealed: false, outcome: false, settled: false },
     closedEvents: [],
+    firing: [],
     fired: [],
   };
 }
@@ -184,6 +188,7 @@ export function enrolled(
   now: number,
 ): BatchState {
   if (state.enrollment.phase !== 'open' || state.enrollment.token !== message.token) return state;
+  if (!isWatermark(message)) return state;
   // A queue that is named for the first time has no jobs before the watermark that was known until now. Own keys
   // only, and computed ones: a queue may be named "constructor" or "__proto__".
   let { lanes } = state;
@@ -198,9 +203,24 @@ export function enrolled(
   };
 }
 
-/** Whether the block can be sealed with this token. The same token twice is a retry and gets the same answer. */
-export function refuseSeal(state: BatchState, token: string): Refusal | undefined {
+/** Signals come from whoever may send them: one that makes no sense must not do harm. */
+function isWatermark({ upTo, queues }: { upTo: number; queues: readonly string[] }): boolean {
+  return isCount(upTo) && Array.isArray(queues) && queues.every((name) => typeof name === 'string');
+}
+
+/** Whether the block can be sealed with this message. The same one twice is a retry and gets the same answer. */
+export function refuseSeal(
+  state: BatchState,
+  message: { token: string; upTo: number; queues: readonly string[] },
+): Refusal | undefined {
+  const { token } = message;
   const { phase, timedOut } = state.enrollment;
+  if (!isWatermark(message)) {
+    return {
+      code: 'INVALID_OPTION',
+      message: 'The seal must have upTo, a count, and queues, a list of names.',
+    };
+  }
   if (timedOut) {
     return {
       code: 'ENROLLMENT_TIMED_OUT',
@@ -235,16 +255,10 @@ export function enrollmentTimedOut(state: BatchState, settings: BatchSettings): 
   return { ...state, enrollment: { ...state.enrollment, phase: 'sealed', timedOut: true, error } };
 }
 
-/** When the block's quiet time is over, in workflow time; undefined once it is sealed. */
-export function enrollmentDeadline(state: BatchState, settings: BatchSettings): number | undefined {
-  switch (state.enrollment.phase) {
-    case 'unopened':
-      return state.enrollment.heardAt + settings.openTimeoutMs;
-    case 'open':
-      return state.enrollment.heardAt + settings.enrollmentTimeoutMs;
-    case 'sealed':
-      return undefined;
-  }
+/** How long the block may stay quiet; undefined once it is sealed. */
+export function quietTimeMs({ enrollment }: BatchState, settings: BatchSettings): number | undefined {
+  if (enrollment.phase === 'sealed') return undefined;
+  return enrollment.phase === 'unopened' ? settings.openTimeoutMs : settings.enrollmentTimeoutMs;
 }
 
 /** An empty block without an error leaves nothing behind: the batch is to be removed. */
@@ -283,10 +297,13 @@ export function assignRanges(state: BatchState): { state: BatchState; assignment
   return { state: next, assignments };
 }
 
-/** A runner tells how far it is. Reports of runners that ended, or that nobody knows, change nothing. */
+/**
+ * A runner tells how far it is. Reports of runners that ended, or that nobody knows, change nothing; nor do counts that
+ * cannot be: anybody who may signal the workflow could end the batch too early with them.
+ */
 export function reported(state: BatchState, report: RunnerReport): BatchState {
-  const runner = state.runners[report.runner];
-  if (!runner) return state;
+  const runner = Object.hasOwn(state.runners, report.runner) ? state.runners[report.runner] : undefined;
+  if (!runner || !isPlausible(report, runner.to - runner.from + 1)) return state;
   const completed = Math.max(runner.completed, report.completed);
   const failed = Math.max(runner.failed, report.failed);
   const lane = state.lanes[runner.lane]!;
@@ -297,6 +314,14 @@ export function reported(state: BatchState, report: RunnerReport): BatchState {
   }
   const { [report.runner]: _ended, ...runners } = state.runners;
   return { ...state, lanes, runners, completed: state.completed + completed, failed: state.failed + failed };
+}
+
+function isPlausible({ completed, failed }: RunnerReport, jobs: number): boolean {
+  return isCount(completed) && isCount(failed) && completed + failed <= jobs;
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
 }
 
 /**
@@ -317,6 +342,28 @@ export function runnerLost(state: BatchState, id: string): { state: BatchState; 
     },
     assignment: { runner, lane, from, to, inline },
   };
+}
+
+/**
+ * Whether jobs are missing from the counts though all were handed out and every runner has ended: a report was wrong,
+ * or somebody changed rows. Without repair the batch would wait for ever.
+ */
+export function isStranded(state: BatchState): boolean {
+  return (
+    state.enrollment.phase === 'sealed' &&
+    Object.keys(state.runners).length === 0 &&
+    Object.values(state.lanes).every(({ dispatched }) => dispatched >= state.enrolled) &&
+    !isSettled(state)
+  );
+}
+
+/** Counts again from the rows: what is terminal is counted without being run, what is not runs. */
+export function recounted(state: BatchState): BatchState {
+  const lanes = Object.entries(state.lanes).map(([lane, { pace }]) => [
+    lane,
+    { dispatched: 0, ...(pace ? { pace } : {}) },
+  ]);
+  return { ...state, completed: 0, failed: 0, lanes: Object.fromEntries(lanes) as BatchState['lanes'] };
 }
 
 /** Completed and failed jobs, running ranges included. */
@@ -357,7 +404,17 @@ export function refuseRegistration(
   state: BatchState,
   registration: CallbackRegistration,
 ): Refusal | undefined {
-  const { event, callback } = registration;
+  const { event, callback, startToCloseTimeoutMs, retry } = registration;
+  const isWellFormed =
+    EVENTS.includes(event) &&
+    typeof callback === 'string' &&
+    callback !== '' &&
+    startToCloseTimeoutMs > 0 &&
+    typeof retry === 'object' &&
+    retry !== null;
+  if (!isWellFormed) {
+    return { code: 'INVALID_OPTION', message: 'The registration is not one that defineCallback makes.' };
+  }
   const existing = state.callbacks[event];
   if (existing?.callback === callback) return undefined;
   if (state.closedEvents.includes(event)) {
@@ -389,9 +446,18 @@ export function eventsClosed(state: BatchState, events: readonly BatchEvent[]): 
   return { ...state, closedEvents: [...new Set([...state.closedEvents, ...events])] };
 }
 
+/** A workflow of its own runs the event's callback. */
+export function firing(state: BatchState, event: BatchEvent): BatchState {
+  return { ...state, firing: [...new Set([...state.firing, event])] };
+}
+
 /** The event's callback returned, or failed for good. */
 export function fired(state: BatchState, event: BatchEvent): BatchState {
-  return { ...state, fired: [...state.fired, event] };
+  return {
+    ...state,
+    firing: state.firing.filter((other) => other !== event),
+    fired: [...new Set([...state.fired, event])],
+  };
 }
 
 export function wrote(state: BatchState, what: keyof BatchState['written']): BatchState {

@@ -7,22 +7,28 @@ import {
   getExternalWorkflowHandle,
   ParentClosePolicy,
   log,
-  proxyActivities,
-  proxyLocalActivities,
   setCurrentDetails,
   setHandler,
   sleep,
   startChild,
   workflowInfo,
 } from '@temporalio/workflow';
-import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
-import type { HandlerActivities, MirrorActivities } from '../activities/contract.ts';
+import { WorkflowExecutionAlreadyStartedError, type SignalDefinition } from '@temporalio/common';
 import * as rules from './batch-state.ts';
-import type { Assignment, BatchEvent, BatchSettings, BatchState, Refusal } from './batch-state.ts';
+import type {
+  Assignment,
+  BatchEvent,
+  BatchSettings,
+  BatchState,
+  CallbackRegistration,
+  Refusal,
+} from './batch-state.ts';
+import { batchCallback } from './callback.ts';
 import { batchDetails, groupDigits } from './details.ts';
 import * as messages from './messages.ts';
+import { mirror } from './mirror.ts';
 import { initialRange, type RangeState } from './range-state.ts';
-import { temporalRetry } from './retry-policy.ts';
+import { callbackFailed, runCallback } from './run-callback.ts';
 import { runRange } from './run-range.ts';
 import { batchRunner } from './runner.ts';
 import { describeFailure } from './failure.ts';
@@ -47,18 +53,10 @@ interface InlineRange {
   readonly range: RangeState;
 }
 
-/**
- * Short writes of the mirror. Local: they would spend most of their time in hops to the server. They retry for ever,
- * so that a database that is down delays the batch and never fails it; after 10 s they wait in durable timers.
- */
-const mirror = proxyLocalActivities<MirrorActivities>({
-  startToCloseTimeout: '10s',
-  localRetryThreshold: '10s',
-  retry: { initialInterval: '100ms', backoffCoefficient: 2, maximumInterval: '10s' },
-});
-
-/** How often runners that this run did not start are asked whether they are there. */
+/** How often workflows that an earlier run of this one started are asked whether they are there. */
 const PING_INTERVAL = '1 minute';
+/** Before the rows are counted again, in case that what went wrong goes wrong again. */
+const RECOUNT_PAUSE = '10 seconds';
 
 /**
  * One batch, from its creation to its callbacks. Messages change the state through the rules in batch-state.ts; the
@@ -73,7 +71,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   let state = input.carried?.state ?? rules.initialBatch(Date.now());
   const inline = new Map<string, InlineRange>();
   let inlineRunning = 0;
-  let startingRunners = 0;
+  let startingChildren = 0;
+  let isRecounting = false;
   let isIdTaken = false;
 
   const apply = (next: BatchState) => {
@@ -84,6 +83,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       assignments.forEach(start);
     }
     setCurrentDetails(batchDetails(batchId, state));
+    if (rules.isStranded(state) && !isRecounting) void shielded(recount);
   };
   const start = (assignment: Assignment) => {
     const range = initialRange([[assignment.from, assignment.to]], assignment.pace);
@@ -92,14 +92,21 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     );
   };
 
-  setHandler(messages.enrolledSignal, (message) => {
-    const isSeal = 'sealed' in message && rules.refuseSeal(state, message.token) === undefined;
+  onSignal(messages.enrolledSignal, (message) => {
+    const isSeal = 'sealed' in message && rules.refuseSeal(state, message) === undefined;
     apply((isSeal ? rules.sealed : rules.enrolled)(state, message, Date.now()));
   });
-  setHandler(messages.completedSignal, (report) => apply(rules.reported(state, report)));
-  setHandler(messages.failedSignal, (report) => apply(rules.reported(state, report)));
+  onSignal(messages.completedSignal, (report) => apply(rules.reported(state, report)));
+  onSignal(messages.failedSignal, (report) => apply(rules.reported(state, report)));
+  onSignal(messages.callbackEndedSignal, ({ event }) => {
+    if (state.firing.includes(event)) apply(rules.fired(state, event));
+  });
   setHandler(messages.jobFailedSignal, () => apply(rules.failureNoticed(state)));
   setHandler(messages.progressQuery, () => rules.progressOf(state));
+  setHandler(messages.stateQuery, () => state);
+  setHandler(messages.rangesQuery, () =>
+    Object.fromEntries([...inline].map(([runner, { range }]) => [runner, range])),
+  );
   setHandler(messages.createdUpdate, () =>
     shielded(async () => {
       await condition(() => state.written.created || isIdTaken);
@@ -124,7 +131,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
         await condition(() => state.written.sealed);
         return { total: state.enrolled };
       }),
-    { validator: ({ token }) => refuseIf(rules.refuseSeal(state, token)) },
+    { validator: (message) => refuseIf(rules.refuseSeal(state, message)) },
   );
   setHandler(
     messages.registerUpdate,
@@ -139,8 +146,9 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
 
   for (const range of input.carried?.inline ?? []) void runInline(range);
   for (const [runner, { inline: isInline }] of Object.entries(state.runners)) {
-    if (!isInline) void watchCarried(runner);
+    if (!isInline) void watchRunner(runner);
   }
+  for (const event of state.firing) void watchCallback(event);
   apply(state);
 
   if (!state.written.created) {
@@ -182,7 +190,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     // Nothing may be in the middle: a handler's answer, a chunk of ours, the start of a runner. A handler may also be
     // waiting for what this function does once the condition is true, so that goes first.
     await condition(
-      () => isTrue() || (allHandlersFinished() && inlineRunning === 0 && startingRunners === 0),
+      () => isTrue() || (allHandlersFinished() && inlineRunning === 0 && startingChildren === 0),
     );
     if (isTrue()) return;
     await continueAsNew<typeof batch>({ ...input, carried: { state, inline: [...inline.values()] } });
@@ -193,24 +201,43 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     return continueAsNewSuggested || historyLength > settings.maxHistoryEvents;
   }
 
-  /** Closes the block when its process is silent for too long. */
+  /**
+   * Closes the block when its process is silent for too long. The quiet time has two halves, each a timer: after an
+   * outage of Temporal the first one ends at once, and a process that lived through it has the second to be heard.
+   */
   async function watchEnrollment(): Promise<void> {
     for (;;) {
-      const { phase } = state.enrollment;
-      const deadline = rules.enrollmentDeadline(state, settings);
-      if (deadline === undefined) return;
-      const left = deadline - Date.now();
-      if (left <= 0) {
+      const { phase, heardAt } = state.enrollment;
+      const quietTimeMs = rules.quietTimeMs(state, settings);
+      if (quietTimeMs === undefined) return;
+      const left = heardAt + quietTimeMs / 2 - Date.now();
+      if (left > 0) {
+        await condition(() => state.enrollment.phase !== phase, left);
+        continue;
+      }
+      const isHeard = () => state.enrollment.phase !== phase || state.enrollment.heardAt !== heardAt;
+      if (!(await condition(isHeard, quietTimeMs / 2))) {
         apply(rules.enrollmentTimedOut(state, settings));
         return;
       }
-      await condition(() => state.enrollment.phase !== phase, left);
     }
+  }
+
+  /** Repairs counts from which jobs are missing: see `isStranded`. */
+  async function recount(): Promise<void> {
+    isRecounting = true;
+    await sleep(RECOUNT_PAUSE);
+    isRecounting = false;
+    if (!rules.isStranded(state)) return;
+    log.error('Jobs are missing from the counts; counting again from the rows', {
+      ...rules.progressOf(state),
+    });
+    apply(rules.recounted(state));
   }
 
   async function startRunner(assignment: Assignment, range: RangeState): Promise<void> {
     const { runner, lane, from, to } = assignment;
-    startingRunners++;
+    startingChildren++;
     try {
       const child = await startChild(batchRunner, {
         workflowId: runnerWorkflowId(runner),
@@ -229,35 +256,18 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
           },
         ],
       });
-      void replaceIfLost(runner, child.result());
+      void child.result().catch((error: unknown) => replace(runner, error));
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
     } finally {
-      startingRunners--;
+      startingChildren--;
     }
   }
 
-  async function replaceIfLost(runner: string, result: Promise<void>): Promise<void> {
-    try {
-      await result;
-    } catch (error) {
-      await replace(runner, error);
-    }
-  }
-
-  /** Runners of a run before this one are not its children any more: it asks them now and then. */
-  async function watchCarried(runner: string): Promise<void> {
-    const handle = getExternalWorkflowHandle(runnerWorkflowId(runner));
-    for (;;) {
-      await sleep(PING_INTERVAL);
-      // A runner reports its end before it ends, so that a missing one that still counts was lost.
-      if (!state.runners[runner]) return;
-      try {
-        await handle.signal(messages.pingSignal);
-      } catch (error) {
-        return replace(runner, error);
-      }
-    }
+  async function watchRunner(runner: string): Promise<void> {
+    // A runner reports its end before it ends, so that a missing one that still counts was lost.
+    const error = await lossOf(runnerWorkflowId(runner), () => state.runners[runner] !== undefined);
+    if (error !== undefined) await replace(runner, error);
   }
 
   /** Somebody terminated a runner: another one takes its range, after a pause in case that keeps happening. */
@@ -274,7 +284,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
 
   async function runInline({ assignment, range }: InlineRange): Promise<void> {
     inlineRunning++;
-    const left = await runRange(range, {
+    await runRange(range, {
       batchId,
       runner: assignment.runner,
       lane: assignment.lane,
@@ -282,8 +292,9 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       noticeFailures: settings.failWhen === 'immediate',
       shouldStop: wantsContinueAsNew,
       report: (report) => apply(rules.reported(state, report)),
+      onChange: (left) => inline.set(assignment.runner, { assignment, range: left }),
     });
-    if (state.runners[assignment.runner]) inline.set(assignment.runner, { assignment, range: left });
+    if (!state.runners[assignment.runner]) inline.delete(assignment.runner);
     inlineRunning--;
   }
 
@@ -303,30 +314,46 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     apply(rules.wrote(settled ? rules.wrote(state, 'settled') : state, 'outcome'));
   }
 
-  /** Schedules the callback's activity, once. Temporal retries it until it returns or its policy ends. */
+  /** Runs the event's callback, if it has one, to its end. Each is started once. */
   async function fire(event: BatchEvent): Promise<void> {
     const registration = state.callbacks[event];
     if (!registration || state.fired.includes(event)) return;
-    const { callback, taskQueue, startToCloseTimeoutMs, retry } = registration;
-    const { runCallback } = proxyActivities<HandlerActivities>({
-      ...(taskQueue ? { taskQueue } : {}),
-      startToCloseTimeout: startToCloseTimeoutMs,
-      heartbeatTimeout: '10s',
-      retry: temporalRetry(retry),
-      summary: `${callback} on ${event}`,
-    });
-    try {
-      await runCallback({ batchId, event, callback });
-    } catch (error) {
-      const failure = describeFailure(error);
-      log.error('A callback failed for good', { event, callback, ...failure });
-      await mirror.failCallback({
-        batchId,
-        event,
-        errorClass: failure.errorClass,
-        errorMessage: failure.message,
-      });
+    if (!state.firing.includes(event)) {
+      if (rules.isSettled(state)) {
+        await runCallback(batchId, registration);
+        apply(rules.fired(state, event));
+        return;
+      }
+      // Jobs still run and report, so that this workflow may have to continue as new before the callback has ended.
+      apply(rules.firing(state, event));
+      await startCallback(registration);
     }
+    await until(() => state.fired.includes(event));
+  }
+
+  async function startCallback(registration: CallbackRegistration): Promise<void> {
+    const { event, callback } = registration;
+    startingChildren++;
+    const child = await startChild(batchCallback, {
+      workflowId: callbackWorkflowId(event),
+      parentClosePolicy: ParentClosePolicy.ABANDON,
+      workflowIdReusePolicy: 'REJECT_DUPLICATE',
+      staticSummary: `${callback} on ${event} of batch ${batchId}`,
+      args: [{ batchId, batchWorkflowId: workflowInfo().workflowId, registration }],
+    });
+    startingChildren--;
+    void child.result().catch((error: unknown) => giveUpCallback(event, error));
+  }
+
+  async function watchCallback(event: BatchEvent): Promise<void> {
+    const error = await lossOf(callbackWorkflowId(event), () => state.firing.includes(event));
+    if (error !== undefined) await giveUpCallback(event, error);
+  }
+
+  /** Somebody terminated the callback's workflow. It may have done its work: it is not started again. */
+  async function giveUpCallback(event: BatchEvent, error: unknown): Promise<void> {
+    if (!state.firing.includes(event)) return;
+    await callbackFailed(batchId, state.callbacks[event]!, error);
     apply(rules.fired(state, event));
   }
 
@@ -342,6 +369,36 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
  */
 function shielded<T>(run: () => Promise<T>): Promise<T> {
   return CancellationScope.nonCancellable(run);
+}
+
+/** A signal without a message, which anybody can send, must not fail the workflow's task for ever. */
+function onSignal<T extends object>(signal: SignalDefinition<[T]>, handle: (message: T) => void): void {
+  setHandler(signal, (message) => {
+    if (typeof message === 'object' && message !== null) handle(message);
+    else log.warn('A signal without a message was ignored', { signal: signal.name });
+  });
+}
+
+/**
+ * Asks a workflow that an earlier run of this one started, and whose end nobody tells this run, whether it is there.
+ *
+ * @returns what answered in its place; undefined once it is not needed any more
+ */
+async function lossOf(workflowId: string, isNeeded: () => boolean): Promise<unknown> {
+  const handle = getExternalWorkflowHandle(workflowId);
+  for (;;) {
+    await sleep(PING_INTERVAL);
+    if (!isNeeded()) return undefined;
+    try {
+      await handle.signal(messages.pingSignal);
+    } catch (error) {
+      return error;
+    }
+  }
+}
+
+function callbackWorkflowId(event: BatchEvent): string {
+  return `${workflowInfo().workflowId}/callback/${event}`;
 }
 
 function runnerWorkflowId(runner: string): string {

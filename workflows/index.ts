@@ -1,3 +1,4 @@
 export { batch } from './batch.ts';
+export { batchCallback } from './callback.ts';
 export { plainJob } from './plain-job.ts';
 export { batchRunner } from './runner.ts';

@@ -1,5 +1,12 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
-import type { BatchProgress, CallbackRegistration, RunnerReport } from './batch-state.ts';
+import type {
+  BatchEvent,
+  BatchProgress,
+  BatchState,
+  CallbackRegistration,
+  RunnerReport,
+} from './batch-state.ts';
+import type { RangeState } from './range-state.ts';
 
 /** Jobs `1..upTo` have their rows. A watermark, so that a late or repeated message changes nothing. */
 export interface EnrolledMessage {
@@ -41,7 +48,10 @@ export const failedSignal = defineSignal<[RunnerReport]>('failed');
  */
 export const jobFailedSignal = defineSignal('jobFailed');
 
-/** Sent to a runner to learn whether it is still there. */
+/** Sent by the workflow that runs a callback once that has ended: see `fire` in batch.ts. */
+export const callbackEndedSignal = defineSignal<[{ event: BatchEvent }]>('callbackEnded');
+
+/** Sent to a workflow that works for the batch to learn whether it is still there. */
 export const pingSignal = defineSignal('ping');
 
 /** Answers once the batch's row exists. */
@@ -54,3 +64,7 @@ export const sealUpdate = defineUpdate<SealResult, [SealMessage]>('seal');
 export const registerUpdate = defineUpdate<void, [CallbackRegistration]>('register');
 
 export const progressQuery = defineQuery<BatchProgress>('progress');
+/** The whole state, for people and tools that look into a batch. */
+export const stateQuery = defineQuery<BatchState>('state');
+/** What runs in this workflow and has not ended, by runner: of a runner itself one range, of a batch its small ones. */
+export const rangesQuery = defineQuery<Record<string, RangeState>>('ranges');

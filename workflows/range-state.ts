@@ -8,7 +8,9 @@ import { countOf, formatSpans, parseSpans, take, union, type Span } from './span
 export interface RangeState {
   /** Positions that can be dispatched now. */
   readonly ready: readonly Span[];
-  /** Positions of chunks that were lost with their worker; run with care. See {@link Chunk.careful}. */
+  /** Positions of chunks that were lost with their worker once. */
+  readonly lost: readonly Span[];
+  /** Positions of chunks that were lost twice or more. See {@link Chunk.losses}. */
   readonly suspect: readonly Span[];
   /** Positions that wait for their retry or their start delay. */
   readonly delayed: readonly Delayed[];
@@ -21,15 +23,23 @@ interface Delayed {
   /** Workflow time in milliseconds. */
   readonly dueAt: number;
   readonly spans: readonly Span[];
+  /** Of a postponed chunk: its losses. */
+  readonly losses?: Losses;
   /** Since when no worker knew the names of these jobs. */
   readonly unknownSince?: number;
 }
 
+/** How often in a row a chunk with these jobs was lost with its worker; 2 stands for more, too. */
+export type Losses = 0 | 1 | 2;
+
 /** The jobs that one activity execution runs. */
 export interface Chunk {
   readonly spans: readonly Span[];
-  /** The jobs were in a lost chunk: each one's start is recorded, so that the job that kills workers is found. */
-  readonly careful: boolean;
+  /**
+   * A worker that dies once is an accident: its jobs run again as before. After a second time one of them may be the
+   * culprit: each one's start is recorded, so that it is found.
+   */
+  readonly losses: Losses;
   readonly unknownSince?: number;
 }
 
@@ -46,36 +56,56 @@ export interface ChunkReport {
   readonly timing: ChunkTiming;
 }
 
-/** Lost chunks are cut down to this size, so that careful runs in parallel stay small. */
+/** Suspects run in chunks of at most this size, so that watching them costs little when one kills its worker again. */
 const CAREFUL_SIZE = 100;
 const UNKNOWN_RETRY_MS = [1_000, 2_000, 5_000, 10_000, 30_000];
 
 export function initialRange(spans: readonly Span[], pace: Pace = INITIAL_PACE): RangeState {
-  return { ready: spans, suspect: [], delayed: [], completed: 0, failed: 0, pace };
+  return { ready: spans, lost: [], suspect: [], delayed: [], completed: 0, failed: 0, pace };
 }
 
 /** The next chunk to dispatch, or undefined if nothing is due. */
-export function nextChunk(state: RangeState, now: number): { state: RangeState; chunk: Chunk } | undefined {
-  const due = state.delayed.filter((delayed) => delayed.dueAt <= now);
-  const unknown = due.find((delayed) => delayed.unknownSince !== undefined);
+export function nextChunk(range: RangeState, now: number): { state: RangeState; chunk: Chunk } | undefined {
+  const { unknown, state } = whatIsDue(range, now);
   if (unknown) {
-    const delayed = state.delayed.filter((other) => other !== unknown);
-    return {
-      state: { ...state, delayed },
-      chunk: { spans: unknown.spans, careful: false, unknownSince: unknown.unknownSince! },
-    };
+    const { spans, unknownSince } = unknown;
+    return { state, chunk: { spans, losses: 0, unknownSince: unknownSince! } };
   }
-  const ready = due.length === 0 ? state.ready : union([state.ready, ...due.map(({ spans }) => spans)]);
-  const delayed = due.length === 0 ? state.delayed : state.delayed.filter(({ dueAt }) => dueAt > now);
-  if (state.suspect.length > 0) {
-    const [spans, suspect] = take(state.suspect, Math.min(CAREFUL_SIZE, state.pace.size));
-    return { state: { ...state, ready, delayed, suspect }, chunk: { spans, careful: true } };
+  const { suspect, lost, ready, pace } = state;
+  if (suspect.length > 0) {
+    const [spans, rest] = take(suspect, Math.min(CAREFUL_SIZE, pace.size));
+    return { state: { ...state, suspect: rest }, chunk: { spans, losses: 2 } };
+  }
+  if (lost.length > 0) {
+    const [spans, rest] = take(lost, pace.size);
+    return { state: { ...state, lost: rest }, chunk: { spans, losses: 1 } };
   }
   if (ready.length > 0) {
-    const [spans, rest] = take(ready, state.pace.size);
-    return { state: { ...state, ready: rest, delayed }, chunk: { spans, careful: false } };
+    const [spans, rest] = take(ready, pace.size);
+    return { state: { ...state, ready: rest }, chunk: { spans, losses: 0 } };
   }
   return undefined;
+}
+
+/** Moves what is due to where it is dispatched from. Jobs of unknown names go by themselves, one entry at a time. */
+function whatIsDue(state: RangeState, now: number): { state: RangeState; unknown?: Delayed } {
+  const due = state.delayed.filter(({ dueAt }) => dueAt <= now);
+  if (due.length === 0) return { state };
+  const unknown = due.find(({ unknownSince }) => unknownSince !== undefined);
+  if (unknown) {
+    return { unknown, state: { ...state, delayed: state.delayed.filter((other) => other !== unknown) } };
+  }
+  const join = (spans: readonly Span[], losses: Losses) =>
+    union([spans, ...due.filter((entry) => (entry.losses ?? 0) === losses).map((entry) => entry.spans)]);
+  return {
+    state: {
+      ...state,
+      ready: join(state.ready, 0),
+      lost: join(state.lost, 1),
+      suspect: join(state.suspect, 2),
+      delayed: state.delayed.filter(({ dueAt }) => dueAt > now),
+    },
+  };
 }
 
 /** A chunk ended with a report. */
@@ -93,7 +123,7 @@ export function chunkEnded(state: RangeState, chunk: Chunk, report: ChunkReport,
   }
   return {
     ...state,
-    // What a careful chunk did not get to was not running when its worker stopped: no suspicion sticks to it.
+    // What a chunk did not get to was not running when its worker stopped: no suspicion sticks to it.
     ready: remaining.length === 0 ? state.ready : union([state.ready, remaining]),
     delayed: coalesce(delayed),
     completed: state.completed + report.completed,
@@ -102,17 +132,21 @@ export function chunkEnded(state: RangeState, chunk: Chunk, report: ChunkReport,
   };
 }
 
-/** A chunk's worker died, hung or vanished. Nobody is charged an attempt; its jobs run again, with care. */
+/** A chunk's worker died, hung or vanished. Nobody is charged an attempt; its jobs run again. */
 export function chunkLost(state: RangeState, chunk: Chunk): RangeState {
-  return { ...state, suspect: union([state.suspect, chunk.spans]) };
+  return chunk.losses === 0
+    ? { ...state, lost: union([state.lost, chunk.spans]) }
+    : { ...state, suspect: union([state.suspect, chunk.spans]) };
 }
 
 /** A chunk could not run for a reason outside its jobs, for example an unreachable database: again, a bit later. */
 export function chunkPostponed(state: RangeState, chunk: Chunk, now: number, delayMs: number): RangeState {
+  const { spans, losses, unknownSince } = chunk;
   const delayed: Delayed = {
     dueAt: now + delayMs,
-    spans: chunk.spans,
-    ...(chunk.unknownSince === undefined ? {} : { unknownSince: chunk.unknownSince }),
+    spans,
+    ...(losses === 0 ? {} : { losses }),
+    ...(unknownSince === undefined ? {} : { unknownSince }),
   };
   return { ...state, delayed: coalesce([...state.delayed, delayed]) };
 }
@@ -124,7 +158,12 @@ export function nextDueAt(state: RangeState): number | undefined {
 
 /** Whether nothing is left to dispatch, now or later. What is in flight is the caller's to know. */
 export function isExhausted(state: RangeState): boolean {
-  return state.ready.length === 0 && state.suspect.length === 0 && state.delayed.length === 0;
+  return !hasDue(state) && state.delayed.length === 0;
+}
+
+/** Whether something can be dispatched now. */
+export function hasDue({ ready, lost, suspect }: RangeState): boolean {
+  return ready.length + lost.length + suspect.length > 0;
 }
 
 /** One line for the Web UI: which jobs a chunk holds, and why it runs again. */
@@ -132,7 +171,8 @@ export function describeChunk(chunk: Chunk): string {
   const count = countOf(chunk.spans);
   const text = formatSpans(chunk.spans);
   const jobs = `${count === 1 ? 'job' : 'jobs'} ${text.length > 60 ? `${text.slice(0, 57)}...` : text}`;
-  if (chunk.careful) return `${jobs} (again: the worker that ran them was lost)`;
+  if (chunk.losses === 1) return `${jobs} (again: the worker that ran them was lost)`;
+  if (chunk.losses === 2) return `${jobs} (watched: two workers that ran them were lost)`;
   if (chunk.unknownSince !== undefined) return `${jobs} (again: no worker knew their names)`;
   return jobs;
 }
@@ -143,7 +183,7 @@ function coalesce(delayed: readonly Delayed[]): Delayed[] {
   for (const entry of delayed) {
     // Rounded up: a job never runs before it is due.
     const dueAt = Math.ceil(entry.dueAt / 100) * 100;
-    const key = `${dueAt}/${entry.unknownSince ?? ''}`;
+    const key = `${dueAt}/${entry.losses ?? 0}/${entry.unknownSince ?? ''}`;
     const other = result.get(key);
     result.set(key, { ...entry, dueAt, spans: other ? union([other.spans, entry.spans]) : entry.spans });
   }

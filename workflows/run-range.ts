@@ -15,6 +15,7 @@ import {
   chunkLost,
   chunkPostponed,
   describeChunk,
+  hasDue,
   isExhausted,
   nextChunk,
   nextDueAt,
@@ -34,6 +35,8 @@ export interface RangeOptions {
   /** When true, nothing new is dispatched and the loop returns once nothing is in flight. */
   readonly shouldStop: () => boolean;
   readonly report: (report: RunnerReport) => Promise<void> | void;
+  /** Told after each step, for queries. */
+  readonly onChange: (state: RangeState) => void;
 }
 
 /** A worker that sends no heartbeat for so long is lost. The worker heartbeats every 3 s at the latest. */
@@ -68,7 +71,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
           batchId: options.batchId,
           spans: formatSpans(chunk.spans),
           taskQueue: options.lane || null,
-          careful: chunk.careful,
+          careful: chunk.losses === 2,
           noticeFailures: options.noticeFailures,
           failUnknown: chunk.unknownSince !== undefined && unknownFor >= options.unknownJobTimeoutMs,
         },
@@ -93,7 +96,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   };
 
   // All that is left waits for a time to come: ranges behind this one need not wait with it.
-  const isIdle = () => inFlight === 0 && state.ready.length + state.suspect.length === 0;
+  const isIdle = () => inFlight === 0 && !hasDue(state);
 
   const report = async (ended: boolean) => {
     reportedAt = Date.now();
@@ -109,6 +112,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
       state = next.state;
       void run(next.chunk);
     }
+    options.onChange(state);
     if (inFlight === 0 && isExhausted(state)) {
       await report(true);
       return state;

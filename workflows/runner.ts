@@ -7,9 +7,9 @@ import {
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
-import { completedSignal, failedSignal, pingSignal } from './messages.ts';
+import { completedSignal, failedSignal, pingSignal, rangesQuery } from './messages.ts';
 import type { RunnerReport } from './batch-state.ts';
-import type { RangeState } from './range-state.ts';
+import { isExhausted, type RangeState } from './range-state.ts';
 import { runRange } from './run-range.ts';
 
 export interface RunnerInput {
@@ -59,11 +59,13 @@ async function runRunner(input: RunnerInput): Promise<void> {
     return continueAsNewSuggested || historyLength > input.maxHistoryEvents;
   };
 
+  let current = input.range;
+  setHandler(rangesQuery, () => ({ [input.runner]: current }));
   const range = await runRange(input.range, {
     ...input,
     report,
+    onChange: (state) => (current = state),
     shouldStop: () => isBatchGone || shouldContinueAsNew(),
   });
-  const isLeft = range.ready.length + range.suspect.length + range.delayed.length > 0;
-  if (isLeft && !isBatchGone) await continueAsNew<typeof batchRunner>({ ...input, range });
+  if (!isExhausted(range) && !isBatchGone) await continueAsNew<typeof batchRunner>({ ...input, range });
 }

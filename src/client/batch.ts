@@ -54,6 +54,9 @@ export interface CallbackRecord {
 /** A Temporal server that is away is waited for about ten minutes: the rows are written, only the seal is missing. */
 const SEAL_RETRY = { retries: 40, minTimeout: 500, maxTimeout: 15_000, factor: 2 };
 
+/** A connection that hangs must not keep the next sign of life from being sent. */
+const ANNOUNCE_TIMEOUT_MS = 10_000;
+
 const EVENTS: readonly string[] = ['complete', 'failure', 'settled'] satisfies BatchEvent[];
 
 /** A batch. Its properties are as of the last read: `find`, `create`, `reload`, `progress`, `wait`. */
@@ -275,7 +278,9 @@ export class Batch {
     return {
       announce: async (upTo, queues) => {
         try {
-          await this.#handle.signal(enrolledSignal, { token, upTo, queues });
+          await this.#batches.client.withDeadline(Date.now() + ANNOUNCE_TIMEOUT_MS, () =>
+            this.#handle.signal(enrolledSignal, { token, upTo, queues }),
+          );
         } catch (error) {
           throw toBatchError(this.id, error);
         }

@@ -19,7 +19,7 @@ export interface EnrollmentOptions {
   readonly database: Database;
   readonly channel: EnrollmentChannel;
   readonly logger: BatchLogger;
-  /** A sign of life is sent at a third of this. */
+  /** A sign of life is sent four times in this. */
   readonly enrollmentTimeoutMs: number;
 }
 
@@ -51,6 +51,7 @@ export class Enrollment {
   #durable = 0;
   #announced = 0;
   #isClosed = false;
+  #isSealed = false;
   #error: unknown;
   #writing: Promise<void> | undefined;
   #announcing: Promise<void> | undefined;
@@ -60,7 +61,7 @@ export class Enrollment {
 
   constructor(options: EnrollmentOptions) {
     this.#options = options;
-    this.#signOfLife = setInterval(() => this.#announce(), Math.max(100, options.enrollmentTimeoutMs / 3));
+    this.#signOfLife = setInterval(() => this.#announce(), Math.max(100, options.enrollmentTimeoutMs / 4));
     this.#signOfLife.unref();
   }
 
@@ -116,18 +117,26 @@ export class Enrollment {
     this.#isClosed = true;
     this.#write();
     while (this.#writing) await this.#writing;
+    // The seal says all that an announcement would.
     clearTimeout(this.#announceTimer);
+    this.#announceTimer = undefined;
     await this.#announcing;
-    clearInterval(this.#signOfLife);
-    if (this.#error instanceof EnrollmentTimedOutError) throw this.#error;
-    const error = this.#error ?? blockError;
-    const total = await this.#options.channel.seal(
-      this.#durable,
-      [...this.#queues],
-      error === undefined ? undefined : messageOf(error),
-    );
-    if (this.#error !== undefined) throw this.#error;
-    return total;
+    try {
+      if (this.#error instanceof EnrollmentTimedOutError) throw this.#error;
+      const error = this.#error ?? blockError;
+      // Signs of life go on meanwhile: Temporal may be away for longer than the block may be quiet.
+      const total = await this.#options.channel.seal(
+        this.#durable,
+        [...this.#queues],
+        error === undefined ? undefined : messageOf(error),
+      );
+      if (this.#error !== undefined) throw this.#error;
+      return total;
+    } finally {
+      this.#isSealed = true;
+      clearInterval(this.#signOfLife);
+      clearTimeout(this.#announceTimer);
+    }
   }
 
   /** Writes buffered rows, one insert at a time, until none is left: what comes meanwhile goes with the next. */
@@ -199,12 +208,13 @@ export class Enrollment {
         this.#announced = upTo;
       } catch (error) {
         if (error instanceof BatchError && error.code !== 'TEMPORAL_UNAVAILABLE') {
-          this.#fail(error);
+          // From now on the seal decides. It may have been taken, and the batch be over.
+          if (!this.#isClosed) this.#fail(error);
           return;
         }
         // A later announcement, a sign of life or the seal says the same and more.
         logger.warn('Enrolled jobs could not be announced yet', { batchId, upTo, error: messageOf(error) });
-        if (!this.#isClosed) this.#announceTimer ??= setTimeout(() => this.#announce(), ANNOUNCE_RETRY_MS);
+        if (!this.#isSealed) this.#announceTimer ??= setTimeout(() => this.#announce(), ANNOUNCE_RETRY_MS);
         return;
       }
     } while (this.#durable - this.#announced >= ANNOUNCE_ROWS && !this.#isClosed);

@@ -21,15 +21,24 @@ export async function insertCallback(
   );
 }
 
-/** Records that an attempt starts. */
-export async function markCallbackRunning(database: Database, key: CallbackKey): Promise<void> {
-  await rowOf(database, key)
-    .whereIn('status', ['registered', 'scheduled', 'running'])
-    .update({
-      status: 'running',
-      attempts: database.knex.raw('attempts + 1'),
-      started_at: database.knex.raw('coalesce(started_at, now())'),
-    });
+/**
+ * Records that an attempt starts, unless there were as many as there may be.
+ *
+ * @returns which attempt it is; undefined if there is none left, or no row
+ */
+export async function markCallbackRunning(
+  { knex, schema }: Database,
+  { batchId, event, maximumAttempts }: CallbackKey & { maximumAttempts?: number },
+): Promise<number | undefined> {
+  const { rows } = await knex.raw(
+    `update :schema:.batch_callbacks
+     set status = 'running', attempts = attempts + 1, started_at = coalesce(started_at, now())
+     where batch_id = :batchId and event = :event and status in ('registered', 'scheduled', 'running')
+       and attempts < coalesce(:maximumAttempts::integer, attempts + 1)
+     returning attempts`,
+    { schema, batchId, event, maximumAttempts: maximumAttempts ?? null },
+  );
+  return rows[0]?.attempts;
 }
 
 /** Records that the handler returned. @returns whether this call decided it: false if it had completed before */
@@ -63,9 +72,12 @@ export async function markCallbackFailure(
     });
 }
 
-export async function isCallbackCompleted(database: Database, key: CallbackKey): Promise<boolean> {
-  const row = await rowOf(database, key).where('status', 'completed').first('event');
-  return row !== undefined;
+/** How the callback stands; undefined if it has no row. */
+export async function selectCallbackStatus(
+  database: Database,
+  key: CallbackKey,
+): Promise<CallbackRow['status'] | undefined> {
+  return (await rowOf(database, key).first('status'))?.status;
 }
 
 export async function selectCallbacks({ knex, schema }: Database, batchId: string): Promise<CallbackRow[]> {

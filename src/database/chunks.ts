@@ -37,6 +37,8 @@ export interface Success {
 }
 
 export interface Failure extends Success {
+  /** Which attempt it was, from 1. */
+  readonly attempt: number;
   /** Retry after so many milliseconds; null: failed for good. */
   readonly retryInMs: number | null;
   readonly errorClass: string;
@@ -148,7 +150,8 @@ export async function markComplete(
 
 /**
  * Records attempts that failed: for good, or to be retried when due. Counts the former in the batch, in one
- * statement. Jobs that are terminal already are left alone.
+ * statement. Jobs that are terminal already are left alone, and so are those whose attempt was recorded before: two
+ * executions of one chunk at once, of which one was given up and goes on, must not use up attempts twice.
  *
  * @returns how many jobs it changed
  */
@@ -160,19 +163,19 @@ export async function markFailures(
   const { rows } = await knex.raw(
     `with outcome as (
        select * from jsonb_to_recordset(:failures::jsonb) as o (
-         "position" integer, "startedAt" double precision, "finishedAt" double precision,
+         "position" integer, "attempt" integer, "startedAt" double precision, "finishedAt" double precision,
          "retryInMs" double precision, "errorClass" text, "errorMessage" text)
      ), done as (
        update :schema:.batch_jobs job
        set status = case when o."retryInMs" is null then 'failed' else 'pending' end,
-         attempts = job.attempts + 1, error_class = o."errorClass", error_message = o."errorMessage",
+         attempts = o."attempt", error_class = o."errorClass", error_message = o."errorMessage",
          due_at = now() + o."retryInMs" * interval '1 ms',
          started_at = to_timestamp(o."startedAt" / 1000),
          finished_at = case when o."retryInMs" is null then to_timestamp(o."finishedAt" / 1000) end,
          marked_at = null, updated_at = now()
        from outcome o
        where job.batch_id = :batchId and job.position = any(:positions::integer[])
-         and job.position = o.position and job.status = 'pending'
+         and job.position = o.position and job.status = 'pending' and job.attempts < o."attempt"
        returning o."retryInMs"
      ), counted as (
        update :schema:.batches
@@ -203,6 +206,19 @@ export async function countLosses(
      where target.batch_id = job.batch_id and target.position = job.position
        and target.status = 'pending' and target.marked_at is not null`,
     { schema, ...spanArrays(spans), batchId },
+  );
+}
+
+/** Forgets the start of jobs that were stopped and not lost. */
+export async function clearMarks(
+  { knex, schema }: Database,
+  batchId: string,
+  positions: readonly number[],
+): Promise<void> {
+  await knex.raw(
+    `update :schema:.batch_jobs set marked_at = null
+     where batch_id = :batchId and position = any(:positions::integer[]) and marked_at is not null`,
+    { schema, batchId, positions: arrayLiteral(positions) },
   );
 }
 

@@ -29,6 +29,7 @@ const settings = (overrides: Partial<BatchSettings> = {}): BatchSettings => ({
   ...overrides,
 });
 
+const seal = (token: string) => ({ token, upTo: 3, queues: [] });
 const message = (upTo: number, queues: readonly string[] = [], token = TOKEN) => ({ token, upTo, queues });
 
 function openBatch(): BatchState {
@@ -136,38 +137,52 @@ describe('the enrolment block', () => {
 
   test('is sealed by the first of two seals', () => {
     const state = sealedBatch(3);
-    expect(rules.refuseSeal(state, TOKEN)).toBeUndefined();
+    expect(rules.refuseSeal(state, seal(TOKEN))).toBeUndefined();
     expect(rules.sealed(state, { ...message(9), error: 'late' }, NOW + 1)).toEqual(state);
   });
 
   test('cannot be sealed with another token, open or sealed', () => {
-    expect(rules.refuseSeal(openBatch(), OTHER)).toMatchObject({ code: 'ALREADY_ENROLLED' });
-    expect(rules.refuseSeal(sealedBatch(3), OTHER)).toMatchObject({ code: 'ALREADY_ENROLLED' });
+    expect(rules.refuseSeal(openBatch(), seal(OTHER))).toMatchObject({ code: 'ALREADY_ENROLLED' });
+    expect(rules.refuseSeal(sealedBatch(3), seal(OTHER))).toMatchObject({ code: 'ALREADY_ENROLLED' });
   });
 
   test('cannot be sealed before it was opened', () => {
-    expect(rules.refuseSeal(rules.initialBatch(NOW), TOKEN)).toMatchObject({ code: 'ALREADY_ENROLLED' });
+    expect(rules.refuseSeal(rules.initialBatch(NOW), seal(TOKEN))).toMatchObject({
+      code: 'ALREADY_ENROLLED',
+    });
   });
 
   test('cannot be sealed by its process after the batch closed it', () => {
     const closed = rules.enrollmentTimedOut(enrolledBatch(5), settings());
-    expect(rules.refuseSeal(closed, TOKEN)).toMatchObject({ code: 'ENROLLMENT_TIMED_OUT' });
+    expect(rules.refuseSeal(closed, seal(TOKEN))).toMatchObject({ code: 'ENROLLMENT_TIMED_OUT' });
   });
 
-  test('times out after a quiet time that starts anew with each sign of life', () => {
+  test('is heard of with each sign of life', () => {
     const state = rules.enrolled(openBatch(), message(0), NOW + 60_000);
-    expect(rules.enrollmentDeadline(openBatch(), settings())).toBe(NOW + 300_000);
-    expect(rules.enrollmentDeadline(state, settings())).toBe(NOW + 360_000);
+    expect(openBatch().enrollment.heardAt).toBe(NOW);
+    expect(state.enrollment.heardAt).toBe(NOW + 60_000);
+    expect(rules.quietTimeMs(state, settings())).toBe(300_000);
   });
 
   test('does not take the messages of another block for signs of life', () => {
     const state = rules.enrolled(openBatch(), message(0, [], OTHER), NOW + 60_000);
-    expect(rules.enrollmentDeadline(state, settings())).toBe(NOW + 300_000);
+    expect(state.enrollment.heardAt).toBe(NOW);
+  });
+
+  test.each([
+    { token: TOKEN, upTo: -1, queues: [] },
+    { token: TOKEN, upTo: 1.5, queues: [] },
+    { token: TOKEN, upTo: '7' as never, queues: [] },
+    { token: TOKEN, upTo: 7, queues: undefined as never },
+    { token: TOKEN, upTo: 7, queues: [null as never] },
+  ])('ignores the announcement %j, and refuses it as a seal', (garbage) => {
+    expect(rules.enrolled(openBatch(), garbage, NOW + 1)).toEqual(openBatch());
+    expect(rules.refuseSeal(openBatch(), garbage)).toMatchObject({ code: 'INVALID_OPTION' });
   });
 
   test('times out when it is never opened', () => {
     const state = rules.initialBatch(NOW);
-    expect(rules.enrollmentDeadline(state, settings({ openTimeoutMs: 5_000 }))).toBe(NOW + 5_000);
+    expect(rules.quietTimeMs(state, settings({ openTimeoutMs: 5_000 }))).toBe(5_000);
     const closed = rules.enrollmentTimedOut(state, settings({ openTimeoutMs: 5_000 }));
     expect(closed.enrollment).toMatchObject({
       phase: 'sealed',
@@ -189,8 +204,8 @@ describe('the enrolment block', () => {
     expect(rules.progressOf(done)).toMatchObject({ total: 2, complete: 2, failed: 0, pending: 0 });
   });
 
-  test('has no deadline once it is sealed', () => {
-    expect(rules.enrollmentDeadline(sealedBatch(1), settings())).toBeUndefined();
+  test('may be quiet for ever once it is sealed', () => {
+    expect(rules.quietTimeMs(sealedBatch(1), settings())).toBeUndefined();
   });
 
   test('leaves nothing behind when it was empty', () => {
@@ -797,7 +812,7 @@ class BatchWalk {
     this.#isEnqueuerDone = true;
     const { timedOut } = this.#state.enrollment;
     this.#hold(
-      (rules.refuseSeal(this.#state, TOKEN) === undefined) === !timedOut,
+      (rules.refuseSeal(this.#state, seal(TOKEN)) === undefined) === !timedOut,
       'the seal is refused after a timeout only',
     );
     if (timedOut) return;
@@ -833,7 +848,10 @@ class BatchWalk {
   /** Another process with another block. */
   #stranger(): void {
     this.#hold(rules.refuseOpen(this.#state, OTHER) !== undefined, 'a second block is refused');
-    this.#hold(rules.refuseSeal(this.#state, OTHER) !== undefined, 'the seal of a second block is refused');
+    this.#hold(
+      rules.refuseSeal(this.#state, seal(OTHER)) !== undefined,
+      'the seal of a second block is refused',
+    );
     const before = JSON.stringify(this.#state);
     this.#apply(
       rules.enrolled(this.#state, message(999, ['nowhere'], OTHER), NOW),
@@ -985,4 +1003,71 @@ test('decides each batch once and counts each job once, whatever comes late, twi
   });
   // The walks reach all of these; else they would prove little.
   expect([...seen].sort()).toEqual(['complete', 'failed', 'many runners', 'timed out']);
+});
+
+describe('what cannot be', () => {
+  test.each([
+    report('1', 11, 0, true),
+    report('1', 6, 5),
+    report('1', -1, 0),
+    report('1', 0.5, 0),
+    report('1', NaN, 0, true),
+    report('1', undefined as never, 0, true),
+    report('constructor', 1, 0),
+  ])('is ignored when a runner of 10 jobs reports %j', (garbage) => {
+    const { state } = runningBatch(10);
+    expect(rules.reported(state, garbage)).toEqual(state);
+  });
+
+  test.each([
+    registration('done' as BatchEvent),
+    registration('complete', ''),
+    { ...registration('complete'), startToCloseTimeoutMs: undefined as never },
+    { ...registration('complete'), startToCloseTimeoutMs: 0 },
+    { ...registration('complete'), retry: null as never },
+  ])('is refused as a registration: %j', (garbage) => {
+    expect(rules.refuseRegistration(openBatch(), garbage)).toMatchObject({ code: 'INVALID_OPTION' });
+  });
+});
+
+describe('a batch whose runners ended without all jobs', () => {
+  const stranded = () => {
+    const { state, assignments } = runningBatch(10);
+    return rules.reported(state, report(assignments[0]!.runner, 7, 1, true));
+  };
+
+  test('is stranded, and no other is', () => {
+    const { state, assignments } = runningBatch(10);
+    expect(rules.isStranded(stranded())).toBe(true);
+    expect(rules.isStranded(state)).toBe(false);
+    expect(rules.isStranded(sealedBatch(10))).toBe(false);
+    expect(rules.isStranded(sealedBatch(0, 'broken'))).toBe(false);
+    expect(rules.isStranded(rules.reported(state, report(assignments[0]!.runner, 9, 1, true)))).toBe(false);
+    const open = rules.assignRanges(enrolledBatch(10));
+    expect(rules.isStranded(rules.reported(open.state, report('1', 7, 0, true)))).toBe(false);
+  });
+
+  test('counts again from the rows: every job of every lane is handed out once more', () => {
+    const queues = ['other'];
+    const lanes = rules.enrolled(openBatch(), message(300, queues), NOW);
+    let { state, assignments } = rules.assignRanges(rules.sealed(lanes, message(300, queues), NOW));
+    for (const { runner } of assignments) state = rules.reported(state, report(runner, 100, 0, true));
+    expect(rules.isStranded(state)).toBe(true);
+    ({ state, assignments } = rules.assignRanges(rules.recounted(state)));
+    expect(assignments.map(({ lane, from, to }) => [lane, from, to])).toEqual([
+      ['', 1, 300],
+      ['other', 1, 300],
+    ]);
+    expect(rules.progressOf(state)).toMatchObject({ complete: 0, failed: 0, pending: 300 });
+    state = rules.reported(state, report(assignments[0]!.runner, 150, 0, true));
+    state = rules.reported(state, report(assignments[1]!.runner, 150, 0, true));
+    expect(rules.decided(state, settings()).outcome).toBe('complete');
+  });
+});
+
+test('a callback is run by a workflow of its own until it is over, once', () => {
+  const firing = rules.firing(rules.firing(openBatch(), 'failure'), 'failure');
+  expect(firing.firing).toEqual(['failure']);
+  const over = rules.fired(rules.fired(firing, 'failure'), 'failure');
+  expect(over).toMatchObject({ firing: [], fired: ['failure'] });
 });

@@ -11,6 +11,7 @@ import {
   nextDueAt,
   type Chunk,
   type ChunkReport,
+  type Losses,
   type RangeState,
 } from '../../workflows/range-state.ts';
 import { countOf, formatSpans, spansOf, type Span } from '../../workflows/spans.ts';
@@ -39,6 +40,12 @@ function dispatch(state: RangeState, now = NOW): { state: RangeState; chunk: Chu
 /** A range of one chunk, dispatched. */
 function setup(size = 10) {
   return dispatch(initialRange([[1, size]], { ...INITIAL_PACE, size: Math.max(1, size) }));
+}
+
+/** The state after a chunk, and the same jobs again, were lost with their workers. */
+function loseTwice({ state, chunk }: { state: RangeState; chunk: Chunk }): RangeState {
+  const again = dispatch(chunkLost(state, chunk));
+  return chunkLost(again.state, again.chunk);
 }
 
 function positionsOf(spans: readonly Span[]): number[] {
@@ -81,7 +88,7 @@ test('dispatches a delayed job when it is due and not before', () => {
   expect(dueAt).toBeGreaterThanOrEqual(NOW + 1_050);
   expect(dueAt).toBeLessThan(NOW + 1_050 + 100);
   expect(nextChunk(ended, dueAt - 1)).toBeUndefined();
-  expect(dispatch(ended, dueAt).chunk).toEqual({ spans: [[2, 2]], careful: false });
+  expect(dispatch(ended, dueAt).chunk).toEqual({ spans: [[2, 2]], losses: 0 });
 });
 
 test('lets retries that are due in the same tenth of a second share one entry and one chunk', () => {
@@ -115,17 +122,23 @@ test('rounds due times up, so that no job runs before its delay is over', async 
 test('dispatches what a draining worker left as soon as possible and without suspicion', () => {
   const { state, chunk } = setup(10);
   const ended = chunkEnded(state, chunk, reportOf({ completed: 4, remaining: '5-10' }), NOW);
-  expect(dispatch(ended).chunk).toEqual({ spans: [[5, 10]], careful: false });
+  expect(dispatch(ended).chunk).toEqual({ spans: [[5, 10]], losses: 0 });
 });
 
-test('runs the jobs of a lost chunk with care, in small chunks, before others', () => {
+test('runs the jobs of a chunk that was lost once again as before, ahead of others', () => {
   const first = dispatch(initialRange([[1, 1_000]], { size: 250, window: 4 }));
-  const lost = chunkLost(first.state, first.chunk);
-  const second = dispatch(lost);
-  const third = dispatch(second.state);
-  expect([second, third].map(({ chunk }) => [formatSpans(chunk.spans), chunk.careful])).toEqual([
-    ['1-100', true],
-    ['101-200', true],
+  const again = dispatch(chunkLost(first.state, first.chunk));
+  expect(again.chunk).toEqual({ spans: [[1, 250]], losses: 1 });
+  expect(dispatch(again.state).chunk).toEqual({ spans: [[251, 500]], losses: 0 });
+});
+
+test('runs the jobs of a chunk that was lost twice with care, in small chunks, ahead of all others', () => {
+  const second = loseTwice(dispatch(initialRange([[1, 1_000]], { size: 250, window: 4 })));
+  const third = dispatch(second);
+  const fourth = dispatch(third.state);
+  expect([third, fourth].map(({ chunk }) => [formatSpans(chunk.spans), chunk.losses])).toEqual([
+    ['1-100', 2],
+    ['101-200', 2],
   ]);
 });
 
@@ -133,26 +146,34 @@ test('charges nobody for a lost chunk', () => {
   const { state, chunk } = setup(10);
   const lost = chunkLost(state, chunk);
   expect(lost).toMatchObject({ completed: 0, failed: 0, pace: state.pace });
-  expect(countOf(lost.suspect)).toBe(10);
+  expect(countOf(lost.lost)).toBe(10);
   expect(isExhausted(lost)).toBe(false);
 });
 
 test('runs jobs alone with care when they are slow', () => {
   const first = dispatch(initialRange([[1, 5]], { size: 1, window: 4 }));
-  expect(dispatch(chunkLost(first.state, first.chunk)).chunk).toEqual({ spans: [[1, 1]], careful: true });
+  expect(dispatch(loseTwice(first)).chunk).toEqual({ spans: [[1, 1]], losses: 2 });
 });
 
-test('drops the suspicion of jobs that a careful chunk did not get to', () => {
-  const { state, chunk } = setup(10);
-  const careful = dispatch(chunkLost(state, chunk));
-  const ended = chunkEnded(careful.state, careful.chunk, reportOf({ completed: 4, remaining: '5-10' }), NOW);
-  expect(dispatch(ended).chunk).toEqual({ spans: [[5, 10]], careful: false });
-});
+test.each([1, 2] as const)(
+  'drops the suspicion of jobs that a chunk of %i losses did not get to',
+  (losses) => {
+    const { state } = setup(10);
+    const chunk: Chunk = { spans: [[1, 10]], losses };
+    const ended = chunkEnded(state, chunk, reportOf({ completed: 4, remaining: '5-10' }), NOW);
+    expect(dispatch(ended).chunk).toEqual({ spans: [[5, 10]], losses: 0 });
+  },
+);
 
 test('suspects the jobs of a careful chunk that is lost again', () => {
-  const { state, chunk } = setup(10);
-  const careful = dispatch(chunkLost(state, chunk));
-  expect(dispatch(chunkLost(careful.state, careful.chunk)).chunk.careful).toBe(true);
+  const careful = dispatch(loseTwice(setup(10)));
+  expect(dispatch(chunkLost(careful.state, careful.chunk)).chunk.losses).toBe(2);
+});
+
+test.each([0, 1, 2] as const)('remembers %i losses of a chunk that is postponed', (losses) => {
+  const { state } = setup(10);
+  const postponed = chunkPostponed(state, { spans: [[1, 10]], losses }, NOW, 5_000);
+  expect(dispatch(postponed, NOW + 5_000).chunk).toEqual({ spans: [[1, 10]], losses });
 });
 
 test('dispatches a postponed chunk again after the pause', () => {
@@ -172,7 +193,7 @@ test('remembers since when no worker knew the names of jobs, across many tries',
     pauses.push(nextDueAt(state)! - now);
     now = nextDueAt(state)!;
     ({ state, chunk } = dispatch(state, now));
-    expect(chunk, `try ${attempt}`).toEqual({ spans: [[1, 10]], careful: false, unknownSince: NOW });
+    expect(chunk, `try ${attempt}`).toEqual({ spans: [[1, 10]], losses: 0, unknownSince: NOW });
   }
   expect(pauses).toEqual(pauses.toSorted((a, b) => a - b));
   expect(pauses.at(0)).toBe(1_000);
@@ -195,8 +216,8 @@ test('forgets how long jobs were unknown for those that a worker knew after all'
     chunks.push(next.chunk);
   }
   expect(chunks).toEqual([
-    { spans: [[4, 4]], careful: false, unknownSince: NOW },
-    { spans: [[2, 3]], careful: false },
+    { spans: [[4, 4]], losses: 0, unknownSince: NOW },
+    { spans: [[2, 3]], losses: 0 },
   ]);
 });
 
@@ -233,11 +254,12 @@ test('stays plain JSON, as continue-as-new needs it', () => {
 });
 
 test.each([
-  { chunk: { spans: [[3, 3]], careful: false }, text: 'job 3' },
-  { chunk: { spans: [[1, 250]], careful: false }, text: 'jobs 1-250' },
-  { chunk: { spans: [[1, 2]], careful: true }, text: 'jobs 1-2 (again: the worker that ran them was lost)' },
+  { chunk: { spans: [[3, 3]], losses: 0 }, text: 'job 3' },
+  { chunk: { spans: [[1, 250]], losses: 0 }, text: 'jobs 1-250' },
+  { chunk: { spans: [[1, 2]], losses: 1 }, text: 'jobs 1-2 (again: the worker that ran them was lost)' },
+  { chunk: { spans: [[1, 2]], losses: 2 }, text: 'jobs 1-2 (watched: two workers that ran them were lost)' },
   {
-    chunk: { spans: [[4, 4]], careful: false, unknownSince: 1 },
+    chunk: { spans: [[4, 4]], losses: 0, unknownSince: 1 },
     text: 'job 4 (again: no worker knew their names)',
   },
 ] satisfies { chunk: Chunk; text: string }[])('describes a chunk as "$text"', ({ chunk, text }) => {
@@ -246,7 +268,7 @@ test.each([
 
 test('cuts the description of a chunk of many spans', () => {
   const spans = spansOf(Array.from({ length: 200 }, (_, index) => index * 2 + 1));
-  const text = describeChunk({ spans, careful: false });
+  const text = describeChunk({ spans, losses: 0 });
   expect(text.length).toBeLessThan(80);
   expect(text).toMatch(/^jobs 1,3,5.*\.\.\.$/);
 });
@@ -264,7 +286,7 @@ class RangeWalk {
   readonly #rows = new Map<number, 'complete' | 'failed'>();
   readonly #counted = new Set<number>();
   readonly #dueAt = new Map<number, number>();
-  readonly #suspect = new Set<number>();
+  readonly #losses = new Map<number, Losses>();
   readonly #unknownSince = new Map<number, number>();
   /** So that a walk ends, trouble does. */
   #troubles: number;
@@ -303,16 +325,16 @@ class RangeWalk {
       const facts = {
         position,
         isDue: (this.#dueAt.get(position) ?? 0) <= this.now,
-        careful: chunk.careful,
+        losses: chunk.losses,
         unknownSince: chunk.unknownSince,
       };
       expect(facts).toEqual({
         position,
         isDue: true,
-        careful: this.#suspect.has(position),
+        losses: this.#losses.get(position) ?? 0,
         unknownSince: this.#unknownSince.get(position),
       });
-      this.#suspect.delete(position);
+      this.#losses.delete(position);
       this.#dueAt.delete(position);
     }
   }
@@ -325,12 +347,13 @@ class RangeWalk {
     else if (kind === 'lost') {
       // Some of its jobs had ended, and their rows say so; nobody has counted them.
       for (const position of positions) if (this.#random.chance(0.4)) this.#finish(position);
-      for (const position of positions) this.#suspect.add(position);
+      for (const position of positions) this.#losses.set(position, chunk!.losses === 0 ? 1 : 2);
       for (const position of positions) this.#unknownSince.delete(position);
       this.state = chunkLost(this.state, chunk!);
     } else {
       const delayMs = this.#random.int(0, 5_000);
       for (const position of positions) this.#dueAt.set(position, this.now + delayMs);
+      for (const position of positions) this.#losses.set(position, chunk!.losses);
       this.state = chunkPostponed(this.state, chunk!, this.now, delayMs);
     }
   }
@@ -384,9 +407,10 @@ class RangeWalk {
   }
 
   #expectEachPositionOnce(): void {
-    const { ready, suspect, delayed } = this.state;
+    const { ready, lost, suspect, delayed } = this.state;
     const places = [
       ready,
+      lost,
       suspect,
       ...delayed.map(({ spans }) => spans),
       ...this.#inFlight.map(({ spans }) => spans),

@@ -1,0 +1,30 @@
+import { CancellationScope, getExternalWorkflowHandle, log, setHandler } from '@temporalio/workflow';
+import type { CallbackRegistration } from './batch-state.ts';
+import { callbackEndedSignal, pingSignal } from './messages.ts';
+import { runCallback } from './run-callback.ts';
+
+export interface CallbackWorkflowInput {
+  readonly batchId: string;
+  readonly batchWorkflowId: string;
+  readonly registration: CallbackRegistration;
+}
+
+/**
+ * Runs a callback of a batch whose jobs still run: the batch goes on counting, and continues as new, while the
+ * callback is retried.
+ */
+export async function batchCallback(input: CallbackWorkflowInput): Promise<void> {
+  const { batchId, batchWorkflowId, registration } = input;
+  setHandler(pingSignal, () => {});
+  // As the batch does: Temporal's own cancellation changes nothing.
+  await CancellationScope.nonCancellable(async () => {
+    await runCallback(batchId, registration);
+    try {
+      await getExternalWorkflowHandle(batchWorkflowId).signal(callbackEndedSignal, {
+        event: registration.event,
+      });
+    } catch (error) {
+      log.warn('The batch workflow is gone', { error: String(error) });
+    }
+  });
+}

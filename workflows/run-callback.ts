@@ -1,0 +1,42 @@
+import { log, proxyActivities } from '@temporalio/workflow';
+import type { HandlerActivities } from '../activities/contract.ts';
+import type { CallbackRegistration } from './batch-state.ts';
+import { describeFailure } from './failure.ts';
+import { mirror } from './mirror.ts';
+import { temporalRetry } from './retry-policy.ts';
+
+/** Schedules a callback's activity, once, and waits for its end. Its row says how it ended. */
+export async function runCallback(batchId: string, registration: CallbackRegistration): Promise<void> {
+  const { event, callback, taskQueue, startToCloseTimeoutMs, retry } = registration;
+  const { maximumAttempts, ...unlimited } = retry;
+  const activities = proxyActivities<HandlerActivities>({
+    ...(taskQueue ? { taskQueue } : {}),
+    startToCloseTimeout: startToCloseTimeoutMs,
+    heartbeatTimeout: '10s',
+    // The activity counts attempts in the callback's row: one that could not begin, because its worker lacks the
+    // callback or the database is away, is none.
+    retry: temporalRetry(unlimited),
+    summary: `${callback} on ${event}`,
+  });
+  try {
+    await activities.runCallback({
+      batchId,
+      event,
+      callback,
+      ...(maximumAttempts === undefined ? {} : { maximumAttempts }),
+    });
+  } catch (error) {
+    await callbackFailed(batchId, registration, error);
+  }
+}
+
+/** Records that no further attempt follows. */
+export async function callbackFailed(
+  batchId: string,
+  { event, callback }: CallbackRegistration,
+  error: unknown,
+): Promise<void> {
+  const { errorClass, message } = describeFailure(error);
+  log.error('A callback failed for good', { event, callback, errorClass, message });
+  await mirror.failCallback({ batchId, event, errorClass, errorMessage: message });
+}
