@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { Batch } from '../../src/index.ts';
+import type { Batch, JobRecord } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { createCrashFixtures } from '../support/crash-fixtures.ts';
 import { eventually } from '../support/eventually.ts';
@@ -251,3 +251,102 @@ test('a job that blocks the event loop for 12 s and goes on has one outcome, and
   const jobs = await batch.completedJobs();
   expect(jobs.every(({ attempts }) => attempts === 1)).toBe(true);
 }, 150_000);
+
+test('a job that exhausts the memory every time fails alone with an error that says so, and its neighbours are done and not charged', async () => {
+  await using world = await createWorld();
+  await using _supervisor = supervise(world, { nodeFlags: ['--max-old-space-size=200'], isQuiet: true });
+  const { exhaustMemory } = createCrashFixtures(world.ledger).jobs;
+  const batch = await createBatch(world);
+  await batch.jobs(async () => {
+    for (let i = 0; i < 40; i++) {
+      await (i === 20 ? exhaustMemory : world.fixtures.jobs.record).performAsync(i);
+    }
+  });
+  const lost = await onlyFailed(world, batch);
+  expect(lost).toMatchObject({ position: 21, errorClass: 'WorkerLostError' });
+  expect(lost.errorMessage).toContain('out of memory');
+}, 240_000);
+
+/** @returns the one of 40 jobs that failed, after it saw that the others are done and were charged no attempt */
+async function onlyFailed(world: World, batch: Batch): Promise<JobRecord> {
+  expect(await batch.wait({ timeout: '200s' })).toEqual({
+    status: 'failed',
+    total: 40,
+    complete: 39,
+    failed: 1,
+    pending: 0,
+  });
+  await expectConsistent(world, batch);
+  expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
+  const [failed] = await batch.failedJobs();
+  const neighbours = await batch.completedJobs();
+  expect(neighbours.every(({ attempts }) => attempts === 1)).toBe(true);
+  const runs = (await world.ledger.of(batch.id, 'job')).filter(({ jid }) => jid !== failed!.jid);
+  expect(runs.every(({ attempt }) => attempt === 1)).toBe(true);
+  return failed!;
+}
+
+test.each([
+  { writes: 'are lost with it', isLost: true, again: 'all' },
+  { writes: 'are committed after its death', isLost: false, again: 'only the others' },
+])(
+  'after a SIGKILL when all handlers have run and their outcomes $writes, $again run once more and the batch is right',
+  async ({ isLost }) => {
+    await using world = await createWorld();
+    const { noteBothEnds } = createCrashFixtures(world.ledger).jobs;
+    const victim = await world.spawnWorker();
+    const batch = await createBatch(world);
+    await batch.jobs(async () => {
+      for (let i = 0; i < 60; i++) await noteBothEnds.performAsync(i, 2_000);
+    });
+    await eventually(async () => expect(await world.ledger.of(batch.id, 'job')).toHaveLength(60));
+    // Whoever writes an outcome waits for this lock.
+    const lock = await world.knex.transaction();
+    await lock.raw('lock table :schema:.batch_jobs in exclusive mode', { schema: world.schema });
+    await eventually(async () => expect(await world.ledger.of(batch.id, 'job ended')).toHaveLength(60));
+    const writers = `from pg_stat_activity where wait_event_type = 'Lock' and query like ?`;
+    const ofSchema = `%"${world.schema}"."batch_jobs"%`;
+    await eventually(async () =>
+      expect((await world.knex.raw(`select 1 ${writers}`, [ofSchema])).rows).not.toEqual([]),
+    );
+    victim.kill('SIGKILL');
+    await victim.exited;
+    if (isLost) await world.knex.raw(`select pg_terminate_backend(pid) ${writers}`, [ofSchema]);
+    await lock.rollback();
+    await world.spawnWorker();
+    expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'complete', complete: 60 });
+    await expectConsistent(world, batch);
+    expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
+    expect((await batch.completedJobs()).every(({ attempts }) => attempts === 1)).toBe(true);
+    const ran = await world.ledger.of(batch.id, 'job');
+    const runs = new Map<string, number>();
+    for (const { jid } of ran) runs.set(jid!, (runs.get(jid!) ?? 0) + 1);
+    expect(runs.size).toBe(60);
+    if (isLost) expect(ran).toHaveLength(120);
+    else expect(ran.length).toBeLessThan(120);
+    expect(Math.max(...runs.values())).toBeLessThanOrEqual(2);
+  },
+  90_000,
+);
+
+test('beside a worker of an older release, jobs and callbacks that only the newer one has run all the same', async () => {
+  await using world = await createWorld();
+  const { jobs, callbacks } = createCrashFixtures(world.ledger);
+  const older = await world.spawnWorker({ without: [jobs.newest.name, callbacks.newestCallback.name] });
+  const batch = await world.batches.create({ description: 'during a deployment' });
+  await batch.on('complete', callbacks.newestCallback);
+  await batch.jobs(async () => {
+    for (let i = 0; i < 100; i++) {
+      await (i % 5 === 0 ? jobs.newest : world.fixtures.jobs.record).performAsync(i);
+    }
+  });
+  await progressed(batch, 80);
+  await world.spawnWorker();
+  expect(await batch.wait({ timeout: '150s' })).toMatchObject({ status: 'complete', complete: 100 });
+  await expectConsistent(world, batch);
+  expect((await batch.completedJobs()).every(({ attempts }) => attempts === 1)).toBe(true);
+  expect(await batch.callbacks()).toMatchObject([{ status: 'completed', attempts: 1, errorClass: null }]);
+  expect(await world.ledger.of(batch.id, 'callback')).toMatchObject([{ attempt: 1 }]);
+  older.kill('SIGTERM');
+  await older.exited;
+}, 180_000);

@@ -5,7 +5,7 @@ import { markComplete, markFailures, type Failure, type Success } from '../../sr
 import { insertBatch, markSealed } from '../../src/database/batches.ts';
 import { insertJobs } from '../../src/database/enroll.ts';
 import type { Batch } from '../../src/index.ts';
-import { createBatch, expectConsistent, firedCallbacks, runBatch } from '../support/batches.ts';
+import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { createCrashFixtures } from '../support/crash-fixtures.ts';
 import { eventually } from '../support/eventually.ts';
 import { sealMessageOf, signalsOf, updatesOf, type SentSignal } from '../support/messages.ts';
@@ -169,4 +169,144 @@ describe('updates', () => {
     ]);
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
   });
+});
+
+describe('outcomes', () => {
+  const TOTAL = 200;
+  const success = (position: number): Success => ({ position, startedAt: 1_000, finishedAt: 2_000 });
+  const failure = (position: number, attempt: number, retryInMs: number | null): Failure => ({
+    ...success(position),
+    attempt,
+    retryInMs,
+    errorClass: 'BrokenError',
+    errorMessage: `attempt ${attempt}`,
+  });
+  const positions = Array.from({ length: TOTAL }, (_, i) => i + 1);
+
+  /** Rows of a batch that no workflow knows, so that only the test moves them. */
+  async function rowsOnly(id: string): Promise<string> {
+    const { database } = world.batches;
+    const batchId = `${id}-${world.schema}`;
+    await insertBatch(database, { batchId, firstExecutionRunId: 'none', description: id, context: {} });
+    await insertJobs(
+      database,
+      batchId,
+      1,
+      positions.map(() => ['Noop', '[1]', null, null, null] as const),
+    );
+    await markSealed(database, { batchId, total: TOTAL, error: null });
+    return batchId;
+  }
+
+  /** Counters and rows, which must say the same. */
+  async function countsOf(batchId: string) {
+    const { complete, failed } = await (await world.batches.find(batchId)).progress();
+    const { rows } = await world.knex.raw(
+      `select count(*) filter (where status = 'complete')::int as complete,
+         count(*) filter (where status = 'failed')::int as failed, sum(attempts)::int as attempts
+       from :schema:.batch_jobs where batch_id = :batchId`,
+      { schema: world.schema, batchId },
+    );
+    expect({ complete: rows[0].complete, failed: rows[0].failed }).toEqual({ complete, failed });
+    return rows[0] as { complete: number; failed: number; attempts: number };
+  }
+
+  const complete = (batchId: string) => markComplete(world.batches.database, batchId, positions.map(success));
+  const fail = (batchId: string, attempt: number, retryInMs: number | null) =>
+    markFailures(
+      world.batches.database,
+      batchId,
+      positions.map((position) => failure(position, attempt, retryInMs)),
+    );
+
+  test('that are written twice, one after the other or at once, count once', async () => {
+    const [completed, failed] = [await rowsOnly('completed'), await rowsOnly('failed')];
+    expect(await complete(completed)).toBe(TOTAL);
+    expect(await complete(completed)).toBe(0);
+    expect(await countsOf(completed)).toEqual({ complete: TOTAL, failed: 0, attempts: TOTAL });
+    const changed = await Promise.all([1, 2, 3, 4].map(() => fail(failed, 1, null)));
+    expect(changed.toSorted((a, b) => b - a)).toEqual([TOTAL, 0, 0, 0]);
+    expect(await countsOf(failed)).toEqual({ complete: 0, failed: TOTAL, attempts: TOTAL });
+  });
+
+  test('of one attempt that failed and is to be repeated use up one attempt, however often they are written', async () => {
+    const batchId = await rowsOnly('retried');
+    const changed = await Promise.all([1, 2, 3, 4].map(() => fail(batchId, 1, 60_000)));
+    expect(changed.toSorted((a, b) => b - a)).toEqual([TOTAL, 0, 0, 0]);
+    expect(await countsOf(batchId)).toEqual({ complete: 0, failed: 0, attempts: TOTAL });
+    expect(await fail(batchId, 2, 60_000)).toBe(TOTAL);
+    // The first attempt once more, late, by an execution that was given up.
+    expect(await fail(batchId, 1, null)).toBe(0);
+    expect(await countsOf(batchId)).toEqual({ complete: 0, failed: 0, attempts: 2 * TOTAL });
+  });
+
+  test('that contradict each other and are written at once: the first one holds', async () => {
+    const batchId = await rowsOnly('contested');
+    // In parts, so that the two take turns.
+    const database = { ...world.batches.database };
+    const parts = Array.from({ length: TOTAL / 10 }, (_, i) => positions.slice(i * 10, i * 10 + 10));
+    const changed = await Promise.all(
+      parts.flatMap((part) => [
+        markComplete(database, batchId, part.map(success)),
+        markFailures(
+          database,
+          batchId,
+          part.map((position) => failure(position, 1, null)),
+        ),
+      ]),
+    );
+    const { complete: completed, failed } = await countsOf(batchId);
+    expect(completed + failed).toBe(TOTAL);
+    expect(changed.reduce((sum, count) => sum + count, 0)).toBe(TOTAL);
+    const before = await rowsOf(batchId);
+    expect(await complete(batchId)).toBe(0);
+    expect(await fail(batchId, 1, null)).toBe(0);
+    expect(await rowsOf(batchId)).toEqual(before);
+  });
+});
+
+describe.concurrent('a worker that freezes and goes on after its jobs were given to another', () => {
+  /** Starts jobs of which every second one fails at first, and freezes the only worker in the middle of them. */
+  async function frozen(own: World) {
+    const { failLate } = createCrashFixtures(own.ledger).jobs;
+    const zombie = await own.spawnWorker();
+    const batch = await createBatch(own);
+    await batch.jobs(async () => {
+      for (let i = 0; i < 40; i++) await failLate.performAsync(i, i % 2, 2_000);
+    });
+    const runs = () => own.ledger.of(batch.id, 'job');
+    await eventually(async () => expect(await runs()).toHaveLength(40));
+    zombie.kill('SIGSTOP');
+    const worker = await own.spawnWorker();
+    return { batch, zombie, worker, runs };
+  }
+
+  async function expectRight(own: World, batch: Batch) {
+    expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'complete', complete: 40 });
+    await expectConsistent(own, batch);
+    expect(await firedCallbacks(own, batch.id)).toEqual(['OnComplete', 'OnSettled']);
+    const jobs = await batch.completedJobs();
+    expect(jobs.map(({ attempts }) => attempts)).toEqual(jobs.map(({ position }) => 2 - (position % 2)));
+  }
+
+  test('while they run there changes no outcome, and uses up no attempt', async () => {
+    await using own = await createWorld();
+    const { batch, zombie, runs } = await frozen(own);
+    await eventually(async () => expect(await runs()).toHaveLength(80), 60_000);
+    zombie.kill('SIGCONT');
+    await expectRight(own, batch);
+  }, 150_000);
+
+  test('when their batch has ended changes nothing', async () => {
+    await using own = await createWorld();
+    const { batch, zombie, worker } = await frozen(own);
+    await expectRight(own, batch);
+    const before = await rowsOf(batch.id, own);
+    zombie.kill('SIGCONT');
+    zombie.kill('SIGTERM');
+    expect(await zombie.exited).toBe(0);
+    expect(await rowsOf(batch.id, own)).toEqual(before);
+    worker.kill('SIGTERM');
+    await worker.exited;
+  }, 150_000);
 });
