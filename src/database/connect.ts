@@ -45,7 +45,12 @@ export function openDatabase(database: string | Knex, options: DatabaseOptions =
   }
   const knex = knexFactory({
     client: 'pg',
-    connection: { connectionString: database, application_name: 'temporal-batch-jobs' },
+    connection: {
+      connectionString: database,
+      application_name: 'temporal-batch-jobs',
+      // A server that vanished without a word must not keep a connection of the pool for ever.
+      keepAlive: true,
+    },
     pool: { min: 0, max: poolSize },
     acquireConnectionTimeout: 15_000,
     // Knex prints connection errors to stdout; they reach the caller as exceptions, and stdout is the app's.

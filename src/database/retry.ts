@@ -15,7 +15,7 @@ const TRANSIENT_SYSTEM = new Set([
   'ENOENT',
 ]);
 const TRANSIENT_MESSAGE =
-  /connection terminated|connection ended|timeout acquiring a connection|client has encountered a connection error|server closed the connection|not queryable/i;
+  /no answer within|query read timeout|connection terminated|connection ended|timeout acquiring a connection|client has encountered a connection error|server closed the connection|not queryable/i;
 
 /** Whether the database may accept the same statement later: it is unreachable, restarting, or broke a deadlock. */
 export function isTransient(error: unknown): boolean {
@@ -28,6 +28,9 @@ export function isTransient(error: unknown): boolean {
 
 /** How long enrolment and running chunks wait for an unreachable database before they give up. */
 export const DATABASE_TIMEOUT_MS = 10 * 60_000;
+
+/** A connection that went away without a word leaves its statement waiting for ever. */
+const STATEMENT_TIMEOUT_MS = 60_000;
 
 export interface RetryOptions {
   /** Give up after this time. */
@@ -47,7 +50,7 @@ export async function withRetry<T>(run: () => Promise<T>, options: RetryOptions)
   const deadline = Date.now() + options.timeoutMs;
   for (let attempt = 1; ; attempt++) {
     try {
-      return await run();
+      return await answered(run());
     } catch (error) {
       if (!isTransient(error)) throw error;
       if (Date.now() >= deadline || options.signal?.aborted) throw unavailable(error, options.timeoutMs);
@@ -56,6 +59,22 @@ export async function withRetry<T>(run: () => Promise<T>, options: RetryOptions)
       await delay(pauseMs, undefined, { signal: options.signal }).catch(() => {});
       if (options.signal?.aborted) throw unavailable(error, options.timeoutMs);
     }
+  }
+}
+
+/** The statement may still reach the database: it has to be idempotent, as for a repetition. */
+async function answered<T>(statement: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const silence = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(
+      () => reject(new Error(`no answer within ${STATEMENT_TIMEOUT_MS / 1000} s`)),
+      STATEMENT_TIMEOUT_MS,
+    );
+  });
+  try {
+    return await Promise.race([statement, silence]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

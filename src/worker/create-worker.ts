@@ -5,6 +5,7 @@ import { BatchClient } from '../client/batch-client.ts';
 import { openClients } from '../client/open-clients.ts';
 import { assertMigrated } from '../database/migrate.ts';
 import { Slots } from './slots.ts';
+import { startWatchdog } from './watchdog.ts';
 import { resolveWorkerOptions, workflowsPath, type BatchWorkerOptions } from './worker-options.ts';
 
 /** Callbacks, and what else is no chunk, find room beside chunks that hold all job slots. */
@@ -31,8 +32,8 @@ export interface BatchWorker extends AsyncDisposable {
  * await worker.run();
  */
 export async function createBatchWorker(options: BatchWorkerOptions): Promise<BatchWorker> {
-  const { callbacks, jobs, maxConcurrentJobs, namespace, shutdownGraceTimeMs, taskQueue } =
-    resolveWorkerOptions(options);
+  const resolved = resolveWorkerOptions(options);
+  const { callbacks, jobs, maxConcurrentJobs, namespace, taskQueue } = resolved;
   const batches = new BatchClient({
     client: new Client({ connection: options.connection, namespace }),
     database: options.database,
@@ -46,12 +47,14 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
     await assertMigrated(batches.database);
     const worker: Worker = await Worker.create({
       maxConcurrentActivityTaskExecutions: maxConcurrentJobs + EXTRA_ACTIVITIES,
+      // The worker that has a batch in its cache may be dead: others are not to wait 10 s, the default, for it.
+      stickyQueueScheduleToStartTimeout: '3s',
       ...options.workerOptions,
       ...(options.workflowBundle ? { workflowBundle: options.workflowBundle } : { workflowsPath }),
       connection: options.connection,
       namespace,
       taskQueue,
-      shutdownGraceTime: shutdownGraceTimeMs,
+      shutdownGraceTime: resolved.shutdownGraceTimeMs,
       // Heartbeats have a timeout of 10 s: by default the SDK would send one only every 8 s.
       maxHeartbeatThrottleInterval: '3s',
       activities: createActivities({
@@ -63,18 +66,24 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
         slots: new Slots(maxConcurrentJobs),
       }),
     });
-    return wrap(worker, () => batches.close());
+    return wrap(worker, resolved.hungProcessTimeoutMs, () => batches.close());
   } catch (error) {
     await batches.close();
     throw error;
   }
 }
 
-function wrap(worker: Worker, close: () => Promise<void>): BatchWorker {
+function wrap(
+  worker: Worker,
+  hungProcessTimeoutMs: number | undefined,
+  close: () => Promise<void>,
+): BatchWorker {
   const closing = async <T>(run: () => Promise<T>): Promise<T> => {
+    const stopWatchdog = hungProcessTimeoutMs === undefined ? undefined : startWatchdog(hungProcessTimeoutMs);
     try {
       return await run();
     } finally {
+      await stopWatchdog?.();
       await close();
     }
   };

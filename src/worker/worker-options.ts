@@ -21,6 +21,14 @@ export interface BatchWorkerOptions {
   readonly callbacks?: readonly Callback[];
   /** A connection to Temporal. Stays open when the worker ends. */
   readonly connection: NativeConnection;
+  /**
+   * A process whose event loop hangs for so long is killed (SIGKILL): by then its jobs count as lost, and nothing else
+   * could end the job that hangs. What starts your workers should start them again. `false` leaves it alone. Debuggers
+   * switch it off.
+   * @default '30 seconds'
+   */
+  // oxlint-disable-next-line typescript/no-redundant-type-constituents -- Duration is any where the types of ms are missing
+  readonly hungProcessTimeout?: Duration | false;
   /** A Knex instance (stays open), or a connection string. */
   readonly database: string | Knex;
   /** Jobs that this worker runs. @default [] */
@@ -52,6 +60,7 @@ export interface BatchWorkerOptions {
 
 export interface ResolvedWorkerOptions {
   readonly callbacks: ReadonlyMap<string, Callback>;
+  readonly hungProcessTimeoutMs: number | undefined;
   readonly jobs: ReadonlyMap<string, AnyJob>;
   readonly maxConcurrentJobs: number;
   readonly namespace: string;
@@ -65,10 +74,14 @@ export interface ResolvedWorkerOptions {
  */
 export const workflowsPath: string = fileURLToPath(new URL('../../workflows', import.meta.url));
 
+/** Less than that is a pause that every process makes now and then. */
+const MIN_HUNG_PROCESS_TIMEOUT_MS = 1_000;
+
 const KEYS = [
   'callbacks',
   'connection',
   'database',
+  'hungProcessTimeout',
   'jobs',
   'maxConcurrentJobs',
   'namespace',
@@ -87,6 +100,7 @@ export function resolveWorkerOptions(options: BatchWorkerOptions): ResolvedWorke
   const {
     callbacks = [],
     connection,
+    hungProcessTimeout = '30 seconds',
     jobs = [],
     maxConcurrentJobs = 100,
     namespace = 'default',
@@ -101,12 +115,22 @@ export function resolveWorkerOptions(options: BatchWorkerOptions): ResolvedWorke
   assertName('taskQueue', taskQueue);
   return {
     callbacks: byName('callbacks', callbacks, isCallback, 'defineCallback'),
+    hungProcessTimeoutMs:
+      hungProcessTimeout === false ? undefined : resolveHungProcessTimeout(hungProcessTimeout),
     jobs: byName('jobs', jobs, isJob, 'defineJob'),
     maxConcurrentJobs,
     namespace,
     shutdownGraceTimeMs: resolveDuration('shutdownGraceTime', shutdownGraceTime),
     taskQueue,
   };
+}
+
+function resolveHungProcessTimeout(value: Duration): number {
+  const timeoutMs = resolveDuration('hungProcessTimeout', value);
+  if (timeoutMs < MIN_HUNG_PROCESS_TIMEOUT_MS) {
+    throw new InvalidOptionError('hungProcessTimeout', 'at least 1 second, or false', value);
+  }
+  return timeoutMs;
 }
 
 function isJob(value: unknown): boolean {
