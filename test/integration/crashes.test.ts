@@ -1,10 +1,10 @@
-import { expect, test } from 'vitest';
-import type { Batch, JobRecord } from '../../src/index.ts';
+import { describe, expect, test } from 'vitest';
+import type { Batch } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { createCrashFixtures } from '../support/crash-fixtures.ts';
 import { eventually } from '../support/eventually.ts';
 import { supervise } from '../support/supervise.ts';
-import { createWorld, type World } from '../support/world.ts';
+import { createWorld, type ProcessOptions, type World } from '../support/world.ts';
 
 const progressed = (batch: { progress(): Promise<{ complete: number }> }, complete: number) =>
   eventually(async () => expect((await batch.progress()).complete).toBeGreaterThanOrEqual(complete));
@@ -141,24 +141,6 @@ test('a runner that somebody terminates is replaced, and nothing is counted twic
   await expectConsistent(world, batch);
 }, 90_000);
 
-test('a job that kills its worker every time fails alone, and its neighbours are done and not charged', async () => {
-  await using world = await createWorld();
-  await using _supervisor = supervise(world);
-  const batch = await createBatch(world);
-  await batch.jobs(async () => {
-    for (let i = 0; i < 40; i++) {
-      await (i === 20 ? world.fixtures.jobs.exitProcess : world.fixtures.jobs.record).performAsync(i);
-    }
-  });
-  const progress = await batch.wait({ timeout: '150s' });
-  await expectConsistent(world, batch);
-  expect(progress).toEqual({ status: 'failed', total: 40, complete: 39, failed: 1, pending: 0 });
-  expect(await batch.failedJobs()).toMatchObject([{ position: 21, errorClass: 'WorkerLostError' }]);
-  expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
-  const neighbours = (await world.ledger.of(batch.id, 'job')).filter(({ detail }) => detail !== 20);
-  expect(neighbours.every(({ attempt }) => attempt === 1)).toBe(true);
-}, 180_000);
-
 /** Runs 300 jobs of 200 ms, and tells how long they took from the end of the block to the end of the callbacks. */
 async function timed300(world: World, meanwhile: (batch: Batch) => Promise<void> = async () => {}) {
   const batch = await createBatch(world);
@@ -252,39 +234,51 @@ test('a job that blocks the event loop for 12 s and goes on has one outcome, and
   expect(jobs.every(({ attempts }) => attempts === 1)).toBe(true);
 }, 150_000);
 
-test('a job that exhausts the memory every time fails alone with an error that says so, and its neighbours are done and not charged', async () => {
-  await using world = await createWorld();
-  await using _supervisor = supervise(world, { nodeFlags: ['--max-old-space-size=200'], isQuiet: true });
-  const { exhaustMemory } = createCrashFixtures(world.ledger).jobs;
-  const batch = await createBatch(world);
-  await batch.jobs(async () => {
-    for (let i = 0; i < 40; i++) {
-      await (i === 20 ? exhaustMemory : world.fixtures.jobs.record).performAsync(i);
-    }
-  });
-  const lost = await onlyFailed(world, batch);
-  expect(lost).toMatchObject({ position: 21, errorClass: 'WorkerLostError' });
-  expect(lost.errorMessage).toContain('out of memory');
-}, 240_000);
-
-/** @returns the one of 40 jobs that failed, after it saw that the others are done and were charged no attempt */
-async function onlyFailed(world: World, batch: Batch): Promise<JobRecord> {
-  expect(await batch.wait({ timeout: '200s' })).toEqual({
-    status: 'failed',
-    total: 40,
-    complete: 39,
-    failed: 1,
-    pending: 0,
-  });
-  await expectConsistent(world, batch);
-  expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
-  const [failed] = await batch.failedJobs();
-  const neighbours = await batch.completedJobs();
-  expect(neighbours.every(({ attempts }) => attempts === 1)).toBe(true);
-  const runs = (await world.ledger.of(batch.id, 'job')).filter(({ jid }) => jid !== failed!.jid);
-  expect(runs.every(({ attempt }) => attempt === 1)).toBe(true);
-  return failed!;
+interface Killer {
+  readonly how: string;
+  readonly job: 'blockForever' | 'exhaustMemory' | 'exitProcess';
+  readonly options: ProcessOptions;
 }
+
+const KILLERS: readonly Killer[] = [
+  { how: 'exits', job: 'exitProcess', options: {} },
+  {
+    how: 'exhausts the memory',
+    job: 'exhaustMemory',
+    options: { nodeFlags: ['--max-old-space-size=200'], isQuiet: true },
+  },
+  {
+    how: 'blocks the event loop until the watchdog kills the process',
+    job: 'blockForever',
+    options: { hungProcessTimeout: '5s', isQuiet: true },
+  },
+];
+
+const KILLER_TITLE =
+  'a job that kills its worker every time fails alone, and its neighbours are done and not charged';
+
+describe.concurrent(KILLER_TITLE, () => {
+  test.for(KILLERS)('when it $how', { timeout: 240_000 }, async ({ job, options }) => {
+    await using world = await createWorld();
+    await using _supervisor = supervise(world, options);
+    const jobs = { ...world.fixtures.jobs, ...createCrashFixtures(world.ledger).jobs };
+    const batch = await createBatch(world);
+    await batch.jobs(async () => {
+      for (let i = 0; i < 40; i++) await (i === 20 ? jobs[job] : jobs.record).performAsync(i);
+    });
+    const expected = { status: 'failed', total: 40, complete: 39, failed: 1, pending: 0 };
+    expect(await batch.wait({ timeout: '200s' })).toEqual(expected);
+    await expectConsistent(world, batch);
+    expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
+    const [lost] = await batch.failedJobs();
+    expect(lost).toMatchObject({ position: 21, errorClass: 'WorkerLostError', attempts: 1 });
+    expect(lost!.errorMessage).toContain('process.exit, out of memory, or an endless loop');
+    const neighbours = await batch.completedJobs();
+    expect(neighbours.every(({ attempts }) => attempts === 1)).toBe(true);
+    const runs = (await world.ledger.of(batch.id, 'job')).filter(({ jid }) => jid !== lost!.jid);
+    expect(runs.every(({ attempt }) => attempt === 1)).toBe(true);
+  });
+});
 
 test.each([
   { writes: 'are lost with it', isLost: true, again: 'all' },

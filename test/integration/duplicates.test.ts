@@ -99,7 +99,8 @@ describe('signals', () => {
       (message as { sealed?: true } | undefined)?.sealed ? 'sealed' : name,
     );
     // Else this test did not see what it is about.
-    expect(new Set(names)).toEqual(new Set(['enrolled', 'completed', 'failed', 'jobFailed', 'sealed']));
+    for (const name of ['enrolled', 'completed', 'failed', 'jobFailed', 'sealed'])
+      expect(names).toContain(name);
   }, 120_000);
 
   test('to a batch that has ended are refused by Temporal, and change nothing', async () => {
@@ -282,7 +283,8 @@ describe.concurrent('a worker that freezes and goes on after its jobs were given
   }
 
   async function expectRight(own: World, batch: Batch) {
-    expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'complete', complete: 40 });
+    // For a minute Temporal gives tasks to the frozen worker, which had asked for them: each is given up after 10 s.
+    expect(await batch.wait({ timeout: '150s' })).toMatchObject({ status: 'complete', complete: 40 });
     await expectConsistent(own, batch);
     expect(await firedCallbacks(own, batch.id)).toEqual(['OnComplete', 'OnSettled']);
     const jobs = await batch.completedJobs();
@@ -291,11 +293,14 @@ describe.concurrent('a worker that freezes and goes on after its jobs were given
 
   test('while they run there changes no outcome, and uses up no attempt', async () => {
     await using own = await createWorld();
-    const { batch, zombie, runs } = await frozen(own);
-    await eventually(async () => expect(await runs()).toHaveLength(80), 60_000);
+    const { batch, zombie, worker, runs } = await frozen(own);
+    await eventually(
+      async () => expect((await runs()).filter(({ pid }) => pid === worker.pid)).not.toEqual([]),
+      90_000,
+    );
     zombie.kill('SIGCONT');
     await expectRight(own, batch);
-  }, 150_000);
+  }, 240_000);
 
   test('when their batch has ended changes nothing', async () => {
     await using own = await createWorld();
@@ -308,5 +313,5 @@ describe.concurrent('a worker that freezes and goes on after its jobs were given
     expect(await rowsOf(batch.id, own)).toEqual(before);
     worker.kill('SIGTERM');
     await worker.exited;
-  }, 150_000);
+  }, 240_000);
 });

@@ -39,6 +39,10 @@ export function createCrashFixtures(ledger: Ledger) {
       await note(ms);
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
     }),
+    blockForever: defineJob('BlockForever', async (value: unknown) => {
+      await note(value);
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+    }),
     exhaustMemory: defineJob('ExhaustMemory', async (value: unknown) => {
       await note(value);
       const hoard: number[][] = [];

@@ -37,7 +37,7 @@ export interface WorldOptions {
 }
 
 /** What a worker process gets beside all fixtures. */
-export interface ProcessOptions extends Pick<BatchWorkerOptions, 'maxConcurrentJobs'> {
+export interface ProcessOptions extends Pick<BatchWorkerOptions, 'hungProcessTimeout' | 'maxConcurrentJobs'> {
   /** Flags for Node. */
   readonly nodeFlags?: readonly string[];
   /** What it prints as it dies is expected, and is not shown. */
