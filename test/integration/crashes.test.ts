@@ -189,50 +189,58 @@ test('300 jobs in flight take at most 20 s longer for each worker of theirs that
   expect(twice.seconds - undisturbed.seconds).toBeLessThan(2 * SECONDS_PER_KILL);
 }, 180_000);
 
-test('a SIGKILL in the last attempt of a job does not use that attempt up', async () => {
-  await using world = await createWorld();
-  const { hangsInLastAttempt } = createCrashFixtures(world.ledger).jobs;
-  const victim = await world.spawnWorker();
-  const batch = await createBatch(world);
-  await batch.jobs(() => hangsInLastAttempt.performBulk([['returns'], ['throws']]));
-  const attemptsOf = async (position: number) =>
-    (await world.ledger.of(batch.id, 'job'))
-      .filter(({ jid }) => jid === `${batch.id}/${position}`)
-      .map(({ attempt }) => attempt);
-  await eventually(async () => {
-    expect(await attemptsOf(1)).toEqual([1, 2]);
-    expect(await attemptsOf(2)).toEqual([1, 2]);
-  });
-  victim.kill('SIGKILL');
-  await victim.exited;
-  await world.spawnWorker();
-  expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'failed', complete: 1, failed: 1 });
-  await expectConsistent(world, batch);
-  expect(await attemptsOf(1)).toEqual([1, 2, 2]);
-  expect(await attemptsOf(2)).toEqual([1, 2, 2]);
-  expect(await batch.completedJobs()).toMatchObject([{ position: 1, attempts: 2, errorClass: null }]);
-  expect(await batch.failedJobs()).toMatchObject([
-    { position: 2, attempts: 2, errorClass: 'BrokenError', errorMessage: 'the last attempt' },
-  ]);
-}, 90_000);
+test.concurrent(
+  'a SIGKILL in the last attempt of a job does not use that attempt up',
+  async () => {
+    await using world = await createWorld();
+    const { hangsInLastAttempt } = createCrashFixtures(world.ledger).jobs;
+    const victim = await world.spawnWorker();
+    const batch = await createBatch(world);
+    await batch.jobs(() => hangsInLastAttempt.performBulk([['returns'], ['throws']]));
+    const attemptsOf = async (position: number) =>
+      (await world.ledger.of(batch.id, 'job'))
+        .filter(({ jid }) => jid === `${batch.id}/${position}`)
+        .map(({ attempt }) => attempt);
+    await eventually(async () => {
+      expect(await attemptsOf(1)).toEqual([1, 2]);
+      expect(await attemptsOf(2)).toEqual([1, 2]);
+    });
+    victim.kill('SIGKILL');
+    await victim.exited;
+    await world.spawnWorker();
+    expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'failed', complete: 1, failed: 1 });
+    await expectConsistent(world, batch);
+    expect(await attemptsOf(1)).toEqual([1, 2, 2]);
+    expect(await attemptsOf(2)).toEqual([1, 2, 2]);
+    expect(await batch.completedJobs()).toMatchObject([{ position: 1, attempts: 2, errorClass: null }]);
+    expect(await batch.failedJobs()).toMatchObject([
+      { position: 2, attempts: 2, errorClass: 'BrokenError', errorMessage: 'the last attempt' },
+    ]);
+  },
+  90_000,
+);
 
-test('a job that blocks the event loop for 12 s and goes on has one outcome, and so have its neighbours', async () => {
-  await using world = await createWorld();
-  await world.spawnWorker();
-  await world.spawnWorker();
-  const { block } = createCrashFixtures(world.ledger).jobs;
-  const batch = await createBatch(world);
-  await batch.jobs(async () => {
-    for (let i = 0; i < 40; i++) {
-      await (i === 20 ? block.performAsync(12_000) : world.fixtures.jobs.record.performAsync(i));
-    }
-  });
-  expect(await batch.wait({ timeout: '100s' })).toMatchObject({ status: 'complete', complete: 40 });
-  await expectConsistent(world, batch);
-  expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
-  const jobs = await batch.completedJobs();
-  expect(jobs.every(({ attempts }) => attempts === 1)).toBe(true);
-}, 150_000);
+test.concurrent(
+  'a job that blocks the event loop for 12 s and goes on has one outcome, and so have its neighbours',
+  async () => {
+    await using world = await createWorld();
+    await world.spawnWorker();
+    await world.spawnWorker();
+    const { block } = createCrashFixtures(world.ledger).jobs;
+    const batch = await createBatch(world);
+    await batch.jobs(async () => {
+      for (let i = 0; i < 40; i++) {
+        await (i === 20 ? block.performAsync(12_000) : world.fixtures.jobs.record.performAsync(i));
+      }
+    });
+    expect(await batch.wait({ timeout: '100s' })).toMatchObject({ status: 'complete', complete: 40 });
+    await expectConsistent(world, batch);
+    expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
+    const jobs = await batch.completedJobs();
+    expect(jobs.every(({ attempts }) => attempts === 1)).toBe(true);
+  },
+  150_000,
+);
 
 interface Killer {
   readonly how: string;
@@ -254,33 +262,34 @@ const KILLERS: readonly Killer[] = [
   },
 ];
 
-const KILLER_TITLE =
-  'a job that kills its worker every time fails alone, and its neighbours are done and not charged';
-
-describe.concurrent(KILLER_TITLE, () => {
-  test.for(KILLERS)('when it $how', { timeout: 240_000 }, async ({ job, options }) => {
-    await using world = await createWorld();
-    await using _supervisor = supervise(world, options);
-    const jobs = { ...world.fixtures.jobs, ...createCrashFixtures(world.ledger).jobs };
-    const batch = await createBatch(world);
-    await batch.jobs(async () => {
-      for (let i = 0; i < 40; i++) await (i === 20 ? jobs[job] : jobs.record).performAsync(i);
-    });
-    const expected = { status: 'failed', total: 40, complete: 39, failed: 1, pending: 0 };
-    expect(await batch.wait({ timeout: '200s' })).toEqual(expected);
-    await expectConsistent(world, batch);
-    expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
-    const [lost] = await batch.failedJobs();
-    expect(lost).toMatchObject({ position: 21, errorClass: 'WorkerLostError', attempts: 1 });
-    expect(lost!.errorMessage).toContain('process.exit, out of memory, or an endless loop');
-    const neighbours = await batch.completedJobs();
-    expect(neighbours.every(({ attempts }) => attempts === 1)).toBe(true);
-    const runs = (await world.ledger.of(batch.id, 'job')).filter(({ jid }) => jid !== lost!.jid);
-    expect(runs.every(({ attempt }) => attempt === 1)).toBe(true);
-  });
+describe.concurrent('a job that kills its worker every time', () => {
+  test.for(KILLERS)(
+    'fails alone, and its neighbours are not charged, when it $how',
+    { timeout: 240_000 },
+    async ({ job, options }) => {
+      await using world = await createWorld();
+      await using _supervisor = supervise(world, options);
+      const jobs = { ...world.fixtures.jobs, ...createCrashFixtures(world.ledger).jobs };
+      const batch = await createBatch(world);
+      await batch.jobs(async () => {
+        for (let i = 0; i < 40; i++) await (i === 20 ? jobs[job] : jobs.record).performAsync(i);
+      });
+      const expected = { status: 'failed', total: 40, complete: 39, failed: 1, pending: 0 };
+      expect(await batch.wait({ timeout: '200s' })).toEqual(expected);
+      await expectConsistent(world, batch);
+      expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
+      const [lost] = await batch.failedJobs();
+      expect(lost).toMatchObject({ position: 21, errorClass: 'WorkerLostError', attempts: 1 });
+      expect(lost!.errorMessage).toContain('process.exit, out of memory, or an endless loop');
+      const neighbours = await batch.completedJobs();
+      expect(neighbours.every(({ attempts }) => attempts === 1)).toBe(true);
+      const runs = (await world.ledger.of(batch.id, 'job')).filter(({ jid }) => jid !== lost!.jid);
+      expect(runs.every(({ attempt }) => attempt === 1)).toBe(true);
+    },
+  );
 });
 
-test.each([
+test.concurrent.each([
   { writes: 'are lost with it', isLost: true, again: 'all' },
   { writes: 'are committed after its death', isLost: false, again: 'only the others' },
 ])(
@@ -323,24 +332,28 @@ test.each([
   90_000,
 );
 
-test('beside a worker of an older release, jobs and callbacks that only the newer one has run all the same', async () => {
-  await using world = await createWorld();
-  const { jobs, callbacks } = createCrashFixtures(world.ledger);
-  const older = await world.spawnWorker({ without: [jobs.newest.name, callbacks.newestCallback.name] });
-  const batch = await world.batches.create({ description: 'during a deployment' });
-  await batch.on('complete', callbacks.newestCallback);
-  await batch.jobs(async () => {
-    for (let i = 0; i < 100; i++) {
-      await (i % 5 === 0 ? jobs.newest : world.fixtures.jobs.record).performAsync(i);
-    }
-  });
-  await progressed(batch, 80);
-  await world.spawnWorker();
-  expect(await batch.wait({ timeout: '150s' })).toMatchObject({ status: 'complete', complete: 100 });
-  await expectConsistent(world, batch);
-  expect((await batch.completedJobs()).every(({ attempts }) => attempts === 1)).toBe(true);
-  expect(await batch.callbacks()).toMatchObject([{ status: 'completed', attempts: 1, errorClass: null }]);
-  expect(await world.ledger.of(batch.id, 'callback')).toMatchObject([{ attempt: 1 }]);
-  older.kill('SIGTERM');
-  await older.exited;
-}, 180_000);
+test.concurrent(
+  'beside a worker of an older release, jobs and callbacks that only the newer one has run all the same',
+  async () => {
+    await using world = await createWorld();
+    const { jobs, callbacks } = createCrashFixtures(world.ledger);
+    const older = await world.spawnWorker({ without: [jobs.newest.name, callbacks.newestCallback.name] });
+    const batch = await world.batches.create({ description: 'during a deployment' });
+    await batch.on('complete', callbacks.newestCallback);
+    await batch.jobs(async () => {
+      for (let i = 0; i < 100; i++) {
+        await (i % 5 === 0 ? jobs.newest : world.fixtures.jobs.record).performAsync(i);
+      }
+    });
+    await progressed(batch, 80);
+    await world.spawnWorker();
+    expect(await batch.wait({ timeout: '150s' })).toMatchObject({ status: 'complete', complete: 100 });
+    await expectConsistent(world, batch);
+    expect((await batch.completedJobs()).every(({ attempts }) => attempts === 1)).toBe(true);
+    expect(await batch.callbacks()).toMatchObject([{ status: 'completed', attempts: 1, errorClass: null }]);
+    expect(await world.ledger.of(batch.id, 'callback')).toMatchObject([{ attempt: 1 }]);
+    older.kill('SIGTERM');
+    await older.exited;
+  },
+  180_000,
+);

@@ -270,7 +270,9 @@ describe.concurrent('a worker that freezes and goes on after its jobs were given
   /** Starts jobs of which every second one fails at first, and freezes the only worker in the middle of them. */
   async function frozen(own: World) {
     const { failLate } = createCrashFixtures(own.ledger).jobs;
-    const zombie = await own.spawnWorker();
+    // Temporal gives tasks to a frozen worker that had asked for them, and takes each back after 10 s: it asks for few.
+    const workerOptions = { maxConcurrentActivityTaskPolls: 1, maxConcurrentWorkflowTaskPolls: 2 };
+    const zombie = await own.spawnWorker({ workerOptions });
     const batch = await createBatch(own);
     await batch.jobs(async () => {
       for (let i = 0; i < 40; i++) await failLate.performAsync(i, i % 2, 2_000);
@@ -283,7 +285,6 @@ describe.concurrent('a worker that freezes and goes on after its jobs were given
   }
 
   async function expectRight(own: World, batch: Batch) {
-    // For a minute Temporal gives tasks to the frozen worker, which had asked for them: each is given up after 10 s.
     expect(await batch.wait({ timeout: '150s' })).toMatchObject({ status: 'complete', complete: 40 });
     await expectConsistent(own, batch);
     expect(await firedCallbacks(own, batch.id)).toEqual(['OnComplete', 'OnSettled']);

@@ -37,7 +37,10 @@ export interface WorldOptions {
 }
 
 /** What a worker process gets beside all fixtures. */
-export interface ProcessOptions extends Pick<BatchWorkerOptions, 'hungProcessTimeout' | 'maxConcurrentJobs'> {
+export interface ProcessOptions extends Pick<
+  BatchWorkerOptions,
+  'hungProcessTimeout' | 'maxConcurrentJobs' | 'workerOptions'
+> {
   /** Flags for Node. */
   readonly nodeFlags?: readonly string[];
   /** What it prints as it dies is expected, and is not shown. */
