@@ -7,6 +7,7 @@ import { startPostgres, startTemporal } from '../../src/dev/index.ts';
 import { currentJob, defineCallback, defineJob, type Batch } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
+import { lockTable } from '../support/table-lock.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 /** Servers of the environment are not ours to kill. */
@@ -113,26 +114,20 @@ describe.concurrent('an outage', () => {
     await eventually(() => expect(callbackAttempts).toEqual([1]));
 
     // Its end is being written, and waits for this lock, when the outage begins.
-    const lock = await world.knex.transaction();
-    await lock.raw('lock table :schema:.batch_callbacks in exclusive mode', { schema: world.schema });
+    await using callbackRows = await lockTable(world, 'batch_callbacks');
     await finishing.jobs(() => pause.performBulk(Array.from({ length: 30 }, () => [0] as const)));
     const isOver = new AbortController();
     const enrolled = enrolUntil(enrolling, fixtures, isOver.signal);
     await running.jobs(() => pause.performBulk(Array.from({ length: 1_000 }, () => [1_000] as const)));
     await started(fixtures, running, 100);
     await started(fixtures, enrolling, 10);
-    await eventually(async () => {
-      const { rows } = await world.knex.raw(
-        `select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like 'update%batch_callbacks%'`,
-      );
-      expect(rows).not.toEqual([]);
-    });
+    await eventually(async () => expect(await callbackRows.waiting()).not.toEqual([]));
 
     await postgres.kill();
     fixtures.openGate();
     await delay(60_000);
     await postgres.restart();
-    await lock.rollback().catch(() => {});
+    await callbackRows.release();
     isOver.abort();
 
     const total = (await enrolled).length;
