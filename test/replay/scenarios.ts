@@ -1,0 +1,281 @@
+import { expect } from 'vitest';
+import { defineJob, type Batch } from '../../src/index.ts';
+import { createBatch } from '../support/batches.ts';
+import { eventually } from '../support/eventually.ts';
+import type { World } from '../support/world.ts';
+import type { BatchState } from '../../workflows/batch-state.ts';
+
+/** One class of what can happen to a batch: makes it happen, and says which workflows show it. */
+export interface Scenario {
+  /** Name of the folder that keeps its recorded histories. */
+  readonly name: string;
+  /** Needs a world without a worker, to start and kill its own. */
+  readonly bringsWorkers?: true;
+  /** @returns the id of a workflow; all its runs are replayed, and its children's */
+  run(world: World): Promise<string>;
+}
+
+const idOf = ({ id }: Batch) => `batch:${id}`;
+const isOver = (batch: Batch) => batch.wait({ timeout: '90s' });
+const handleOf = (world: World, workflowId: string) => world.client.workflow.getHandle(workflowId);
+const times = (count: number) => Array.from({ length: count }, (_, index) => index);
+
+export const SCENARIOS: readonly Scenario[] = [
+  {
+    name: 'small-batch-with-retries-failures-and-delays',
+    async run(world) {
+      const { jobs } = world.fixtures;
+      const batch = await createBatch(world);
+      await batch.jobs(async () => {
+        await jobs.failTimes.performAsync('retried', 1);
+        await jobs.failForGood.performAsync('failed');
+        await jobs.record.set({ startDelay: '500ms' }).performAsync('late');
+      });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'large-batch-with-a-runner',
+    async run(world) {
+      const { jobs } = world.fixtures;
+      const batch = await createBatch(world);
+      await batch.jobs(async () => {
+        for (const i of times(2_000)) await (i % 200 === 0 ? jobs.failTimes : jobs.noop).performAsync(i, 1);
+      });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'fails-immediately-while-jobs-run',
+    async run(world) {
+      const { jobs, callbacks } = world.fixtures;
+      const batch = await world.batches.create({ description: 'Fails at once', failWhen: 'immediate' });
+      await batch.on('failure', callbacks.failsTwice);
+      await batch.on('settled', callbacks.onSettled);
+      await batch.jobs(async () => {
+        await jobs.failForGood.performAsync('bad');
+        for (const i of times(300)) await jobs.work.performAsync(i, 200);
+      });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'fails-immediately-and-continues-as-new',
+    async run(world) {
+      const { jobs, callbacks } = world.fixtures;
+      const batch = await world.batches.create({
+        description: 'Fails at once',
+        failWhen: 'immediate',
+        continueAsNewAfterEvents: 40,
+      });
+      await batch.on('failure', callbacks.failsTwice);
+      await batch.jobs(async () => {
+        await jobs.failForGood.performAsync('bad');
+        for (const i of times(30)) await jobs.failTimes.performAsync(i, 2);
+      });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'block-throws',
+    async run(world) {
+      const batch = await createBatch(world);
+      const block = async () => {
+        await world.fixtures.jobs.record.performAsync('before');
+        throw new RangeError('row 3 is broken');
+      };
+      await expect(batch.jobs(block)).rejects.toThrow('row 3 is broken');
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'empty-block',
+    async run(world) {
+      const batch = await createBatch(world);
+      await expect(batch.jobs(() => {})).rejects.toMatchObject({ code: 'EMPTY_BATCH' });
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'enqueuer-falls-silent',
+    async run(world) {
+      const batch = await createBatch(world, { enrollmentTimeout: '2s' });
+      await handleOf(world, idOf(batch)).executeUpdate('open', { args: [{ token: 'gone' }] });
+      await handleOf(world, idOf(batch)).signal('enrolled', { token: 'gone', upTo: 0, queues: [] });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'block-never-opened',
+    async run(world) {
+      const batch = await createBatch(world, { openTimeout: '1s' });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'continues-as-new',
+    async run(world) {
+      const { jobs } = world.fixtures;
+      const batch = await createBatch(world, { continueAsNewAfterEvents: 40 });
+      await batch.jobs(async () => {
+        for (const i of times(400)) await jobs.failTimes.performAsync(i, i % 4);
+      });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'two-task-queues',
+    async run(world) {
+      const { record } = world.fixtures.jobs;
+      const other = `${world.taskQueue}-other`;
+      const worker = await world.startWorker({ taskQueue: other });
+      const batch = await createBatch(world);
+      await batch.jobs(async () => {
+        for (const i of times(20)) {
+          await record.performAsync(i);
+          await record.set({ taskQueue: other }).performAsync(i);
+        }
+      });
+      await isOver(batch);
+      await worker.stop();
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'unknown-job',
+    async run(world) {
+      const missing = defineJob('NobodyKnowsMe', async () => {});
+      const batch = await createBatch(world, { unknownJobTimeout: '1s' });
+      await batch.jobs(() => missing.performAsync());
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'callback-fails-for-good',
+    async run(world) {
+      const { callbacks, jobs } = world.fixtures;
+      const batch = await world.batches.create({ description: 'Exhausted' });
+      await batch.on('complete', callbacks.failsForGood);
+      await batch.on('settled', callbacks.onSettled);
+      await batch.jobs(() => jobs.record.performAsync(1));
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'runner-terminated',
+    async run(world) {
+      const batch = await createBatch(world);
+      await batch.jobs(async () => {
+        for (const i of times(300)) await world.fixtures.jobs.work.performAsync(i, 300);
+      });
+      await handleOf(world, await runnerOf(world, batch)).terminate('by an operator');
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'cancel-requested',
+    async run(world) {
+      const batch = await createBatch(world);
+      await batch.jobs(async () => {
+        for (const i of times(150)) await world.fixtures.jobs.work.performAsync(i, 300);
+      });
+      await handleOf(world, idOf(batch)).cancel();
+      await handleOf(world, await runnerOf(world, batch)).cancel();
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'wrong-and-repeated-signals',
+    async run(world) {
+      const batch = await createBatch(world);
+      await batch.jobs(async () => {
+        for (const i of times(5)) await world.fixtures.jobs.work.performAsync(i, 500);
+      });
+      const handle = handleOf(world, idOf(batch));
+      await handle.signal('enrolled', { token: 'another', upTo: 99, queues: [] });
+      await handle.signal('completed');
+      await handle.signal('failed', { runner: 'nobody', completed: 0, failed: 1, ended: true });
+      // Says that the runner of the five jobs ended without any: the counts are repaired from the rows.
+      await handle.signal('completed', { runner: '1', completed: 0, failed: 0, ended: true });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'worker-killed-twice',
+    bringsWorkers: true,
+    async run(world) {
+      const batch = await (async () => {
+        const first = await world.spawnWorker();
+        const created = await createBatch(world);
+        await created.jobs(async () => {
+          for (const i of times(120)) await world.fixtures.jobs.work.performAsync(i, 3_000);
+        });
+        await started(world, created, 0);
+        first.kill('SIGKILL');
+        await first.exited;
+        return created;
+      })();
+      const second = await world.spawnWorker();
+      const before = (await world.ledger.of(batch.id, 'job')).length;
+      await started(world, batch, before);
+      second.kill('SIGKILL');
+      await second.exited;
+      await world.spawnWorker();
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'sealed-without-a-worker',
+    bringsWorkers: true,
+    async run(world) {
+      const worker = await world.startWorker();
+      const batch = await createBatch(world);
+      await batch.jobs(async () => {
+        await world.fixtures.jobs.record.performAsync(1);
+        await worker.stop();
+        await world.fixtures.jobs.record.performAsync(2);
+      });
+      await world.startWorker();
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'plain-job',
+    async run(world) {
+      // Not by performAsync: beside other worlds there is more than one client to start it with.
+      const { name, options } = world.fixtures.jobs.failTimes;
+      const jid = await world.batches.startPlainJob({ name, options, isOverridden: false }, ['plain', 1]);
+      await handleOf(world, `job:${jid}`).result();
+      return `job:${jid}`;
+    },
+  },
+];
+
+/** A runner of the batch that has reported nothing but a start. */
+async function runnerOf(world: World, batch: Batch): Promise<string> {
+  const { runners } = await handleOf(world, idOf(batch)).query<BatchState>('state');
+  const id = Object.keys(runners).find((runner) => !runners[runner]!.inline);
+  return `${idOf(batch)}/runner/${id}`;
+}
+
+/** Waits until jobs of the batch have started beyond those that had. */
+async function started(world: World, batch: Batch, before: number): Promise<void> {
+  await eventually(async () => {
+    expect((await world.ledger.of(batch.id, 'job')).length).toBeGreaterThan(before);
+  }, 60_000);
+}
