@@ -344,7 +344,7 @@ test.concurrent(
     const older = await world.spawnWorker({
       without: [jobs.newest.name, callbacks.newestCallback.name],
       // What it lacks is offered again after growing pauses, to whichever worker asked first: the newer one asks more.
-      workerOptions: { maxConcurrentActivityTaskPolls: 1 },
+      workerOptions: { activityTaskPollerBehavior: { type: 'simple-maximum', maximum: 1 } },
     });
     const batch = await world.batches.create({ description: 'during a deployment' });
     await batch.on('complete', callbacks.newestCallback);

@@ -271,7 +271,10 @@ describe.concurrent('a worker that freezes and goes on after its jobs were given
   async function frozen(own: World) {
     const { failLate } = createCrashFixtures(own.ledger).jobs;
     // Temporal gives tasks to a frozen worker that had asked for them, and takes each back after 10 s: it asks for few.
-    const workerOptions = { maxConcurrentActivityTaskPolls: 1, maxConcurrentWorkflowTaskPolls: 2 };
+    const workerOptions = {
+      activityTaskPollerBehavior: { type: 'simple-maximum', maximum: 1 },
+      workflowTaskPollerBehavior: { type: 'simple-maximum', maximum: 2 },
+    } as const;
     const zombie = await own.spawnWorker({ workerOptions });
     const batch = await createBatch(own);
     await batch.jobs(async () => {
