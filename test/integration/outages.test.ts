@@ -4,6 +4,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, inject, test } from 'vitest';
 import { startPostgres, startTemporal } from '../../src/dev/index.ts';
+import { insertJobs } from '../../src/database/enroll.ts';
 import { currentJob, defineCallback, defineJob, type Batch } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
@@ -66,6 +67,23 @@ async function enrolUntil(batch: Batch, { pause }: OutageFixtures, end: AbortSig
     }
   });
   return jids;
+}
+
+/** Opens a block with one job by messages of its own, so that the test decides when its enqueuer is heard. */
+async function openByHand({ batches, client }: World, batch: Batch) {
+  const handle = client.workflow.getHandle(`batch:${batch.id}`);
+  const token = 'by hand';
+  await handle.executeUpdate('open', { args: [{ token }] });
+  await insertJobs(batches.database, batch.id, 1, [['Pause', '[10]', null, null, null]]);
+  const workflowTasks = async () => {
+    const { events } = await handle.fetchHistory();
+    return events!.filter((event) => event.workflowTaskCompletedEventAttributes).length;
+  };
+  return {
+    workflowTasks,
+    signOfLife: () => handle.signal('enrolled', { token, upTo: 1, queues: [] }),
+    seal: () => handle.executeUpdate('seal', { args: [{ token, upTo: 1, queues: [] }] }),
+  };
 }
 
 /** Every job of the batch ran and is complete, nobody was charged an attempt, and one callback ran. */
@@ -152,10 +170,11 @@ describe.concurrent('an outage', () => {
     const fixtures = createOutageFixtures();
     const { pause, waitForGate, callback, callbackAttempts } = fixtures;
     await startWorker(world, fixtures);
-    const [enrolling, hasty, closing, running, finishing, calling] = await Promise.all([
+    const [enrolling, hasty, unheard, closing, running, finishing, calling] = await Promise.all([
       createBatch(world),
-      // The outage is longer than that, but its enqueuer lives.
+      // The outage is longer than that, but their enqueuers live.
       createBatch(world, { enrollmentTimeout: '10s' }),
+      createBatch(world, { enrollmentTimeout: '14s' }),
       createBatch(world),
       createBatch(world),
       createBatch(world),
@@ -178,17 +197,25 @@ describe.concurrent('an outage', () => {
     await started(fixtures, finishing, 0);
     await started(fixtures, running, 50);
 
+    const byHand = await openByHand(world, unheard);
+    const tasksBefore = await byHand.workflowTasks();
+
     await temporal.kill();
     fixtures.openGate();
     isDown.abort();
     await delay(20_000);
     await temporal.restart();
     isOver.abort();
+    // The batch wakes before it hears its enqueuer, which could not reach it until now.
+    await eventually(async () => expect(await byHand.workflowTasks()).toBeGreaterThan(tasksBefore));
+    await byHand.signOfLife();
+    expect(await byHand.seal()).toEqual({ total: 1 });
 
     const totals = (await Promise.all([enrolled, enrolledHastily, closed])).map(({ length }) => length);
     await Promise.all([
       expectUnharmed(world, enrolling, fixtures, totals[0]!),
       expectUnharmed(world, hasty, fixtures, totals[1]!),
+      expectUnharmed(world, unheard, fixtures, 1),
       expectUnharmed(world, closing, fixtures, totals[2]!),
       expectUnharmed(world, running, fixtures, 400),
       expectUnharmed(world, finishing, fixtures, 1),
