@@ -1,18 +1,17 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import type { Batch } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
+import { createCrashFixtures } from '../support/crash-fixtures.ts';
 import { eventually } from '../support/eventually.ts';
-import { createWorld, type World } from '../support/world.ts';
-
-let world: World;
-beforeEach(async () => {
-  world = await createWorld();
-});
-afterEach(() => world[Symbol.asyncDispose]());
+import { supervise } from '../support/supervise.ts';
+import { lockTable } from '../support/table-lock.ts';
+import { createWorld, type ProcessOptions, type WorkerProcess, type World } from '../support/world.ts';
 
 const progressed = (batch: { progress(): Promise<{ complete: number }> }, complete: number) =>
-  eventually(async () => expect((await batch.progress()).complete).toBeGreaterThanOrEqual(complete));
+  eventually(async () => expect((await batch.progress()).complete).toBeGreaterThanOrEqual(complete), 40_000);
 
 test('after a SIGKILL of the worker in the middle all jobs are done, and the callback runs once', async () => {
+  await using world = await createWorld();
   const victim = await world.spawnWorker();
   const batch = await createBatch(world);
   await batch.jobs(async () => {
@@ -38,6 +37,7 @@ test('after a SIGKILL of the worker in the middle all jobs are done, and the cal
 }, 90_000);
 
 test('SIGTERM drains: what runs ends, the rest waits for another worker, and nobody is charged an attempt', async () => {
+  await using world = await createWorld();
   const victim = await world.spawnWorker();
   const batch = await createBatch(world);
   await batch.jobs(async () => {
@@ -58,6 +58,7 @@ test('SIGTERM drains: what runs ends, the rest waits for another worker, and nob
 }, 90_000);
 
 test('a callback whose worker is killed in it is started again by Temporal, and counts as one', async () => {
+  await using world = await createWorld();
   const victim = await world.spawnWorker();
   const batch = await world.batches.create({ description: 'killed in its callback' });
   await batch.on('complete', world.fixtures.callbacks.killedOnce);
@@ -81,6 +82,7 @@ test('a callback whose worker is killed in it is started again by Temporal, and 
 }, 90_000);
 
 test('what a transactional callback writes happens once, though its worker is killed before the commit', async () => {
+  await using world = await createWorld();
   const victim = await world.spawnWorker();
   const batch = await world.batches.create({ description: 'exactly once' });
   await batch.on('complete', world.fixtures.callbacks.transactional);
@@ -94,6 +96,7 @@ test('what a transactional callback writes happens once, though its worker is ki
 }, 90_000);
 
 test('a batch waits while no worker is up, and runs when one is back', async () => {
+  await using world = await createWorld();
   const worker = await world.startWorker();
   const batch = await createBatch(world);
   await batch.jobs(async () => {
@@ -108,6 +111,7 @@ test('a batch waits while no worker is up, and runs when one is back', async () 
 }, 90_000);
 
 test("Temporal's Cancel, pressed on a batch and its runner, changes nothing", async () => {
+  await using world = await createWorld();
   await world.startWorker();
   for (const total of [20, 400]) {
     const batch = await createBatch(world);
@@ -122,6 +126,7 @@ test("Temporal's Cancel, pressed on a batch and its runner, changes nothing", as
 }, 90_000);
 
 test('a runner that somebody terminates is replaced, and nothing is counted twice', async () => {
+  await using world = await createWorld();
   await world.startWorker();
   const batch = await createBatch(world);
   await batch.jobs(async () => {
@@ -137,26 +142,226 @@ test('a runner that somebody terminates is replaced, and nothing is counted twic
   await expectConsistent(world, batch);
 }, 90_000);
 
-test('a job that kills its worker every time fails alone, and its neighbours are done and not charged', async () => {
-  const supervision = { isOver: false };
-  // What a process manager does: start the worker again whenever it dies.
-  const supervised = (async () => {
-    while (!supervision.isOver) await (await world.spawnWorker()).exited;
-  })();
+/** Runs 300 jobs of 200 ms, and tells how long they took from the end of the block to the end of the callbacks. */
+async function timed300(world: World, meanwhile: (batch: Batch) => Promise<void> = async () => {}) {
   const batch = await createBatch(world);
   await batch.jobs(async () => {
-    for (let i = 0; i < 40; i++) {
-      await (i === 20 ? world.fixtures.jobs.exitProcess : world.fixtures.jobs.record).performAsync(i);
-    }
+    for (let i = 0; i < 300; i++) await world.fixtures.jobs.work.performAsync(i, 200);
   });
-  const progress = await batch.wait({ timeout: '150s' });
+  const startedAt = performance.now();
+  await meanwhile(batch);
+  const expected = { status: 'complete', total: 300, complete: 300, failed: 0, pending: 0 };
+  expect(await batch.wait({ timeout: '100s' })).toEqual(expected);
+  const seconds = (performance.now() - startedAt) / 1000;
   await expectConsistent(world, batch);
-  supervision.isOver = true;
-  await world.stopProcesses();
-  await supervised;
-  expect(progress).toEqual({ status: 'failed', total: 40, complete: 39, failed: 1, pending: 0 });
-  expect(await batch.failedJobs()).toMatchObject([{ position: 21, errorClass: 'WorkerLostError' }]);
-  expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
-  const neighbours = (await world.ledger.of(batch.id, 'job')).filter(({ detail }) => detail !== 20);
-  expect(neighbours.every(({ attempt }) => attempt === 1)).toBe(true);
+  expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
+  const jobs = await world.ledger.of(batch.id, 'job');
+  expect(new Set(jobs.map(({ jid }) => jid)).size).toBe(300);
+  expect(jobs.every(({ attempt }) => attempt === 1)).toBe(true);
+  return { seconds, runs: jobs.length };
+}
+
+/** A killed worker is noticed after 10 s, and what it ran runs again. */
+const SECONDS_PER_KILL = 20;
+
+/** Kills the one of these workers that started a job last: some are in flight there. @returns the others */
+async function killBusiest(world: World, batch: Batch, workers: readonly WorkerProcess[]) {
+  const last = (await world.ledger.of(batch.id, 'job')).at(-1)!;
+  const victim = workers.find(({ pid }) => pid === last.pid)!;
+  victim.kill('SIGKILL');
+  await victim.exited;
+  return workers.filter((worker) => worker !== victim);
+}
+
+test('300 jobs in flight take at most 20 s longer for each worker of theirs that is killed', async () => {
+  await using world = await createWorld();
+  // Few at once, so that jobs are in flight for seconds.
+  const spawn = () => world.spawnWorker({ maxConcurrentJobs: 8 });
+  let workers: readonly WorkerProcess[] = await Promise.all([spawn(), spawn()]);
+  const undisturbed = await timed300(world);
+  const once = await timed300(world, async (batch) => {
+    await progressed(batch, 40);
+    workers = await killBusiest(world, batch, workers);
+  });
+  workers = [...workers, ...(await Promise.all([spawn(), spawn()]))];
+  const twice = await timed300(world, async (batch) => {
+    await progressed(batch, 40);
+    workers = await killBusiest(world, batch, workers);
+    await progressed(batch, 80);
+    workers = await killBusiest(world, batch, workers);
+  });
+  // Else the kills hit nobody.
+  expect(once.runs).toBeGreaterThan(300);
+  expect(twice.runs).toBeGreaterThan(300);
+  expect(once.seconds - undisturbed.seconds).toBeLessThan(SECONDS_PER_KILL);
+  expect(twice.seconds - undisturbed.seconds).toBeLessThan(2 * SECONDS_PER_KILL);
 }, 180_000);
+
+test.concurrent(
+  'a SIGKILL in the last attempt of a job does not use that attempt up',
+  async () => {
+    await using world = await createWorld();
+    const { hangsInLastAttempt } = createCrashFixtures(world.ledger).jobs;
+    const victim = await world.spawnWorker();
+    const batch = await createBatch(world);
+    await batch.jobs(() => hangsInLastAttempt.performBulk([['returns'], ['throws']]));
+    const attemptsOf = async (position: number) =>
+      (await world.ledger.of(batch.id, 'job'))
+        .filter(({ jid }) => jid === `${batch.id}/${position}`)
+        .map(({ attempt }) => attempt);
+    await eventually(async () => {
+      expect(await attemptsOf(1)).toEqual([1, 2]);
+      expect(await attemptsOf(2)).toEqual([1, 2]);
+    });
+    victim.kill('SIGKILL');
+    await victim.exited;
+    await world.spawnWorker();
+    expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'failed', complete: 1, failed: 1 });
+    await expectConsistent(world, batch);
+    expect(await attemptsOf(1)).toEqual([1, 2, 2]);
+    expect(await attemptsOf(2)).toEqual([1, 2, 2]);
+    expect(await batch.completedJobs()).toMatchObject([{ position: 1, attempts: 2, errorClass: null }]);
+    expect(await batch.failedJobs()).toMatchObject([
+      { position: 2, attempts: 2, errorClass: 'BrokenError', errorMessage: 'the last attempt' },
+    ]);
+  },
+  90_000,
+);
+
+test.concurrent(
+  'a job that blocks the event loop for 12 s and goes on has one outcome, and so have its neighbours',
+  async () => {
+    await using world = await createWorld();
+    await world.spawnWorker();
+    await world.spawnWorker();
+    const { block } = createCrashFixtures(world.ledger).jobs;
+    const batch = await createBatch(world);
+    await batch.jobs(async () => {
+      for (let i = 0; i < 40; i++) {
+        await (i === 20 ? block.performAsync(12_000) : world.fixtures.jobs.record.performAsync(i));
+      }
+    });
+    expect(await batch.wait({ timeout: '100s' })).toMatchObject({ status: 'complete', complete: 40 });
+    await expectConsistent(world, batch);
+    expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
+    const jobs = await batch.completedJobs();
+    expect(jobs.every(({ attempts }) => attempts === 1)).toBe(true);
+  },
+  150_000,
+);
+
+interface Killer {
+  readonly job: 'blockForever' | 'exhaustMemory' | 'exitProcess';
+  readonly options: ProcessOptions;
+}
+
+const KILLERS: readonly [how: string, killer: Killer][] = [
+  ['exits', { job: 'exitProcess', options: {} }],
+  [
+    'exhausts the memory',
+    { job: 'exhaustMemory', options: { nodeFlags: ['--max-old-space-size=200'], isQuiet: true } },
+  ],
+  [
+    'blocks the event loop until the watchdog kills the process',
+    { job: 'blockForever', options: { hungProcessTimeout: '5s', isQuiet: true } },
+  ],
+];
+
+describe.concurrent('a job that kills its worker every time', () => {
+  test.for(KILLERS)(
+    'fails alone, and its neighbours are not charged, when it %s',
+    { timeout: 240_000 },
+    async ([, { job, options }]) => {
+      await using world = await createWorld();
+      await using _supervisor = supervise(world, options);
+      const jobs = { ...world.fixtures.jobs, ...createCrashFixtures(world.ledger).jobs };
+      const batch = await createBatch(world);
+      await batch.jobs(async () => {
+        for (let i = 0; i < 40; i++) await (i === 20 ? jobs[job] : jobs.record).performAsync(i);
+      });
+      const expected = { status: 'failed', total: 40, complete: 39, failed: 1, pending: 0 };
+      expect(await batch.wait({ timeout: '200s' })).toEqual(expected);
+      await expectConsistent(world, batch);
+      expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
+      const [lost] = await batch.failedJobs();
+      expect(lost).toMatchObject({ position: 21, errorClass: 'WorkerLostError', attempts: 1 });
+      expect(lost!.errorMessage).toContain('process.exit, out of memory, or an endless loop');
+      const neighbours = await batch.completedJobs();
+      expect(neighbours.every(({ attempts }) => attempts === 1)).toBe(true);
+      const runs = (await world.ledger.of(batch.id, 'job')).filter(({ jid }) => jid !== lost!.jid);
+      expect(runs.every(({ attempt }) => attempt === 1)).toBe(true);
+    },
+  );
+});
+
+test.concurrent.for([
+  ['are lost with it, all run once more', true],
+  ['are committed after its death, only the others run once more', false],
+] as const)(
+  'after a SIGKILL when all handlers have run and their outcomes %s, and the batch is right',
+  { timeout: 90_000 },
+  async ([, isLost]) => {
+    await using world = await createWorld();
+    const { noteBothEnds } = createCrashFixtures(world.ledger).jobs;
+    const victim = await world.spawnWorker();
+    const batch = await createBatch(world);
+    await batch.jobs(async () => {
+      for (let i = 0; i < 60; i++) await noteBothEnds.performAsync(i, 2_000);
+    });
+    await eventually(async () => expect(await world.ledger.of(batch.id, 'job')).toHaveLength(60));
+    // Whoever writes an outcome waits for this lock.
+    await using outcomes = await lockTable(world, 'batch_jobs');
+    await eventually(async () => expect(await world.ledger.of(batch.id, 'job ended')).toHaveLength(60));
+    await eventually(async () => expect(await outcomes.waiting()).not.toEqual([]));
+    victim.kill('SIGKILL');
+    await victim.exited;
+    if (isLost) {
+      for (const pid of await outcomes.waiting())
+        await world.knex.raw('select pg_terminate_backend(?)', [pid]);
+      await eventually(async () => expect(await outcomes.waiting()).toEqual([]));
+    }
+    await outcomes.release();
+    await world.spawnWorker();
+    expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'complete', complete: 60 });
+    await expectConsistent(world, batch);
+    expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
+    expect((await batch.completedJobs()).every(({ attempts }) => attempts === 1)).toBe(true);
+    const ran = await world.ledger.of(batch.id, 'job');
+    const runs = new Map<string, number>();
+    for (const { jid } of ran) runs.set(jid!, (runs.get(jid!) ?? 0) + 1);
+    expect(runs.size).toBe(60);
+    if (isLost) expect(ran).toHaveLength(120);
+    else expect(ran.length).toBeLessThan(120);
+    expect(Math.max(...runs.values())).toBeLessThanOrEqual(2);
+  },
+);
+
+test.concurrent(
+  'beside a worker of an older release, jobs and callbacks that only the newer one has run all the same',
+  async () => {
+    await using world = await createWorld();
+    const { jobs, callbacks } = createCrashFixtures(world.ledger);
+    const older = await world.spawnWorker({
+      without: [jobs.newest.name, callbacks.newestCallback.name],
+      // What it lacks is offered again after growing pauses, to whichever worker asked first: the newer one asks more.
+      workerOptions: { activityTaskPollerBehavior: { type: 'simple-maximum', maximum: 1 } },
+    });
+    const batch = await world.batches.create({ description: 'during a deployment' });
+    await batch.on('complete', callbacks.newestCallback);
+    await batch.jobs(async () => {
+      for (let i = 0; i < 100; i++) {
+        await (i % 5 === 0 ? jobs.newest : world.fixtures.jobs.record).performAsync(i);
+      }
+    });
+    await progressed(batch, 80);
+    await world.spawnWorker();
+    expect(await batch.wait({ timeout: '150s' })).toMatchObject({ status: 'complete', complete: 100 });
+    await expectConsistent(world, batch);
+    expect((await batch.completedJobs()).every(({ attempts }) => attempts === 1)).toBe(true);
+    expect(await batch.callbacks()).toMatchObject([{ status: 'completed', attempts: 1, errorClass: null }]);
+    expect(await world.ledger.of(batch.id, 'callback')).toMatchObject([{ attempt: 1 }]);
+    older.kill('SIGTERM');
+    await older.exited;
+  },
+  180_000,
+);

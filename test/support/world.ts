@@ -5,6 +5,7 @@ import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import { execa } from 'execa';
 import knexFactory, { type Knex } from 'knex';
 import { inject } from 'vitest';
+import type { DevServers } from '../../src/dev/index.ts';
 import { BatchClient, migrate } from '../../src/index.ts';
 import { createBatchWorker, type BatchWorker, type BatchWorkerOptions } from '../../src/worker/index.ts';
 import { createFixtures, type Fixtures } from './fixtures.ts';
@@ -25,9 +26,27 @@ export interface World extends AsyncDisposable {
   /** Starts a worker in this process with all fixtures. It stops with the world, or before by its `stop`. */
   startWorker(options?: Partial<BatchWorkerOptions>): Promise<BatchWorker & { stop(): Promise<void> }>;
   /** Starts a worker in a process of its own, to be killed. */
-  spawnWorker(): Promise<WorkerProcess>;
+  spawnWorker(options?: ProcessOptions): Promise<WorkerProcess>;
   /** Kills all worker processes and waits until they are gone. */
   stopProcesses(): Promise<void>;
+}
+
+export interface WorldOptions {
+  /** Servers of the test file's own, to be stopped and killed. @default the servers that all tests share */
+  readonly servers?: Pick<DevServers, 'databaseUrl' | 'temporalAddress'>;
+}
+
+/** What a worker process gets beside all fixtures. */
+export interface ProcessOptions extends Pick<
+  BatchWorkerOptions,
+  'hungProcessTimeout' | 'maxConcurrentJobs' | 'workerOptions'
+> {
+  /** Flags for Node. */
+  readonly nodeFlags?: readonly string[];
+  /** What it prints as it dies is expected, and is not shown. */
+  readonly isQuiet?: boolean;
+  /** Names of jobs and callbacks that it does not know, as if it were of an older release. */
+  readonly without?: readonly string[];
 }
 
 export interface WorkerProcess {
@@ -39,21 +58,31 @@ export interface WorkerProcess {
 
 let isRuntimeInstalled = false;
 
-export async function createWorld(): Promise<World> {
+export async function createWorld({ servers }: WorldOptions = {}): Promise<World> {
   if (!isRuntimeInstalled) Runtime.install({ logger: new DefaultLogger('ERROR') });
   isRuntimeInstalled = true;
   const schema = `test_${randomBytes(6).toString('hex')}`;
   const taskQueue = schema;
-  const database = inject('databaseUrl');
-  const address = inject('temporalAddress');
+  const database = servers?.databaseUrl ?? inject('databaseUrl');
+  const address = servers?.temporalAddress ?? inject('temporalAddress');
   const workflowBundle = { codePath: inject('workflowBundlePath') };
   await migrate(database, { schema });
-  const knex = knexFactory({ client: 'pg', connection: database, pool: { min: 0, max: 10 } });
+  const knex = knexFactory({
+    client: 'pg',
+    connection: database,
+    pool: { min: 0, max: 10 },
+    // Servers of a test's own are killed: what Knex prints about that is no news.
+    ...(servers ? { log: { error: () => {}, warn: () => {} } } : {}),
+  });
   const ledger = new Ledger(knex, schema);
   await ledger.create();
   const fixtures = createFixtures(ledger);
   const connection = await NativeConnection.connect({ address });
-  const clientConnection = await Connection.connect({ address });
+  const clientConnection = await Connection.connect({
+    address,
+    // After an outage gRPC waits for up to two minutes before it tries again: no test should.
+    channelArgs: { 'grpc.max_reconnect_backoff_ms': 1_000 },
+  });
   const client = new Client({ connection: clientConnection });
   const cleanup: (() => unknown)[] = [];
   const processes: (PromiseLike<unknown> & { kill(signal: NodeJS.Signals): boolean })[] = [];
@@ -63,7 +92,13 @@ export async function createWorld(): Promise<World> {
   };
 
   const openClient = () => {
-    const batches = new BatchClient({ client, database: knex, schema, taskQueue });
+    const batches = new BatchClient({
+      client,
+      database: knex,
+      schema,
+      taskQueue,
+      ...(servers ? { logger: { warn: () => {} } } : {}),
+    });
     cleanup.push(() => batches.close());
     return batches;
   };
@@ -87,18 +122,19 @@ export async function createWorld(): Promise<World> {
     cleanup.push(stop);
     return Object.assign(worker, { stop });
   };
-  const spawnWorker: World['spawnWorker'] = async () => {
-    const child = execa('node', ['--import', 'tsx', 'test/support/worker-process.ts'], {
+  const spawnWorker: World['spawnWorker'] = async ({ nodeFlags = [], isQuiet = false, ...options } = {}) => {
+    const child = execa('node', [...nodeFlags, '--import', 'tsx', 'test/support/worker-process.ts'], {
       env: {
         DATABASE_URL: database,
         TEMPORAL_ADDRESS: address,
         SCHEMA: schema,
         TASK_QUEUE: taskQueue,
         WORKFLOW_BUNDLE: workflowBundle.codePath,
+        OPTIONS: JSON.stringify(options),
       },
       reject: false,
       stdout: 'pipe',
-      stderr: 'inherit',
+      stderr: isQuiet ? 'ignore' : 'inherit',
     });
     processes.push(child);
     const ready = await Promise.race([once(child.stdout, 'data'), child.then(() => undefined)]);
