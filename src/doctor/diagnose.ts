@@ -94,8 +94,11 @@ function over({ batch, callbacks, movedAt }: MirrorFacts): Finding[] {
   ];
 }
 
-/** The rows are not over and the workflow is: nobody works on the batch. */
-function closed({ batchId, mirror }: Facts, { batch, address, namespace }: TemporalFacts): Finding[] {
+/** Nobody works on the batch any more: that is right if its rows say that it is over, and they do not. */
+function closed(
+  { batchId, mirror, databaseError }: Facts,
+  { batch, address, namespace }: TemporalFacts,
+): Finding[] {
   const { status, closedAt, closeReason } = batch;
   if (!mirror && status === 'completed') {
     return [
@@ -103,32 +106,41 @@ function closed({ batchId, mirror }: Facts, { batch, address, namespace }: Tempo
         code: 'OVER',
         severity: 'ok',
         message:
-          'The workflow of the batch has completed and there is no row: its block was empty, or the row was deleted.',
+          'The workflow of the batch has completed' +
+          (databaseError === undefined
+            ? ', and there is no row: its block was empty, or the row was deleted.'
+            : '.'),
         advice: '',
         since: closedAt ?? null,
         details: { status },
       },
     ];
   }
-  const where = `Temporal at ${address}, namespace ${quote(namespace)}`;
   const isUnknown = status === 'not found';
-  const pending = mirror?.batch.progress.pending ?? 0;
+  const where = `Temporal at ${address}, namespace ${quote(namespace)}`;
+  const pending = mirror?.batch.progress.pending;
   return [
     {
       code: 'WORKFLOW_TERMINATED',
       severity: 'attention',
       message: isUnknown
         ? `${where}, knows no workflow ${quote(batchWorkflowId(batchId))}: it was deleted, or this is not the Temporal of the batch.`
-        : `The workflow of the batch is ${status}${closeReason ? ` (${oneLine(closeReason)})` : ''}, and its rows are not over.`,
-      advice:
-        `${isUnknown ? 'If address and namespace are right, nothing' : 'Nothing'} will move this batch again, and no callback runs. ` +
-        (pending > 0
-          ? `Its ${counted(pending, 'pending job')}: (await batches.find(${quote(batchId)})).pendingJobs(). Enrol them in another batch; some may have run.`
-          : 'All of its jobs are terminal; do by hand what its callbacks should have done.'),
+        : `The workflow of the batch is ${status}${closeReason ? ` (${oneLine(closeReason)})` : ''}${mirror ? ', and its rows are not over' : ''}.`,
+      advice: [
+        `${isUnknown ? 'If address and namespace are right, nothing' : 'Nothing'} will move this batch again, and no callback runs.`,
+        leftOver(batchId, pending),
+      ].join(' '),
       since: closedAt ?? null,
-      details: { status, reason: closeReason ?? null, pending },
+      details: { status, reason: closeReason ?? null, pending: pending ?? null },
     },
   ];
+}
+
+function leftOver(batchId: string, pending: number | undefined): string {
+  const jobs = `(await batches.find(${quote(batchId)})).pendingJobs()`;
+  if (pending === undefined) return `What is left of its jobs: ${jobs}.`;
+  if (pending === 0) return 'All of its jobs are terminal; do by hand what its callbacks should have done.';
+  return `Its ${counted(pending, 'pending job')}: ${jobs}. Enrol them in another batch; some may have run.`;
 }
 
 function rowMissing({ mirror, databaseError }: Facts): Finding[] {
@@ -170,7 +182,7 @@ function mirrorBehind({ mirror, now }: Facts, { state }: TemporalFacts): Finding
   ];
 }
 
-function block({ now }: Facts, { state, settings }: TemporalFacts): Finding[] {
+function block({ now, mirror }: Facts, { state, settings }: TemporalFacts): Finding[] {
   if (!state || !settings || state.enrollment.phase === 'sealed') return [];
   const { phase, heardAt } = state.enrollment;
   if (phase === 'unopened') {
@@ -187,17 +199,19 @@ function block({ now }: Facts, { state, settings }: TemporalFacts): Finding[] {
     ];
   }
   const closesAt = heardAt + settings.enrollmentTimeoutMs;
+  // Rows are announced a moment after they are written.
+  const enrolled = Math.max(state.enrolled, mirror?.batch.progress.total ?? 0);
   const isSilent = now - heardAt > settings.enrollmentTimeoutMs * SILENT_PART;
   return [
     {
       code: 'BLOCK_OPEN',
       severity: isSilent ? 'attention' : 'waiting',
-      message: `The enrolment block is open: ${counted(state.enrolled, 'job')} so far, its process was heard ${span(now - heardAt)} ago.`,
+      message: `The enrolment block is open: ${counted(enrolled, 'job')} so far, its process was heard ${span(now - heardAt)} ago.`,
       advice: isSilent
         ? `That process is dead, hangs, or cannot reach Temporal. Unless it is heard again, the batch closes the block ${inTime(closesAt - now)} (enrollmentTimeout), runs what is enrolled, and ends failed.`
         : 'Its process is alive: jobs() has not returned there yet.',
       since: heardAt,
-      details: { enrolled: state.enrolled, heardAt, closesAt, isSilent },
+      details: { enrolled, heardAt, closesAt, isSilent },
     },
   ];
 }

@@ -1,3 +1,4 @@
+import { progressOf, type BatchProgress } from '../../workflows/batch-state.ts';
 import type { Facts } from './facts.ts';
 import { verdictOf, type Finding, type Severity } from './findings.ts';
 import { quote, span } from './words.ts';
@@ -15,7 +16,9 @@ const SIGNS: Readonly<Record<Severity, string>> = { attention: '✗', waiting: '
 
 /** The diagnosis as text for people: how the batch stands, then each finding, with advice on request. */
 export function describeDiagnosis({ facts, findings }: Diagnosis, options: { advice: boolean }): string {
-  return `${heading(facts)}\n\n${describeFindings(findings, { ...options, now: facts.now })}`;
+  const details =
+    findings.length === 0 ? '' : `\n${describeFindings(findings, { ...options, now: facts.now })}`;
+  return `${heading(facts)}\n${details}`;
 }
 
 export function describeFindings(
@@ -39,7 +42,7 @@ export function diagnosisJson({ facts, findings }: Diagnosis) {
       ? {}
       : {
           description: mirror.batch.description,
-          ...progressOf(facts),
+          ...mirror.batch.progress,
           movedAt: isoTime(mirror.movedAt),
         }),
     findings: findingsJson(findings),
@@ -61,7 +64,7 @@ export function findingsJson(findings: readonly Finding[]) {
 
 function heading(facts: Facts): string {
   const { batchId, mirror, now } = facts;
-  const progress = progressOf(facts);
+  const progress = countsFrom(facts);
   const parts = [
     `Batch ${batchId}${mirror ? ` ${quote(mirror.batch.description)}` : ''}`,
     ...(progress ? [progress.status, countsOf(progress)] : []),
@@ -70,11 +73,12 @@ function heading(facts: Facts): string {
   return parts.join('   ');
 }
 
-function progressOf({ mirror }: Facts) {
-  return mirror?.batch.progress;
+/** The rows' counts, or without rows the batch's own. */
+function countsFrom({ mirror, temporal }: Facts): BatchProgress | undefined {
+  return mirror?.batch.progress ?? (temporal?.state && progressOf(temporal.state));
 }
 
-function countsOf({ total, complete, failed, pending }: NonNullable<ReturnType<typeof progressOf>>): string {
+function countsOf({ total, complete, failed, pending }: BatchProgress): string {
   const digits = (value: number) => value.toLocaleString('en-US');
   return `${digits(complete)} of ${digits(total)} complete, ${digits(failed)} failed, ${digits(pending)} pending`;
 }
