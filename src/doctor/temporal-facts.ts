@@ -5,11 +5,9 @@ import { rangesQuery, stateQuery } from '../../workflows/messages.ts';
 import type { RangeState } from '../../workflows/range-state.ts';
 import { union, type Span } from '../../workflows/spans.ts';
 import { batchWorkflowId } from '../client/batch-client.ts';
-import type { QueueFacts, TemporalFacts, WorkflowFacts } from './facts.ts';
+import { POLL_MS, type QueueFacts, type TemporalFacts, type WorkflowFacts } from './facts.ts';
 import { epochMs, readInput, readWorkflow } from './workflow-facts.ts';
 
-/** A worker asks for tasks at least once in a minute, with some time for the way. */
-export const POLL_MS = 70_000;
 /** Runners of a batch that are looked at. More than a few at once have jobs that all wait. */
 const MAX_PARTS = 50;
 /** A query is answered at once or, without a worker, not at all. */

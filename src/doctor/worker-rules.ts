@@ -1,6 +1,13 @@
-import type { ActivityFacts, Facts, MirrorFacts, QueueFacts, TemporalFacts, WorkflowFacts } from './facts.ts';
+import {
+  POLL_MS,
+  type ActivityFacts,
+  type Facts,
+  type MirrorFacts,
+  type QueueFacts,
+  type TemporalFacts,
+  type WorkflowFacts,
+} from './facts.ts';
 import type { Finding } from './findings.ts';
-import { POLL_MS } from './temporal-facts.ts';
 import { counted, groupBy, oneLine, quote, span } from './words.ts';
 
 /** A task that nobody takes for so long is noticed: idle workers take one within milliseconds. */
