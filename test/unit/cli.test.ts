@@ -28,7 +28,7 @@ test('prints help on standard output and exits with 0', async () => {
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
   expect(stdout).toContain('migrate [options]');
   expect(stdout).toContain('dev [options]');
-  expect(stdout).toContain('doctor [options] [batch id]');
+  expect(stdout).toContain('doctor [options] [id]');
 });
 
 test.each(['dev', 'doctor', 'migrate'])('shows an example in the help of %s', async (command) => {

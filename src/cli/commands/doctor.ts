@@ -39,10 +39,10 @@ export function doctorCommand(context: CliContext): Command {
   const command: Command = new Command('doctor')
     .summary('explain why batches do not move')
     .description(
-      'Explains what a batch waits for, since when, and what to do about it. Without an id: all batches that are not\n' +
+      'Explains what a batch waits for, since when, and what to do about it. Without an id: all batches that are not ' +
         'over and have not moved for a while. Reads the rows and asks Temporal; changes nothing.',
     )
-    .argument('[batch id]', 'the batch (default: all that stand still)')
+    .argument('[id]', 'the batch (default: all that stand still)')
     .option('--database-url <url>', 'connection string (default: DATABASE_URL)')
     .option('--schema <name>', 'database schema of the tables (default: public)')
     .option('--address <host:port>', 'address of Temporal (default: TEMPORAL_ADDRESS, or temporal.toml)')
