@@ -5,6 +5,9 @@ import type { CliOutput } from './context.ts';
 export const ExitCode = { ok: 0, failed: 1, usage: 2 } as const;
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
 
+/** Thrown by a command that did its work, printed what it found, and found something wrong. */
+export class FoundWantingError extends Error {}
+
 /**
  * Runs a command and turns its outcome into an exit code, with a line on standard error where it failed.
  *
@@ -19,6 +22,7 @@ export async function exitCodeOf(run: () => Promise<unknown>, stderr: CliOutput)
       // The parser has printed its message, or the help or version that was asked for.
       return error.exitCode === 0 ? ExitCode.ok : ExitCode.usage;
     }
+    if (error instanceof FoundWantingError) return ExitCode.failed;
     stderr.write(`${describeError(error)}\n`);
     return codeOf(error) === 'INVALID_OPTION' ? ExitCode.usage : ExitCode.failed;
   }

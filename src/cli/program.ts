@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { Command } from 'commander';
 import { devCommand } from './commands/dev.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import type { CliContext } from './context.ts';
 
@@ -21,7 +22,7 @@ export function buildProgram(context: CliContext): Command {
     })
     .showHelpAfterError('Add --help to see how it is used.')
     .showSuggestionAfterError();
-  for (const command of [devCommand(context), migrateCommand(context)]) {
+  for (const command of [devCommand(context), migrateCommand(context), doctorCommand(context)]) {
     program.addCommand(command.copyInheritedSettings(program));
   }
   return program;

@@ -28,9 +28,10 @@ test('prints help on standard output and exits with 0', async () => {
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
   expect(stdout).toContain('migrate [options]');
   expect(stdout).toContain('dev [options]');
+  expect(stdout).toContain('doctor [options] [id]');
 });
 
-test.each(['dev', 'migrate'])('shows an example in the help of %s', async (command) => {
+test.each(['dev', 'doctor', 'migrate'])('shows an example in the help of %s', async (command) => {
   const { exitCode, stdout } = await run([command, '--help']);
   expect(exitCode).toBe(0);
   expect(stdout).toMatch(new RegExp(`Example:\n  \\$ batch-jobs ${command}`));
@@ -50,6 +51,14 @@ test.each([
   { args: ['migrate', '--schema'], says: "option '--schema <name>' argument missing" },
   { args: ['migrate', '--status', '--print-sql'], says: 'cannot be used with option' },
   { args: ['migrate'], says: 'Give --database-url, or set DATABASE_URL' },
+  { args: ['doctor'], says: 'Give --database-url, or set DATABASE_URL' },
+  { args: ['doctor', '--status'], says: "unknown option '--status'" },
+  { args: ['doctor', 'one', 'another'], says: 'too many arguments' },
+  { args: ['doctor', 'no/id', '--database-url', 'postgres://unused'], says: '[INVALID_OPTION]: id must be' },
+  {
+    args: ['doctor', '--idle', 'soon', '--database-url', 'postgres://unused'],
+    says: '[INVALID_OPTION]: idle must be',
+  },
   { args: ['dev', '--temporal-port', '7233x'], says: 'Give a port between 1 and 65535' },
   { args: ['dev', '--ui-port', '65536'], says: 'Give a port between 1 and 65535' },
 ])('refuses `$args` as a usage error', async ({ args, says }) => {

@@ -15,7 +15,7 @@ interface DevFlags {
 /** `batch-jobs dev`: Postgres, Temporal and its Web UI on this machine until a signal ends them. */
 export function devCommand(context: CliContext): Command {
   return new Command('dev')
-    .summary('run Postgres and Temporal on this machine for development')
+    .summary('run Postgres and Temporal for development')
     .description(
       'Starts Postgres, Temporal and its Web UI on 127.0.0.1, applies the migrations, and runs until Ctrl-C.\n' +
         'Servers that DATABASE_URL and TEMPORAL_ADDRESS name are used in place of new ones.',

@@ -1,0 +1,81 @@
+import type { CallbackRow } from '../database/rows.ts';
+import {
+  EVENT_ORDER,
+  isMoving,
+  type ActivityFacts,
+  type Facts,
+  type MirrorFacts,
+  type TemporalFacts,
+} from './facts.ts';
+import type { Finding } from './findings.ts';
+import { counted, inTime, oneLine, quote, span } from './words.ts';
+
+/** Callbacks that fail, that no worker knows, or that run for long. One that no worker takes is its queue's finding. */
+export function callbackFindings(facts: Facts, { batch, parts }: TemporalFacts): Finding[] {
+  return [batch, ...parts].flatMap(({ workflowId, activities }) =>
+    activities
+      .filter(({ type }) => type === 'runCallback')
+      .flatMap((activity) => callbackFinding(facts, activity, rowOf(facts.mirror, workflowId))),
+  );
+}
+
+function callbackFinding(facts: Facts, activity: ActivityFacts, row: CallbackRow | undefined): Finding[] {
+  const { now } = facts;
+  const { failure, state, startedAt, scheduledAt, summary } = activity;
+  const name = row ? `${quote(row.callback)} on ${row.event}` : (summary ?? 'of the batch');
+  const details = {
+    event: row?.event ?? null,
+    callback: row?.callback ?? null,
+    attempts: row?.attempts ?? activity.attempt,
+    errorClass: failure?.type ?? null,
+    errorMessage: failure?.message ?? null,
+  };
+  const next =
+    state === 'started' ? 'It runs again now' : `The next attempt is due ${inTime(scheduledAt - now)}`;
+  if (failure?.type === 'UnknownCallbackError') {
+    return [
+      {
+        code: 'CALLBACK_UNKNOWN',
+        severity: 'attention',
+        message: `No worker that was asked knows the callback ${name}.`,
+        advice:
+          'Give it to createBatchWorker({ callbacks }) of a worker on its task queue. It is asked for again every few seconds, and no attempt is used up.',
+        since: row?.scheduled_at?.getTime() ?? null,
+        details,
+      },
+    ];
+  }
+  if (failure) {
+    return [
+      {
+        code: 'CALLBACK_FAILING',
+        severity: 'attention',
+        message: `The callback ${name} failed ${counted(details.attempts, 'attempt')}: ${oneLine(`${failure.type}: ${failure.message}`)}`,
+        advice: `${next}. The batch is over when it returns or its retry policy ends.`,
+        since: row?.scheduled_at?.getTime() ?? null,
+        details: { ...details, nextAttemptAt: state === 'started' ? null : scheduledAt },
+      },
+    ];
+  }
+  if (state !== 'started' || startedAt === undefined || isMoving(facts)) return [];
+  return [
+    {
+      code: 'CALLBACK_RUNNING',
+      severity: 'waiting',
+      message: `The callback ${name} runs for ${span(now - startedAt)}${activity.worker ? ` in worker ${activity.worker}` : ''}.`,
+      advice: 'The batch is over when it returns. Its startToCloseTimeout ends it if it hangs.',
+      since: startedAt,
+      details: { ...details, worker: activity.worker ?? null, heartbeatAt: activity.heartbeatAt ?? null },
+    },
+  ];
+}
+
+/** A callback that a workflow of its own runs is named there; else it is the first that has begun and not ended. */
+function rowOf(mirror: MirrorFacts | undefined, workflowId: string): CallbackRow | undefined {
+  const callbacks = mirror?.callbacks ?? [];
+  const named = EVENT_ORDER.find((event) => workflowId.endsWith(`/callback/${event}`));
+  const begun = (event: string) =>
+    callbacks.find((row) => row.event === event && (row.status === 'scheduled' || row.status === 'running'));
+  if (named) return callbacks.find(({ event }) => event === named);
+  return EVENT_ORDER.map(begun).find((row) => row !== undefined);
+}

@@ -1,0 +1,246 @@
+import { batchWorkflowId } from '../client/batch-client.ts';
+import { callbackFindings } from './callback-rules.ts';
+import { isMoving, isOver, type Facts, type MirrorFacts, type TemporalFacts } from './facts.ts';
+import type { Finding } from './findings.ts';
+import { jobFindings } from './job-rules.ts';
+import { counted, inTime, oneLine, quote, span } from './words.ts';
+import { workerFindings } from './worker-rules.ts';
+
+/** Signs of life come four times in `enrollmentTimeout`: half of it without one is no coincidence. */
+const SILENT_PART = 0.5;
+/** The mirror is written in well under a second. */
+const MIRROR_DELAY_MS = 10_000;
+
+/**
+ * What a batch waits for: pure rules from facts to findings. The first ones explain the ones behind them, and where
+ * one explains all, it is alone.
+ */
+export function diagnose(facts: Facts): Finding[] {
+  const { mirror, temporal } = facts;
+  const unreachable = serverFindings(facts);
+  if (mirror && isOver(mirror)) return [...over(mirror), ...unreachable];
+  if (!temporal) return [...unreachable, ...moving(facts)];
+  if (temporal.batch.status !== 'running') return [...unreachable, ...closed(facts, temporal)];
+  const findings = [
+    ...unreachable,
+    ...rowMissing(facts),
+    ...workerFindings(facts, temporal),
+    ...mirrorBehind(facts, temporal),
+    ...block(facts, temporal),
+    ...callbackFindings(facts, temporal),
+    ...jobFindings(facts, temporal),
+    ...moving(facts),
+  ];
+  return findings.length > 0 ? findings : [unexplained(facts)];
+}
+
+/** Servers that do not answer. */
+export function serverFindings(facts: Pick<Facts, 'databaseError' | 'temporalError'>): Finding[] {
+  return [...databaseUnreachable(facts), ...temporalUnreachable(facts)];
+}
+
+function databaseUnreachable({ databaseError }: Pick<Facts, 'databaseError'>): Finding[] {
+  if (databaseError === undefined) return [];
+  return [
+    {
+      code: 'DATABASE_UNREACHABLE',
+      severity: 'attention',
+      message: `Postgres does not answer: ${oneLine(databaseError)}`,
+      advice:
+        'Check --database-url (DATABASE_URL) and that it runs. If workers cannot reach it either, batches wait, and go on by themselves.',
+      since: null,
+      details: { error: databaseError },
+    },
+  ];
+}
+
+function temporalUnreachable({ temporalError }: Pick<Facts, 'temporalError'>): Finding[] {
+  if (temporalError === undefined) return [];
+  return [
+    {
+      code: 'TEMPORAL_UNREACHABLE',
+      severity: 'attention',
+      message: `Temporal does not answer: ${oneLine(temporalError)}`,
+      advice:
+        'Check --address and --namespace (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, or the profile in temporal.toml). While workers cannot reach it either, nothing moves; batches go on by themselves afterwards.',
+      since: null,
+      details: { error: temporalError },
+    },
+  ];
+}
+
+function over({ batch, callbacks, movedAt }: MirrorFacts): Finding[] {
+  const failed = callbacks.filter(({ status }) => status === 'failed');
+  return [
+    ...failed.map((row): Finding => {
+      const { event, callback, attempts, error_class: errorClass, error_message: errorMessage } = row;
+      return {
+        code: 'CALLBACK_FAILED',
+        severity: 'attention',
+        message: `The callback ${quote(callback)} on ${event} failed for good after ${counted(attempts, 'attempt')}: ${oneLine(`${errorClass}: ${errorMessage}`)}`,
+        advice: 'Nothing runs it again. Do by hand what it should have done.',
+        since: row.finished_at?.getTime() ?? null,
+        details: { event, callback, attempts, errorClass, errorMessage },
+      };
+    }),
+    {
+      code: 'OVER',
+      severity: 'ok',
+      message: `The batch is over: it ended ${batch.status}, and its callbacks have ended.`,
+      advice: batch.progress.failed > 0 ? `select * from failed_jobs where batch_id = '${batch.id}'` : '',
+      since: movedAt,
+      details: { status: batch.status, enrollmentError: batch.enrollmentError },
+    },
+  ];
+}
+
+/** Nobody works on the batch any more: that is right if its rows say that it is over, and they do not. */
+function closed(
+  { batchId, mirror, databaseError }: Facts,
+  { batch, address, namespace }: TemporalFacts,
+): Finding[] {
+  const { status, closedAt, closeReason } = batch;
+  if (!mirror && status === 'completed') {
+    return [
+      {
+        code: 'OVER',
+        severity: 'ok',
+        message:
+          'The workflow of the batch has completed' +
+          (databaseError === undefined
+            ? ', and there is no row: its block was empty, or the row was deleted.'
+            : '.'),
+        advice: '',
+        since: closedAt ?? null,
+        details: { status },
+      },
+    ];
+  }
+  const isUnknown = status === 'not found';
+  const where = `Temporal at ${address}, namespace ${quote(namespace)}`;
+  const pending = mirror?.batch.progress.pending;
+  return [
+    {
+      code: 'WORKFLOW_TERMINATED',
+      severity: 'attention',
+      message: isUnknown
+        ? `${where}, knows no workflow ${quote(batchWorkflowId(batchId))}: it was deleted, or this is not the Temporal of the batch.`
+        : `The workflow of the batch is ${status}${closeReason ? ` (${oneLine(closeReason)})` : ''}${mirror ? ', and its rows are not over' : ''}.`,
+      advice: [
+        `${isUnknown ? 'If address and namespace are right, nothing' : 'Nothing'} will move this batch again, and no callback runs.`,
+        leftOver(batchId, pending),
+      ].join(' '),
+      since: closedAt ?? null,
+      details: { status, reason: closeReason ?? null, pending: pending ?? null },
+    },
+  ];
+}
+
+function leftOver(batchId: string, pending: number | undefined): string {
+  const jobs = `(await batches.find(${quote(batchId)})).pendingJobs()`;
+  if (pending === undefined) return `What is left of its jobs: ${jobs}.`;
+  if (pending === 0) return 'All of its jobs are terminal; do by hand what its callbacks should have done.';
+  return `Its ${counted(pending, 'pending job')}: ${jobs}. Enrol them in another batch; some may have run.`;
+}
+
+function rowMissing({ mirror, databaseError }: Facts): Finding[] {
+  if (mirror || databaseError !== undefined) return [];
+  return [
+    {
+      code: 'ROW_MISSING',
+      severity: 'attention',
+      message: 'The workflow of the batch runs, and this database schema has no row of it.',
+      advice:
+        'Check --database-url and --schema. If they are right, its worker cannot write to the database yet (see its log), or somebody deleted the row.',
+      since: null,
+      details: {},
+    },
+  ];
+}
+
+/** The workflow decided something that its worker could not write. */
+function mirrorBehind({ mirror, now }: Facts, { state }: TemporalFacts): Finding[] {
+  if (!mirror || !state || now - mirror.movedAt < MIRROR_DELAY_MS) return [];
+  const { written, enrollment, outcome } = state;
+  const what =
+    enrollment.phase === 'sealed' && !written.sealed
+      ? 'that its block is closed'
+      : outcome !== null && !written.outcome
+        ? `that it is ${outcome}`
+        : undefined;
+  if (what === undefined) return [];
+  return [
+    {
+      code: 'MIRROR_BEHIND',
+      severity: 'attention',
+      message: `The batch knows ${what}, and its worker has not been able to write that.`,
+      advice:
+        'Check that workers reach the database and may write to its tables: their logs say why not. They try again by themselves.',
+      since: mirror.movedAt,
+      details: { phase: enrollment.phase, outcome },
+    },
+  ];
+}
+
+function block({ now, mirror }: Facts, { state, settings }: TemporalFacts): Finding[] {
+  if (!state || !settings || state.enrollment.phase === 'sealed') return [];
+  const { phase, heardAt } = state.enrollment;
+  if (phase === 'unopened') {
+    const closesAt = heardAt + settings.openTimeoutMs;
+    return [
+      {
+        code: 'BLOCK_NEVER_OPENED',
+        severity: 'attention',
+        message: `create() was called ${span(now - heardAt)} ago, and jobs() was not.`,
+        advice: `The process that created it may be gone. Call jobs(), or leave it: it ends failed ${inTime(closesAt - now)} (openTimeout).`,
+        since: heardAt,
+        details: { closesAt },
+      },
+    ];
+  }
+  const closesAt = heardAt + settings.enrollmentTimeoutMs;
+  // Rows are announced a moment after they are written.
+  const enrolled = Math.max(state.enrolled, mirror?.batch.progress.total ?? 0);
+  const isSilent = now - heardAt > settings.enrollmentTimeoutMs * SILENT_PART;
+  return [
+    {
+      code: 'BLOCK_OPEN',
+      severity: isSilent ? 'attention' : 'waiting',
+      message: `The enrolment block is open: ${counted(enrolled, 'job')} so far, its process was heard ${span(now - heardAt)} ago.`,
+      advice: isSilent
+        ? `That process is dead, hangs, or cannot reach Temporal. Unless it is heard again, the batch closes the block ${inTime(closesAt - now)} (enrollmentTimeout), runs what is enrolled, and ends failed.`
+        : 'Its process is alive: jobs() has not returned there yet.',
+      since: heardAt,
+      details: { enrolled, heardAt, closesAt, isSilent },
+    },
+  ];
+}
+
+function moving({ mirror, now, idleMs }: Facts): Finding[] {
+  if (!mirror || !isMoving({ mirror, now, idleMs })) return [];
+  const { movedAt, endedLately } = mirror;
+  return [
+    {
+      code: 'MOVING',
+      severity: 'ok',
+      message:
+        endedLately > 0
+          ? `The batch moves: ${counted(endedLately, 'job')} ended in the last minute.`
+          : `The batch moves: its rows changed ${span(now - movedAt)} ago.`,
+      advice: '',
+      since: null,
+      details: { endedLately },
+    },
+  ];
+}
+
+function unexplained({ batchId, mirror }: Facts): Finding {
+  return {
+    code: 'UNEXPLAINED',
+    severity: 'attention',
+    message: 'The batch has not moved, and nothing that explains it was found.',
+    advice: `Ask again in a minute. If it stays like this, look at the history of ${quote(batchWorkflowId(batchId))} in the Temporal Web UI, and at the logs of its workers.`,
+    since: mirror?.movedAt ?? null,
+    details: {},
+  };
+}

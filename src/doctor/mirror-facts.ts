@@ -1,0 +1,153 @@
+import type { Knex } from 'knex';
+import { selectBatch } from '../database/batches.ts';
+import { selectCallbacks } from '../database/callbacks.ts';
+import type { Database } from '../database/connect.ts';
+import { toBatchRecord } from '../database/rows.ts';
+import type { Span } from '../../workflows/spans.ts';
+import {
+  OPEN_CALLBACKS,
+  type ErrorFacts,
+  type MirrorFacts,
+  type PendingFacts,
+  type SuspectFacts,
+} from './facts.ts';
+
+/** Suspects and error classes are examples: a few say as much as all. */
+const EXAMPLES = 5;
+const MINUTE_MS = 60_000;
+
+/** Batches that are not over and whose rows did not change for a time, the longest first; and how many there are. */
+export async function selectStill(
+  { knex, schema }: Database,
+  idleMs: number,
+  limit: number,
+): Promise<{ ids: string[]; count: number }> {
+  const { rows } = await knex.raw(
+    `select id, count(*) over ()::int as count
+     from :schema:.batches b
+     where updated_at < now() - :idleMs::double precision * interval '1 ms'
+       and (settled_at is null or exists (
+         select 1 from :schema:.batch_callbacks c where c.batch_id = b.id and c.status = any(:open::text[])))
+     order by updated_at
+     limit :limit`,
+    { schema, idleMs, limit, open: `{${OPEN_CALLBACKS.join(',')}}` },
+  );
+  return { ids: rows.map(({ id }: { id: string }) => id), count: rows[0]?.count ?? 0 };
+}
+
+/**
+ * What the rows say about a batch, as of one moment. Counting its pending jobs scans its rows: about a second for a
+ * million of them.
+ */
+export async function readMirror(
+  database: Database,
+  batchId: string,
+): Promise<{ now: number; mirror?: MirrorFacts }> {
+  return database.knex.transaction(
+    async (trx) => {
+      const snapshot = { ...database, knex: trx };
+      const { rows } = await trx.raw(`select (extract(epoch from now()) * 1000)::double precision as now`);
+      const now: number = rows[0].now;
+      const row = await selectBatch(snapshot, batchId);
+      if (!row) return { now };
+      const batch = toBatchRecord(row);
+      const callbacks = await selectCallbacks(snapshot, batchId);
+      const movedAt = Math.max(
+        row.updated_at.getTime(),
+        ...callbacks.map(({ started_at }) => started_at?.getTime() ?? 0),
+        ...callbacks.map(({ finished_at }) => finished_at?.getTime() ?? 0),
+      );
+      const hasPending = batch.progress.pending > 0;
+      const mirror: MirrorFacts = {
+        batch,
+        movedAt,
+        endedLately: now - movedAt > MINUTE_MS ? 0 : await countEnded(snapshot, batchId),
+        callbacks,
+        pending: hasPending ? await selectPending(snapshot, batchId) : [],
+        errors: hasPending ? await selectErrors(snapshot, batchId) : [],
+        suspects: hasPending ? await selectSuspects(snapshot, batchId) : [],
+      };
+      return { now, mirror };
+    },
+    { readOnly: true, isolationLevel: 'repeatable read' },
+  );
+}
+
+/** The names of pending jobs at these positions. */
+export async function selectNames(
+  { knex, schema }: Database,
+  batchId: string,
+  spans: readonly Span[],
+): Promise<{ workerClass: string; count: number }[]> {
+  const { rows } = await knex.raw(
+    `select worker_class as "workerClass", count(*)::int as count
+     from unnest(:from::integer[], :to::integer[]) span (a, b)
+     cross join lateral (
+       select * from :schema:.batch_jobs
+       where batch_id = :batchId and position between span.a and span.b offset 0
+     ) job
+     where status = 'pending' group by 1 order by 2 desc, 1`,
+    {
+      schema,
+      batchId,
+      from: `{${spans.map(([from]) => from).join(',')}}`,
+      to: `{${spans.map(([, to]) => to).join(',')}}`,
+    },
+  );
+  return rows;
+}
+
+interface Snapshot {
+  readonly knex: Knex.Transaction;
+  readonly schema: string;
+}
+
+async function countEnded({ knex, schema }: Snapshot, batchId: string): Promise<number> {
+  const { rows } = await knex.raw(
+    `select count(*)::int as count from :schema:.batch_jobs
+     where batch_id = :batchId and status <> 'pending' and updated_at > now() - interval '1 minute'`,
+    { schema, batchId },
+  );
+  return rows[0].count;
+}
+
+async function selectPending({ knex, schema }: Snapshot, batchId: string): Promise<PendingFacts[]> {
+  const { rows } = await knex.raw(
+    `select task_queue as "taskQueue", worker_class as "workerClass", count(*)::int as count,
+       count(*) filter (where due_at > now() and attempts > 0)::int as retrying,
+       (extract(epoch from min(due_at) filter (where due_at > now() and attempts > 0)) * 1000)::double precision
+         as "retryAt",
+       count(*) filter (where due_at > now() and attempts = 0)::int as delayed,
+       (extract(epoch from min(due_at) filter (where due_at > now() and attempts = 0)) * 1000)::double precision
+         as "startAt"
+     from :schema:.batch_jobs
+     where batch_id = :batchId and status = 'pending'
+     group by 1, 2 order by 3 desc, 1, 2`,
+    { schema, batchId },
+  );
+  return rows;
+}
+
+/** Served by batch_jobs_errors. */
+async function selectErrors({ knex, schema }: Snapshot, batchId: string): Promise<ErrorFacts[]> {
+  const { rows } = await knex.raw(
+    `select error_class as "errorClass", mode() within group (order by left(error_message, 500)) as "errorMessage",
+       count(*)::int as count
+     from :schema:.batch_jobs
+     where batch_id = :batchId and status = 'pending' and error_class is not null
+     group by 1 order by 3 desc, 1 limit :limit`,
+    { schema, batchId, limit: EXAMPLES },
+  );
+  return rows;
+}
+
+async function selectSuspects({ knex, schema }: Snapshot, batchId: string): Promise<SuspectFacts[]> {
+  const { rows } = await knex.raw(
+    `select position, worker_class as "workerClass", losses
+     from :schema:.batch_jobs
+     where batch_id = :batchId and status = 'pending' and losses > 0
+     order by losses desc, position limit :limit`,
+    { schema, batchId, limit: EXAMPLES },
+  );
+  return rows;
+}

@@ -1,0 +1,561 @@
+import { readFile } from 'node:fs/promises';
+import { describe, expect, test } from 'vitest';
+import { diagnose, serverFindings } from '../../src/doctor/diagnose.ts';
+import type { Facts } from '../../src/doctor/facts.ts';
+import { verdictOf, type FindingCode, type Severity } from '../../src/doctor/findings.ts';
+import { describeDiagnosis, diagnosisJson } from '../../src/doctor/report.ts';
+import { span } from '../../src/doctor/words.ts';
+import {
+  activity,
+  callbackRow,
+  MINUTE,
+  NOW,
+  pendingJobs,
+  SECOND,
+  sealedState,
+  stillBatch,
+} from '../support/facts.ts';
+
+const GONE = { workflowPollAt: NOW - 5 * MINUTE, activityPollAt: NOW - 5 * MINUTE };
+const ALIVE = { workflowPollAt: NOW - 30 * SECOND, activityPollAt: NOW - 30 * SECOND };
+const withoutTemporal = (facts: Facts, temporalError: string): Facts => {
+  const { temporal: _unanswered, ...rest } = facts;
+  return { ...rest, temporalError };
+};
+const withoutRow = (facts: Facts, changes: Partial<Facts> = {}): Facts => {
+  const { mirror: _missing, ...rest } = facts;
+  return { ...rest, ...changes };
+};
+const open = (heardAt: number) =>
+  sealedState({
+    enrolled: 4,
+    enrollment: { phase: 'open', token: 't', error: null, timedOut: false, heardAt },
+  });
+const over = { completedAt: new Date(NOW), settledAt: new Date(NOW), status: 'complete' as const };
+
+interface Case {
+  readonly title: string;
+  readonly facts: Facts;
+  readonly finds: readonly (readonly [FindingCode, Severity])[];
+  /** Parts of the first finding's message and advice. */
+  readonly says?: readonly string[];
+  readonly since?: number | null;
+}
+
+const CASES: readonly Case[] = [
+  {
+    title: 'nothing explains it',
+    facts: stillBatch(),
+    finds: [['UNEXPLAINED', 'attention']],
+    says: ['"batch:b1"'],
+    since: NOW - 60 * MINUTE,
+  },
+  {
+    title: 'the batch is over',
+    facts: stillBatch({ batch: over, mirror: { callbacks: [callbackRow({ status: 'completed' })] } }),
+    finds: [['OVER', 'ok']],
+    says: ['ended complete'],
+  },
+  {
+    title: 'the batch is over while Temporal is away',
+    facts: withoutTemporal(stillBatch({ batch: over }), 'refused'),
+    finds: [
+      ['OVER', 'ok'],
+      ['TEMPORAL_UNREACHABLE', 'attention'],
+    ],
+  },
+  {
+    title: 'a callback failed for good',
+    facts: stillBatch({
+      batch: over,
+      mirror: {
+        callbacks: [
+          callbackRow({ status: 'failed', attempts: 5, error_class: 'E', error_message: 'no\nway' }),
+        ],
+      },
+    }),
+    finds: [
+      ['CALLBACK_FAILED', 'attention'],
+      ['OVER', 'ok'],
+    ],
+    says: ['"Mail" on complete failed for good after 5 attempts: E: no way'],
+  },
+  {
+    title: 'all jobs are terminal, and a callback has not ended',
+    facts: stillBatch({
+      batch: over,
+      mirror: { callbacks: [callbackRow({ status: 'running' })] },
+      workflow: {
+        activities: [activity({ type: 'runCallback', state: 'started', startedAt: NOW - MINUTE })],
+      },
+    }),
+    finds: [['CALLBACK_RUNNING', 'waiting']],
+    says: ['"Mail" on complete runs for 1 min'],
+    since: NOW - MINUTE,
+  },
+  {
+    title: 'the rows changed a moment ago',
+    facts: stillBatch({ mirror: { movedAt: NOW - 5 * SECOND, endedLately: 1200 } }),
+    finds: [['MOVING', 'ok']],
+    says: ['1,200 jobs ended in the last minute'],
+  },
+  {
+    title: 'the rows changed a moment ago, and Temporal is away',
+    facts: withoutTemporal(stillBatch({ mirror: { movedAt: NOW - 5 * SECOND } }), 'refused'),
+    finds: [
+      ['TEMPORAL_UNREACHABLE', 'attention'],
+      ['MOVING', 'ok'],
+    ],
+    says: ['refused', '--address'],
+  },
+  {
+    title: 'the database is away',
+    facts: withoutRow(stillBatch(), { databaseError: 'refused' }),
+    finds: [['DATABASE_UNREACHABLE', 'attention']],
+    says: ['refused', '--database-url'],
+  },
+  {
+    title: 'the workflow was terminated',
+    facts: stillBatch({
+      workflow: { status: 'terminated', closedAt: NOW - MINUTE, closeReason: 'oops, by ops' },
+    }),
+    finds: [['WORKFLOW_TERMINATED', 'attention']],
+    says: ['is terminated (oops, by ops)', 'Its 3 pending jobs', 'pendingJobs()'],
+    since: NOW - MINUTE,
+  },
+  {
+    title: 'the workflow was terminated in its callbacks',
+    facts: stillBatch({
+      batch: { progress: { status: 'running', total: 1, complete: 1, failed: 0, pending: 0 } },
+      workflow: { status: 'terminated' },
+    }),
+    finds: [['WORKFLOW_TERMINATED', 'attention']],
+    says: ['what its callbacks should have done'],
+  },
+  {
+    title: 'Temporal does not know the workflow',
+    facts: stillBatch({ workflow: { status: 'not found' } }),
+    finds: [['WORKFLOW_TERMINATED', 'attention']],
+    says: ['Temporal at temporal:7233, namespace "default"', 'this is not the Temporal of the batch'],
+  },
+  {
+    title: 'the workflow was terminated, and the database is away',
+    facts: withoutRow(stillBatch({ workflow: { status: 'terminated' } }), { databaseError: 'refused' }),
+    finds: [
+      ['DATABASE_UNREACHABLE', 'attention'],
+      ['WORKFLOW_TERMINATED', 'attention'],
+    ],
+  },
+  {
+    title: 'an empty block left no row',
+    facts: withoutRow(stillBatch({ workflow: { status: 'completed' } })),
+    finds: [['OVER', 'ok']],
+    says: ['its block was empty'],
+  },
+  {
+    title: 'the workflow runs without a row',
+    facts: withoutRow(stillBatch()),
+    finds: [['ROW_MISSING', 'attention']],
+    says: ['--schema'],
+  },
+  {
+    title: 'no worker has polled for long',
+    facts: stillBatch({ temporal: { queues: { own: GONE } } }),
+    finds: [['NO_WORKFLOW_WORKER', 'attention']],
+    says: ['"own" (last asked 5 min ago)', '3 jobs of it wait', 'createBatchWorker({ taskQueue: "own" })'],
+    since: NOW - 5 * MINUTE,
+  },
+  {
+    title: 'no worker has ever polled, in a namespace of its own',
+    facts: stillBatch({ temporal: { queues: {}, namespace: 'jobs' } }),
+    finds: [['NO_WORKFLOW_WORKER', 'attention']],
+    says: ['createBatchWorker({ taskQueue: "own", namespace: "jobs" })'],
+    since: null,
+  },
+  {
+    title: 'nobody takes a task of the workflow, though a worker polled before it came',
+    facts: stillBatch({
+      workflow: { task: { attempt: 1, isStarted: false, scheduledAt: NOW - 20 * SECOND } },
+    }),
+    finds: [['NO_WORKFLOW_WORKER', 'attention']],
+    since: NOW - 30 * SECOND,
+  },
+  {
+    title: 'a task of the workflow has just come',
+    facts: stillBatch({
+      workflow: { task: { attempt: 1, isStarted: false, scheduledAt: NOW - SECOND } },
+    }),
+    finds: [['UNEXPLAINED', 'attention']],
+  },
+  {
+    title: 'a missing worker of the batch explains its waiting chunks',
+    facts: stillBatch({ temporal: { queues: { own: GONE } }, workflow: { activities: [activity()] } }),
+    finds: [['NO_WORKFLOW_WORKER', 'attention']],
+  },
+  {
+    title: 'a worker is missing on a task queue of its jobs',
+    facts: stillBatch({
+      mirror: { pending: [pendingJobs({ taskQueue: 'scores', count: 143 }), pendingJobs()] },
+      temporal: { queues: { own: ALIVE, scores: {} } },
+      workflow: { activities: [activity({ taskQueue: 'scores' })] },
+    }),
+    finds: [['NO_ACTIVITY_WORKER', 'attention']],
+    says: ['No worker polls task queue "scores" for activities.', '143 jobs wait', '{ taskQueue: "scores" }'],
+    since: NOW - 5 * MINUTE,
+  },
+  {
+    title: 'a worker is missing for a callback',
+    facts: stillBatch({
+      temporal: { queues: { own: ALIVE, mails: {} } },
+      workflow: { activities: [activity({ type: 'runCallback', taskQueue: 'mails' })] },
+    }),
+    finds: [['NO_ACTIVITY_WORKER', 'attention']],
+    says: ['"mails"', 'A callback waits'],
+  },
+  {
+    title: 'all workers of a task queue are busy',
+    facts: stillBatch({ workflow: { activities: [activity()] } }),
+    finds: [['WAITING_FOR_SLOT', 'waiting']],
+    says: ['3 jobs wait for a free worker on task queue "own"', 'maxConcurrentJobs'],
+  },
+  {
+    title: 'a worker that runs a chunk is alive though it does not poll',
+    facts: stillBatch({
+      temporal: { queues: { own: ALIVE, scores: GONE } },
+      workflow: {
+        activities: [
+          activity({ taskQueue: 'scores' }),
+          activity({
+            taskQueue: 'scores',
+            state: 'started',
+            startedAt: NOW - MINUTE,
+            heartbeatAt: NOW - SECOND,
+          }),
+        ],
+      },
+    }),
+    finds: [
+      ['WAITING_FOR_SLOT', 'waiting'],
+      ['LONG_RUNNING', 'waiting'],
+    ],
+  },
+  {
+    title: 'a retry that is due later waits for no worker',
+    facts: stillBatch({
+      mirror: { callbacks: [callbackRow({ attempts: 2 })] },
+      workflow: {
+        activities: [
+          activity({
+            type: 'runCallback',
+            attempt: 3,
+            scheduledAt: NOW + 40 * SECOND,
+            failure: { type: 'SmtpError', message: 'down' },
+          }),
+        ],
+      },
+    }),
+    finds: [['CALLBACK_FAILING', 'attention']],
+    says: ['"Mail" on complete failed 2 attempts: SmtpError: down', 'due in 40 s'],
+    since: NOW - 10 * MINUTE,
+  },
+  {
+    title: 'no worker knows a callback, which a workflow of its own runs',
+    facts: stillBatch({
+      mirror: {
+        callbacks: [callbackRow({ event: 'complete' }), callbackRow({ event: 'failure', callback: 'Alert' })],
+      },
+      temporal: {
+        parts: [
+          {
+            workflowId: 'batch:b1/callback/failure',
+            status: 'running',
+            taskQueue: 'own',
+            lostAt: [],
+            activities: [
+              activity({
+                type: 'runCallback',
+                scheduledAt: NOW + SECOND,
+                failure: { type: 'UnknownCallbackError', message: 'no such callback' },
+              }),
+            ],
+          },
+        ],
+      },
+    }),
+    finds: [['CALLBACK_UNKNOWN', 'attention']],
+    says: ['"Alert" on failure', 'createBatchWorker({ callbacks })'],
+  },
+  {
+    title: 'the workflow task fails',
+    facts: stillBatch({
+      workflow: {
+        task: { attempt: 7, isStarted: true, scheduledAt: NOW - SECOND },
+        taskFailure: { cause: 'TypeError', message: 'no such function', at: NOW - MINUTE },
+      },
+    }),
+    finds: [['WORKFLOW_TASK_FAILING', 'attention']],
+    says: ['"batch:b1": no such function'],
+    since: NOW - MINUTE,
+  },
+  {
+    title: 'a runner was terminated',
+    facts: stillBatch({
+      temporal: {
+        state: sealedState({
+          runners: {
+            '1': { lane: '', from: 1, to: 5, inline: true, completed: 0, failed: 0, idle: false },
+            '2': { lane: '', from: 6, to: 10, inline: false, completed: 0, failed: 0, idle: false },
+          },
+        }),
+      },
+    }),
+    finds: [['RUNNER_LOST', 'waiting']],
+    says: ['Runner 2 (jobs 6 to 10)'],
+  },
+  {
+    title: 'somebody paused a chunk',
+    facts: stillBatch({ workflow: { activities: [activity({ state: 'paused', summary: 'jobs 1-5' })] } }),
+    finds: [['ACTIVITY_PAUSED', 'attention']],
+    says: ['jobs 1-5', 'temporal activity unpause --workflow-id "batch:b1"'],
+  },
+  {
+    title: 'the seal could not be written',
+    facts: stillBatch({
+      temporal: {
+        state: sealedState({ written: { created: true, sealed: false, outcome: false, settled: false } }),
+      },
+    }),
+    finds: [['MIRROR_BEHIND', 'attention']],
+    says: ['that its block is closed'],
+  },
+  {
+    title: 'the outcome could not be written',
+    facts: stillBatch({ temporal: { state: sealedState({ outcome: 'failed' }) } }),
+    finds: [['MIRROR_BEHIND', 'attention']],
+    says: ['that it is failed'],
+  },
+  {
+    title: 'the block was never opened',
+    facts: stillBatch({
+      temporal: {
+        state: sealedState({
+          enrolled: 0,
+          enrollment: {
+            phase: 'unopened',
+            token: null,
+            error: null,
+            timedOut: false,
+            heardAt: NOW - 60 * MINUTE,
+          },
+        }),
+      },
+    }),
+    finds: [['BLOCK_NEVER_OPENED', 'attention']],
+    says: ['1 h ago', 'ends failed in 23 h'],
+  },
+  {
+    title: 'the block is open and its process is alive',
+    facts: stillBatch({ temporal: { state: open(NOW - 70 * SECOND) } }),
+    finds: [['BLOCK_OPEN', 'waiting']],
+    says: ['10 jobs so far', 'heard 1 min 10 s ago'],
+  },
+  {
+    title: 'the block is open and its process is silent',
+    facts: stillBatch({ temporal: { state: open(NOW - 4 * MINUTE) } }),
+    finds: [['BLOCK_OPEN', 'attention']],
+    says: ['closes the block in 1 min'],
+  },
+  {
+    title: 'no worker knows two jobs',
+    facts: stillBatch({
+      temporal: {
+        unknown: [
+          { workerClass: 'A', count: 2, since: NOW - MINUTE },
+          { workerClass: 'B', count: 1, since: NOW - MINUTE },
+          { workerClass: 'A', count: 1, since: NOW - 4 * MINUTE },
+        ],
+      },
+    }),
+    finds: [
+      ['UNKNOWN_JOB', 'attention'],
+      ['UNKNOWN_JOB', 'attention'],
+    ],
+    says: ['"A": 3 jobs wait', 'they fail in 6 min'],
+    since: NOW - 4 * MINUTE,
+  },
+  {
+    title: 'a worker was lost once',
+    facts: stillBatch({ workflow: { lostAt: [NOW - MINUTE, NOW - 11 * MINUTE] } }),
+    finds: [['WORKER_LOST', 'waiting']],
+    says: ['lost 1 time in the last 1 min'],
+  },
+  {
+    title: 'workers are lost again and again',
+    facts: stillBatch({ workflow: { lostAt: [NOW - MINUTE, NOW - 2 * MINUTE] } }),
+    finds: [['WORKER_LOST', 'attention']],
+    says: ['lost 2 times'],
+  },
+  {
+    title: 'workers are lost with a job under watch',
+    facts: stillBatch({
+      mirror: { suspects: [{ position: 21, workerClass: 'Resize', losses: 2 }] },
+      workflow: { lostAt: [NOW - MINUTE] },
+    }),
+    finds: [['WORKER_LOST', 'attention']],
+    says: ['Resize (job 21, 2x)'],
+  },
+  {
+    title: 'chunks run for long',
+    facts: stillBatch({
+      workflow: {
+        activities: [
+          activity({ state: 'started', startedAt: NOW - 2 * SECOND }),
+          activity({
+            state: 'started',
+            startedAt: NOW - 90 * MINUTE,
+            heartbeatAt: NOW - 2 * SECOND,
+            worker: '7@host',
+            summary: 'job 4',
+          }),
+        ],
+      },
+    }),
+    finds: [['LONG_RUNNING', 'waiting']],
+    says: ['job 4 for 1 h 30 min, and 1 other chunk for less', '7@host was heard 2 s ago'],
+    since: NOW - 90 * MINUTE,
+  },
+  {
+    title: 'a short chunk of a batch that moves is nothing to tell',
+    facts: stillBatch({
+      mirror: { movedAt: NOW },
+      workflow: { activities: [activity({ state: 'started', startedAt: NOW - SECOND })] },
+    }),
+    finds: [['MOVING', 'ok']],
+  },
+  {
+    title: 'jobs wait for a retry and for their start',
+    facts: stillBatch({
+      mirror: {
+        pending: [
+          pendingJobs({ retrying: 2, retryAt: NOW + 90 * SECOND }),
+          pendingJobs({
+            workerClass: 'Other',
+            retrying: 1,
+            retryAt: NOW + 9 * SECOND,
+            delayed: 1,
+            startAt: NOW,
+          }),
+        ],
+        errors: [
+          { errorClass: 'HttpError', errorMessage: '503', count: 2 },
+          { errorClass: 'Error', errorMessage: 'x', count: 1 },
+        ],
+      },
+    }),
+    finds: [
+      ['WAITING_FOR_RETRY', 'waiting'],
+      ['WAITING_FOR_START_DELAY', 'waiting'],
+    ],
+    says: [
+      '3 jobs failed an attempt and wait for the next; the first is due in 9 s',
+      'Most often: HttpError: 503 (2 of',
+    ],
+  },
+];
+
+describe('diagnose', () => {
+  test.each(CASES)('$title', ({ facts, finds, says = [], since }) => {
+    const findings = diagnose(facts);
+    expect(findings.map(({ code, severity }) => [code, severity])).toEqual(finds);
+    const text = `${findings[0]!.message}\n${findings[0]!.advice}`;
+    for (const part of says) expect(text).toContain(part);
+    if (since !== undefined) expect(findings[0]!.since).toBe(since);
+  });
+
+  test('has a case for every finding', () => {
+    const found = new Set(CASES.flatMap(({ finds }) => finds.map(([code]) => code)));
+    expect([...found].toSorted()).toEqual(Object.keys(CODES).toSorted());
+  });
+});
+
+/** Every code; the compiler sees to it that none is missing. */
+const CODES: Readonly<Record<FindingCode, true>> = {
+  ACTIVITY_PAUSED: true,
+  BLOCK_NEVER_OPENED: true,
+  BLOCK_OPEN: true,
+  CALLBACK_FAILED: true,
+  CALLBACK_FAILING: true,
+  CALLBACK_RUNNING: true,
+  CALLBACK_UNKNOWN: true,
+  DATABASE_UNREACHABLE: true,
+  LONG_RUNNING: true,
+  MIRROR_BEHIND: true,
+  MOVING: true,
+  NO_ACTIVITY_WORKER: true,
+  NO_WORKFLOW_WORKER: true,
+  OVER: true,
+  ROW_MISSING: true,
+  RUNNER_LOST: true,
+  TEMPORAL_UNREACHABLE: true,
+  UNEXPLAINED: true,
+  UNKNOWN_JOB: true,
+  WAITING_FOR_RETRY: true,
+  WAITING_FOR_SLOT: true,
+  WAITING_FOR_START_DELAY: true,
+  WORKER_LOST: true,
+  WORKFLOW_TASK_FAILING: true,
+  WORKFLOW_TERMINATED: true,
+};
+
+test('docs/doctor.md explains every finding', async () => {
+  const text = await readFile(new URL('../../docs/doctor.md', import.meta.url), 'utf8');
+  const explained = [...text.matchAll(/^\| `([A-Z_]+)`/gm)].map(([, code]) => code!);
+  expect(explained.toSorted()).toEqual(Object.keys(CODES).toSorted());
+});
+
+test('the verdict is the gravest of the findings', () => {
+  const [attention] = serverFindings({ databaseError: 'away' });
+  const [ok] = diagnose(stillBatch({ batch: over }));
+  expect(verdictOf([])).toBe('ok');
+  expect(verdictOf([ok!])).toBe('ok');
+  expect(verdictOf([ok!, attention!])).toBe('attention');
+});
+
+test('the text says how the batch stands, then what it waits for and what to do', () => {
+  const facts = stillBatch({ temporal: { queues: { own: GONE } } });
+  expect(describeDiagnosis({ facts, findings: diagnose(facts) }, { advice: true })).toBe(
+    'Batch b1 "A test"   running   7 of 10 complete, 0 failed, 3 pending   last moved 1 h ago\n' +
+      '\n' +
+      '  ✗ No worker polls task queue "own" (last asked 5 min ago).   since 5 min\n' +
+      '    The batch itself runs there, and 3 jobs of it wait. Start a worker with createBatchWorker({ taskQueue: "own" }).\n',
+  );
+});
+
+test('the JSON has every time as an ISO text', () => {
+  const facts = stillBatch({ temporal: { state: open(NOW - 4 * MINUTE) } });
+  expect(diagnosisJson({ facts, findings: diagnose(facts) })).toMatchObject({
+    id: 'b1',
+    verdict: 'attention',
+    status: 'running',
+    pending: 3,
+    movedAt: '2026-11-23T11:00:00.000Z',
+    findings: [
+      {
+        code: 'BLOCK_OPEN',
+        since: '2026-11-23T11:56:00.000Z',
+        details: { closesAt: '2026-11-23T12:01:00.000Z', isSilent: true },
+      },
+    ],
+  });
+});
+
+test.each([
+  [0, '0 s'],
+  [59_999, '59 s'],
+  [61_000, '1 min 1 s'],
+  [11 * MINUTE + SECOND, '11 min'],
+  [80 * MINUTE, '1 h 20 min'],
+  [26 * 60 * MINUTE, '1 d 2 h'],
+])('%i ms are written as %s', (ms, text) => {
+  expect(span(ms)).toBe(text);
+});
