@@ -7,7 +7,7 @@ import { stayWithParent } from './parent.ts';
 import { batchIdOf, fromEnvironment, ledgerFile, type EnqueuerSettings } from './settings.ts';
 
 // An app with one batch, to be killed or paused in its block.
-const settings = fromEnvironment<EnqueuerSettings>();
+const settings = fromEnvironment() as EnqueuerSettings;
 const reportReady = stayWithParent();
 const connection = Connection.lazy({ address: settings.temporalAddress });
 const batches = new BatchClient({

@@ -44,6 +44,7 @@ export interface InjectorOptions {
 }
 
 const POLL_MS = 20;
+const REPEAT_INTERVAL_MS = 700;
 /** A worker that is asked to end has 5 s for its jobs; outages that happen meanwhile take longer. */
 const STOP_TIMEOUT_MS = 60_000;
 
@@ -68,13 +69,8 @@ export class Injector {
   /** Injects all faults, each at its time. A fault whose time does not come is left out. */
   async run(faults: readonly PlannedFault[], timeoutMs: number): Promise<void> {
     const startedAt = performance.now();
-    let isDone = false;
-    const counting = (async () => {
-      while (!isDone) {
-        await this.#count();
-        await delay(POLL_MS);
-      }
-    })();
+    const counting = new AbortController();
+    const counted = this.#countUntil(counting.signal);
     await Promise.all(
       faults.map(async ({ when, fault }) => {
         while (!this.#isDue(when, performance.now() - startedAt)) {
@@ -89,8 +85,8 @@ export class Injector {
         this.calmSince = performance.now();
       }),
     );
-    isDone = true;
-    await counting;
+    counting.abort();
+    await counted;
     this.calmSince = performance.now();
   }
 
@@ -103,7 +99,7 @@ export class Injector {
   async undo(): Promise<void> {
     this.#isSkipping = true;
     for (const proxy of Object.values(this.#options.arena.proxies)) proxy.thaw();
-    for (const name of [...this.#down]) await this.#start(name);
+    for (const name of this.#down) await this.#start(name);
   }
 
   #isDue(when: Trigger, elapsedMs: number): boolean {
@@ -111,6 +107,13 @@ export class Injector {
     if ('jobsStarted' in when) return this.#counts.jobsStarted >= when.jobsStarted;
     const enrolled = this.#counts.enrolled.get(this.#options.batchIds[when.batch]!);
     return enrolled !== undefined && enrolled >= when.enrolled;
+  }
+
+  async #countUntil(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#count();
+      await delay(POLL_MS);
+    }
   }
 
   async #count(): Promise<void> {
@@ -128,7 +131,6 @@ export class Injector {
     const { casualties } = this;
     switch (fault.kind) {
       case 'kill-worker':
-        casualties.workersKilled++;
         workers[fault.worker]!.child.signal('SIGKILL');
         return;
       case 'stop-worker':
@@ -137,9 +139,7 @@ export class Injector {
       case 'pause-worker':
         return this.#pause(workers[fault.worker]!.child, fault.ms);
       case 'kill-enqueuer':
-        casualties.enqueuersKilled++;
-        enqueuers.get(fault.batch)?.signal('SIGKILL');
-        return;
+        return this.#killEnqueuer(enqueuers.get(fault.batch));
       case 'pause-enqueuer':
         return this.#pause(enqueuers.get(fault.batch), fault.ms);
       case 'restart-server':
@@ -151,10 +151,17 @@ export class Injector {
       case 'freeze-connections':
         return this.#freeze(fault.servers, fault.ms);
       case 'repeat-signals':
-        return this.#repeatSignals(this.#options.batchIds[fault.batch]!, fault.delayMs);
+        return this.#repeatSignals(this.#options.batchIds[fault.batch]!, fault.ms);
       case 'terminate-runner':
         return this.#terminateRunner(this.#options.batchIds[fault.batch]!);
     }
+  }
+
+  async #killEnqueuer(child: Child | undefined): Promise<void> {
+    if (!child || child.hasExited()) return;
+    child.signal('SIGKILL');
+    await child.exited;
+    this.casualties.enqueuersKilled++;
   }
 
   async #pause(child: Child | undefined, ms: number): Promise<void> {
@@ -200,19 +207,24 @@ export class Injector {
     for (const proxy of proxies) proxy.thaw();
   }
 
-  /** What was delivered once is delivered again, at once and later: also to a batch that is over. */
-  async #repeatSignals(batchId: string, delayMs: number): Promise<void> {
+  /** What was delivered once is delivered again and again for a while: also to a batch that is over. */
+  async #repeatSignals(batchId: string, ms: number): Promise<void> {
     const { client } = this.#options.arena;
-    await delay(delayMs);
-    try {
-      const handle = client.workflow.getHandle(`batch:${batchId}`);
-      for (const { name, args } of await signalsOf(client, batchId)) {
-        await handle.signal(name, ...args);
-        this.casualties.signalsRepeated++;
+    const handle = client.workflow.getHandle(`batch:${batchId}`);
+    const deadline = performance.now() + ms;
+    do {
+      // Repetitions are in the history too: of equal ones one is enough.
+      const signals = new Map<string, { name: string; args: unknown[] }>();
+      for (const signal of await signalsOf(client, batchId).catch(() => [])) {
+        signals.set(JSON.stringify(signal), signal);
       }
-    } catch {
-      // The batch is over and takes no signal, or Temporal is away.
-    }
+      for (const { name, args } of signals.values()) {
+        this.casualties.signalsRepeated++;
+        // The batch is over and takes no signal, or Temporal is away.
+        await handle.signal(name, ...args).catch(() => {});
+      }
+      await delay(REPEAT_INTERVAL_MS);
+    } while (performance.now() < deadline);
   }
 
   async #terminateRunner(batchId: string): Promise<void> {

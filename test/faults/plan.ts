@@ -91,7 +91,7 @@ export type Fault =
   | { readonly kind: 'restart-server'; readonly server: ServerName; readonly downMs: number }
   | { readonly kind: 'drop-connections'; readonly servers: readonly ServerName[] }
   | { readonly kind: 'freeze-connections'; readonly servers: readonly ServerName[]; readonly ms: number }
-  | { readonly kind: 'repeat-signals'; readonly batch: number; readonly delayMs: number }
+  | { readonly kind: 'repeat-signals'; readonly batch: number; readonly ms: number }
   | { readonly kind: 'terminate-runner'; readonly batch: number };
 
 export type FaultKind = Fault['kind'];
@@ -256,7 +256,8 @@ function planFault(
     case 'freeze-connections':
       return { kind, servers, ms: random.int(500, 12_000) };
     case 'repeat-signals':
-      return { kind, batch, delayMs: random.chance(0.5) ? 0 : random.int(1_000, 8_000) };
+      // Runners report by signals; small batches have none.
+      return { kind, batch: random.chance(0.7) ? largest(batches) : batch, ms: random.int(0, 8_000) };
     case 'terminate-runner':
       return { kind, batch: largest(batches) };
     case 'kill-enqueuer':

@@ -14,6 +14,8 @@ export interface Child {
   /** Resolves once it is gone. */
   readonly exited: Promise<void>;
   readonly hasExited: () => boolean;
+  /** Whether SIGKILL ended it. */
+  readonly wasKilled: () => boolean;
   signal(signal: NodeJS.Signals): void;
 }
 
@@ -45,6 +47,7 @@ export function spawn(script: string, settings: RoundSettings, logName: string):
     ready,
     exited,
     hasExited: () => hasExited,
+    wasKilled: () => child.signalCode === 'SIGKILL',
     signal: (signal) => void child.kill(signal),
   };
 }
@@ -65,8 +68,8 @@ export class SupervisedWorker {
   readonly #supervised: Promise<void>;
   #child: Child;
   #isOver = false;
-  /** Processes that ended before the round did. */
-  restarts = 0;
+  /** Processes that were killed before the round was over, by a fault or by a callback. */
+  kills = 0;
 
   constructor(start: () => Child, restartMs: number) {
     this.#start = start;
@@ -102,7 +105,7 @@ export class SupervisedWorker {
     for (;;) {
       await this.#child.exited;
       if (this.#isOver) return;
-      this.restarts++;
+      if (this.#child.wasKilled()) this.kills++;
       await delay(this.#restartMs);
       if (this.#isOver) return;
       this.#child = this.#start();

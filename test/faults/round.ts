@@ -36,10 +36,15 @@ const TRIGGER_TIMEOUT_MS = 60_000;
 const EXIT_TIMEOUT_MS = 30_000;
 const POLL_MS = 250;
 
+/** Where a round keeps its ledger, logs and evidence. */
+export function roundFolder(seed: number): string {
+  return path.join(tmpdir(), 'temporal-batch-jobs-faults', `${seed}`);
+}
+
 /** Plays a round on the servers of an arena and checks what is left behind. */
 export async function playRound(arena: Arena, plan: RoundPlan): Promise<RoundResult> {
   const startedAt = performance.now();
-  const folder = path.join(tmpdir(), 'temporal-batch-jobs-faults', `${plan.seed}`);
+  const folder = roundFolder(plan.seed);
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
   const schema = `round_${plan.seed}_${Date.now().toString(36)}`;
@@ -85,8 +90,6 @@ class Round {
   readonly #workers: SupervisedWorker[];
   readonly #enqueuers = new Map<number, Child>();
   readonly #stubborn: string[] = [];
-  /** Enqueuers that have not come to their end. */
-  #enqueuing = 0;
 
   constructor(arena: Arena, plan: RoundPlan, settings: RoundSettings) {
     this.#arena = arena;
@@ -106,7 +109,8 @@ class Round {
   }
 
   get casualties(): Casualties {
-    return this.#injector.casualties;
+    const workersKilled = this.#workers.reduce((sum, { kills }) => sum + kills, 0);
+    return { ...this.#injector.casualties, workersKilled };
   }
 
   async play() {
@@ -173,7 +177,6 @@ class Round {
     const handlers = createHandlers(ledger, schema);
     const run = async (plan: BatchPlan) => {
       await delay(plan.enqueuer.startMs);
-      this.#enqueuing++;
       if (plan.enqueuer.isProcess) {
         const child = spawn(
           'enqueuer-process.ts',
@@ -185,7 +188,6 @@ class Round {
       } else {
         await enqueue({ batches, handlers, ledger, plan, batchId: batchIdOf(schema, plan) });
       }
-      this.#enqueuing--;
     };
     try {
       await Promise.all(plans.map(run));

@@ -45,6 +45,7 @@ export function toEnvironment(settings: RoundSettings): Record<string, string> {
   return { [VARIABLE]: JSON.stringify(settings) };
 }
 
-export function fromEnvironment<T extends RoundSettings>(): T {
-  return JSON.parse(process.env[VARIABLE]!) as T;
+/** The settings that this process was started with. */
+export function fromEnvironment(): unknown {
+  return JSON.parse(process.env[VARIABLE]!);
 }

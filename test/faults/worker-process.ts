@@ -6,7 +6,7 @@ import { stayWithParent } from './parent.ts';
 import { fromEnvironment, ledgerFile, secondQueue, type WorkerSettings } from './settings.ts';
 
 // A worker process, to be killed, paused and started again.
-const settings = fromEnvironment<WorkerSettings>();
+const settings = fromEnvironment() as WorkerSettings;
 const { databaseUrl, temporalAddress, schema, taskQueue, workflowBundlePath, maxConcurrentJobs } = settings;
 const reportReady = stayWithParent();
 Runtime.install({ logger: new DefaultLogger('WARN') });
