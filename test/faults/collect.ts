@@ -1,0 +1,186 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import type { Client, WorkflowHandle } from '@temporalio/client';
+import { WorkflowNotFoundError } from '@temporalio/common';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import type { Knex } from 'knex';
+import type { BatchEvidence, Evidence, ExpectedJob, Expectation, RunEvidence } from './evidence.ts';
+import type { CallbackEvent } from './ledger.ts';
+import { jobOf, type BatchPlan, type RoundPlan } from './plan.ts';
+import { batchIdOf } from './settings.ts';
+
+type History = Awaited<ReturnType<WorkflowHandle['fetchHistory']>>;
+type HistoryEvent = NonNullable<History['events']>[number];
+type Payloads = NonNullable<HistoryEvent['workflowExecutionSignaledEventAttributes']>['input'];
+
+interface Run {
+  readonly workflowId: string;
+  readonly runId: string;
+  readonly status: string;
+  readonly history: History;
+}
+
+/** Reads what a round left in Temporal and in the mirror, beside what was gathered while it went on. */
+export async function collectEvidence(
+  round: Omit<Evidence, 'batches'> & {
+    readonly client: Client;
+    readonly knex: Knex;
+    readonly schema: string;
+    readonly plan: RoundPlan;
+  },
+): Promise<Evidence> {
+  const { client, knex, schema, plan, ...gathered } = round;
+  const batches: BatchEvidence[] = [];
+  for (const batch of plan.batches) {
+    const id = batchIdOf(schema, batch);
+    const runs = await runsOf(client, id);
+    batches.push({
+      id,
+      expected: expectationOf(batch, gathered.maximumAttempts),
+      ...(await readMirror(knex, schema, id)),
+      runs: runs.map(toEvidence),
+    });
+  }
+  return { batches, ...gathered };
+}
+
+function expectationOf(batch: BatchPlan, maximumAttempts: number): Expectation {
+  const jobs = Array.from({ length: batch.size }, (_, index): ExpectedJob => {
+    const { failures, isHopeless } = jobOf(batch, index);
+    if (isHopeless) return { end: 'failed', attempts: 1, errorClass: 'HopelessError' };
+    if (failures >= maximumAttempts)
+      return { end: 'failed', attempts: maximumAttempts, errorClass: 'FlakyError' };
+    return { end: 'complete', attempts: failures + 1, errorClass: null };
+  });
+  return {
+    jobs,
+    failWhen: batch.failWhen,
+    throwsAt: batch.enqueuer.throwsAt,
+    isEnqueuerDoomed: batch.enqueuer.isProcess,
+    isTransactional: batch.callbacks.isTransactional,
+  };
+}
+
+async function readMirror(knex: Knex, schema: string, id: string) {
+  const from = (table: string) => knex.withSchema(schema).from(table);
+  const row = await from('batches').where({ id }).first();
+  const jobs = await from('batch_jobs').where('batch_id', id).orderBy('position');
+  const callbacks = await from('batch_callbacks').where('batch_id', id);
+  const effects = await from('effects').where('batch_id', id).select<{ event: CallbackEvent }[]>('event');
+  return {
+    row: row
+      ? {
+          status: row.status,
+          total: row.total,
+          complete: row.completed_count,
+          failed: row.failed_count,
+          enrollmentError: row.enrollment_error,
+          isSealed: row.sealed_at !== null,
+          isCompleted: row.completed_at !== null,
+          isSettled: row.settled_at !== null,
+        }
+      : null,
+    jobs: jobs.map((job) => ({
+      position: job.position,
+      status: job.status,
+      attempts: job.attempts,
+      errorClass: job.error_class,
+      createdAt: job.created_at.getTime(),
+    })),
+    callbacks: callbacks.map(({ event, status, attempts }) => ({ event, status, attempts })),
+    effects: effects.map(({ event }) => event),
+  };
+}
+
+/** Ids of the workflows of a batch that exist: its own, and those that it started. Empty where it has none. */
+export async function workflowsOf(client: Client, batchId: string): Promise<string[]> {
+  return [...new Set((await runsOf(client, batchId)).map(({ workflowId }) => workflowId))];
+}
+
+/** Signals that the batch's workflow received, in order. */
+export async function signalsOf(
+  client: Client,
+  batchId: string,
+): Promise<{ name: string; args: unknown[] }[]> {
+  const runs = await chainOf(client, `batch:${batchId}`);
+  return runs.flatMap(({ history }) =>
+    eventsOf(history).flatMap(({ workflowExecutionSignaledEventAttributes: signal }) =>
+      signal ? [{ name: signal.signalName!, args: decode(signal.input) }] : [],
+    ),
+  );
+}
+
+/** Saves what Temporal knows of the batches, one file a run, for `temporal workflow show` and for replays. */
+export async function saveHistories(client: Client, evidence: Evidence, folder: string): Promise<void> {
+  const histories = path.join(folder, 'histories');
+  await mkdir(histories, { recursive: true });
+  for (const { id } of evidence.batches) {
+    for (const { workflowId, runId, history } of await runsOf(client, id)) {
+      const file = `${workflowId.replaceAll(/[:/]/g, '_')}.${runId}.json`;
+      await writeFile(path.join(histories, file), historyToJSON(history));
+    }
+  }
+}
+
+/**
+ * Every run of every workflow of a batch. Found by following what the histories say, not by a search: Temporal's
+ * visibility is behind at times.
+ */
+async function runsOf(client: Client, batchId: string): Promise<Run[]> {
+  const own = await chainOf(client, `batch:${batchId}`);
+  const children = new Set(
+    own.flatMap(({ history }) =>
+      eventsOf(history).flatMap(({ startChildWorkflowExecutionInitiatedEventAttributes: child }) =>
+        child ? [child.workflowId!] : [],
+      ),
+    ),
+  );
+  const ofChildren = await Promise.all([...children].map((workflowId) => chainOf(client, workflowId)));
+  return [...own, ...ofChildren.flat()];
+}
+
+/** The runs of a workflow that continued one another, the first one first. Empty where there is none. */
+async function chainOf(client: Client, workflowId: string): Promise<Run[]> {
+  const runs: Run[] = [];
+  try {
+    let runId: string | undefined;
+    do {
+      const handle = client.workflow.getHandle(workflowId, runId);
+      const description = await handle.describe();
+      const history = await client.workflow.getHandle(workflowId, description.runId).fetchHistory();
+      runs.unshift({ workflowId, runId: description.runId, status: description.status.name, history });
+      runId =
+        eventsOf(history)[0]?.workflowExecutionStartedEventAttributes?.continuedExecutionRunId || undefined;
+    } while (runId !== undefined);
+  } catch (error) {
+    if (!(error instanceof WorkflowNotFoundError)) throw error;
+  }
+  return runs;
+}
+
+function toEvidence({ workflowId, runId, status, history }: Run): RunEvidence {
+  const events = eventsOf(history);
+  const completed = events.at(-1)?.workflowExecutionCompletedEventAttributes;
+  return {
+    workflowId,
+    runId,
+    status,
+    result: completed ? (decode(completed.result)[0] ?? null) : null,
+    scheduled: events.flatMap(({ activityTaskScheduledEventAttributes: activity }) =>
+      activity?.activityType?.name === 'runCallback'
+        ? [(decode(activity.input)[0] as { event: CallbackEvent }).event]
+        : [],
+    ),
+  };
+}
+
+function eventsOf({ events }: History): HistoryEvent[] {
+  return events ?? [];
+}
+
+/** Payloads as JSON: what the SDK's default converter writes. */
+function decode(payloads: Payloads): unknown[] {
+  return (payloads?.payloads ?? []).map(({ data }) =>
+    data && data.length > 0 ? JSON.parse(Buffer.from(data).toString('utf8')) : null,
+  );
+}

@@ -1,0 +1,242 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { signalsOf, workflowsOf } from './collect.ts';
+import { LedgerReader } from './ledger.ts';
+import type { Fault, PlannedFault, ServerName, Trigger } from './plan.ts';
+import type { Child, SupervisedWorker } from './processes.ts';
+import type { Arena } from './servers.ts';
+
+/** What was done to a round. */
+export interface Casualties {
+  workersKilled: number;
+  workersStopped: number;
+  enqueuersKilled: number;
+  pauses: number;
+  temporalRestarts: number;
+  postgresRestarts: number;
+  connectionsDropped: number;
+  freezes: number;
+  signalsRepeated: number;
+  runnersTerminated: number;
+}
+
+export function noCasualties(): Casualties {
+  return {
+    workersKilled: 0,
+    workersStopped: 0,
+    enqueuersKilled: 0,
+    pauses: 0,
+    temporalRestarts: 0,
+    postgresRestarts: 0,
+    connectionsDropped: 0,
+    freezes: 0,
+    signalsRepeated: 0,
+    runnersTerminated: 0,
+  };
+}
+
+export interface InjectorOptions {
+  readonly arena: Arena;
+  readonly ledgerFile: string;
+  readonly batchIds: readonly string[];
+  readonly workers: readonly SupervisedWorker[];
+  /** By index of their batch; filled in as they start. */
+  readonly enqueuers: ReadonlyMap<number, Child>;
+}
+
+const POLL_MS = 20;
+const REPEAT_INTERVAL_MS = 700;
+/** A worker that is asked to end has 5 s for its jobs; outages that happen meanwhile take longer. */
+const STOP_TIMEOUT_MS = 60_000;
+
+/** Does to a round what its plan says, and undoes it. */
+export class Injector {
+  readonly casualties: Casualties = noCasualties();
+  /** Workers that did not end when they were asked to. */
+  readonly stubborn: string[] = [];
+  /** When the last fault was undone, by `performance.now()`. */
+  calmSince = performance.now();
+  readonly #options: InjectorOptions;
+  readonly #down = new Set<ServerName>();
+  #isSkipping = false;
+  readonly #ledger: LedgerReader;
+  readonly #counts = { jobsStarted: 0, enrolled: new Map<string, number>() };
+
+  constructor(options: InjectorOptions) {
+    this.#options = options;
+    this.#ledger = new LedgerReader(options.ledgerFile);
+  }
+
+  /** Injects all faults, each at its time. A fault whose time does not come is left out. */
+  async run(faults: readonly PlannedFault[], timeoutMs: number): Promise<void> {
+    const startedAt = performance.now();
+    const counting = new AbortController();
+    const counted = this.#countUntil(counting.signal);
+    await Promise.all(
+      faults.map(async ({ when, fault }) => {
+        while (!this.#isDue(when, performance.now() - startedAt)) {
+          if (this.#isSkipping || performance.now() - startedAt > timeoutMs) {
+            // Only a repeated signal means something to a batch that is over.
+            if (fault.kind !== 'repeat-signals') return;
+            break;
+          }
+          await delay(POLL_MS);
+        }
+        await this.#inject(fault);
+        this.calmSince = performance.now();
+      }),
+    );
+    counting.abort();
+    await counted;
+    this.calmSince = performance.now();
+  }
+
+  /** The work is done: what waits for more of it waits in vain. */
+  skipTriggers(): void {
+    this.#isSkipping = true;
+  }
+
+  /** Lets everything go on, after a round that was broken off. */
+  async undo(): Promise<void> {
+    this.#isSkipping = true;
+    for (const proxy of Object.values(this.#options.arena.proxies)) proxy.thaw();
+    for (const name of this.#down) await this.#start(name);
+  }
+
+  #isDue(when: Trigger, elapsedMs: number): boolean {
+    if ('afterMs' in when) return elapsedMs >= when.afterMs;
+    if ('jobsStarted' in when) return this.#counts.jobsStarted >= when.jobsStarted;
+    const enrolled = this.#counts.enrolled.get(this.#options.batchIds[when.batch]!);
+    return enrolled !== undefined && enrolled >= when.enrolled;
+  }
+
+  async #countUntil(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.#count();
+      await delay(POLL_MS);
+    }
+  }
+
+  async #count(): Promise<void> {
+    const { enrolled } = this.#counts;
+    for (const { what, batch } of await this.#ledger.next()) {
+      if (what === 'job-start') this.#counts.jobsStarted++;
+      // The batch is known from here on, with no job yet.
+      else if (what === 'created') enrolled.set(batch, 0);
+      else if (what === 'enrolled') enrolled.set(batch, (enrolled.get(batch) ?? 0) + 1);
+    }
+  }
+
+  async #inject(fault: Fault): Promise<void> {
+    const { workers, enqueuers } = this.#options;
+    const { casualties } = this;
+    switch (fault.kind) {
+      case 'kill-worker':
+        workers[fault.worker]!.child.signal('SIGKILL');
+        return;
+      case 'stop-worker':
+        casualties.workersStopped++;
+        return this.#stopWorker(fault.worker);
+      case 'pause-worker':
+        return this.#pause(workers[fault.worker]!.child, fault.ms);
+      case 'kill-enqueuer':
+        return this.#killEnqueuer(enqueuers.get(fault.batch));
+      case 'pause-enqueuer':
+        return this.#pause(enqueuers.get(fault.batch), fault.ms);
+      case 'restart-server':
+        return this.#restartServer(fault.server, fault.downMs);
+      case 'drop-connections':
+        for (const name of fault.servers)
+          casualties.connectionsDropped += this.#options.arena.proxies[name].dropAll();
+        return;
+      case 'freeze-connections':
+        return this.#freeze(fault.servers, fault.ms);
+      case 'repeat-signals':
+        return this.#repeatSignals(this.#options.batchIds[fault.batch]!, fault.ms);
+      case 'terminate-runner':
+        return this.#terminateRunner(this.#options.batchIds[fault.batch]!);
+    }
+  }
+
+  async #killEnqueuer(child: Child | undefined): Promise<void> {
+    if (!child || child.hasExited()) return;
+    child.signal('SIGKILL');
+    await child.exited;
+    this.casualties.enqueuersKilled++;
+  }
+
+  async #pause(child: Child | undefined, ms: number): Promise<void> {
+    if (!child || child.hasExited()) return;
+    this.casualties.pauses++;
+    child.signal('SIGSTOP');
+    await delay(ms);
+    child.signal('SIGCONT');
+  }
+
+  async #stopWorker(index: number): Promise<void> {
+    const { child } = this.#options.workers[index]!;
+    child.signal('SIGTERM');
+    const isInTime = await Promise.race([
+      child.exited.then(() => true),
+      delay(STOP_TIMEOUT_MS, false, { ref: false }),
+    ]);
+    if (isInTime) return;
+    this.stubborn.push(`worker ${index} in the round`);
+    child.signal('SIGKILL');
+  }
+
+  async #restartServer(name: ServerName, downMs: number): Promise<void> {
+    // Down already, by another fault.
+    if (this.#down.has(name)) return;
+    this.#down.add(name);
+    this.casualties[name === 'temporal' ? 'temporalRestarts' : 'postgresRestarts']++;
+    await this.#options.arena.servers[name].kill('SIGKILL');
+    await delay(downMs);
+    await this.#start(name);
+  }
+
+  async #start(name: ServerName): Promise<void> {
+    await this.#options.arena.servers[name].restart();
+    this.#down.delete(name);
+  }
+
+  async #freeze(servers: readonly ServerName[], ms: number): Promise<void> {
+    this.casualties.freezes++;
+    const proxies = servers.map((name) => this.#options.arena.proxies[name]);
+    for (const proxy of proxies) proxy.freeze();
+    await delay(ms);
+    for (const proxy of proxies) proxy.thaw();
+  }
+
+  /** What was delivered once is delivered again and again for a while: also to a batch that is over. */
+  async #repeatSignals(batchId: string, ms: number): Promise<void> {
+    const { client } = this.#options.arena;
+    const handle = client.workflow.getHandle(`batch:${batchId}`);
+    const deadline = performance.now() + ms;
+    do {
+      // Repetitions are in the history too: of equal ones one is enough.
+      const signals = new Map<string, { name: string; args: unknown[] }>();
+      for (const signal of await signalsOf(client, batchId).catch(() => [])) {
+        signals.set(JSON.stringify(signal), signal);
+      }
+      for (const { name, args } of signals.values()) {
+        this.casualties.signalsRepeated++;
+        // The batch is over and takes no signal, or Temporal is away.
+        await handle.signal(name, ...args).catch(() => {});
+      }
+      await delay(REPEAT_INTERVAL_MS);
+    } while (performance.now() < deadline);
+  }
+
+  async #terminateRunner(batchId: string): Promise<void> {
+    const { client } = this.#options.arena;
+    try {
+      const workflows = await workflowsOf(client, batchId);
+      const runner = workflows.find((id) => id.includes('/runner/'));
+      if (runner === undefined) return;
+      await client.workflow.getHandle(runner).terminate('A fault');
+      this.casualties.runnersTerminated++;
+    } catch {
+      // The runner has ended, or Temporal is away.
+    }
+  }
+}

@@ -1,0 +1,112 @@
+import { appendFileSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+
+export type CallbackEvent = 'complete' | 'failure' | 'settled';
+
+/** What the batch's row said when a callback began. */
+export interface SeenProgress {
+  readonly status: string;
+  readonly total: number;
+  readonly complete: number;
+  readonly failed: number;
+  readonly pending: number;
+  readonly isSettled: boolean;
+}
+
+interface Written {
+  readonly batch: string;
+  readonly pid: number;
+  /** Epoch milliseconds. */
+  readonly at: number;
+}
+
+export interface JobEntry extends Written {
+  readonly what: 'job-start' | 'job-end';
+  readonly position: number;
+  readonly attempt: number;
+}
+
+export interface CallbackEntry extends Written {
+  readonly what: 'callback-start' | 'callback-end';
+  readonly event: CallbackEvent;
+  readonly attempt: number;
+  readonly seen?: SeenProgress;
+}
+
+export interface EnqueuerEntry extends Written {
+  /** `closed`: jobs() resolved; `broken`: it threw, or the batch could not be made. */
+  readonly what: 'created' | 'registered' | 'enrolled' | 'closed' | 'broken';
+  readonly event?: CallbackEvent;
+  readonly jid?: string;
+  readonly total?: number;
+  /** Code or class of what was thrown. */
+  readonly error?: string;
+  readonly message?: string;
+}
+
+export type LedgerEntry = JobEntry | CallbackEntry | EnqueuerEntry;
+
+type WithoutStamp<T> = T extends Written ? Omit<T, 'pid' | 'at'> : never;
+
+/**
+ * What handlers, callbacks and enqueuers did, in their own words: a file that needs neither Postgres nor Temporal.
+ * Written synchronously, so that a line is there when the process is killed right after it.
+ */
+export class Ledger {
+  readonly #file: string;
+
+  constructor(file: string) {
+    this.#file = file;
+  }
+
+  write(entry: WithoutStamp<LedgerEntry>): void {
+    appendFileSync(this.#file, `${JSON.stringify({ ...entry, pid: process.pid, at: Date.now() })}\n`);
+  }
+}
+
+/** Reads a ledger that is being written, entry by entry: a long one is not read again from its beginning. */
+export class LedgerReader {
+  readonly #file: string;
+  #offset = 0;
+  #rest = Buffer.alloc(0);
+
+  constructor(file: string) {
+    this.#file = file;
+  }
+
+  /** Entries since the last call; complete lines only. A file that is not there yet has none. */
+  async next(): Promise<LedgerEntry[]> {
+    const read = await this.#readOn();
+    if (read === undefined) return [];
+    const bytes = Buffer.concat([this.#rest, read]);
+    const end = bytes.lastIndexOf('\n') + 1;
+    this.#rest = bytes.subarray(end);
+    return bytes
+      .subarray(0, end)
+      .toString('utf8')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as LedgerEntry);
+  }
+
+  async #readOn(): Promise<Buffer | undefined> {
+    const file = await open(this.#file, 'r').catch(() => undefined);
+    if (!file) return undefined;
+    try {
+      const { size } = await file.stat();
+      const { bytesRead, buffer } = await file.read({
+        buffer: Buffer.alloc(size - this.#offset),
+        position: this.#offset,
+      });
+      this.#offset += bytesRead;
+      return buffer.subarray(0, bytesRead);
+    } finally {
+      await file.close();
+    }
+  }
+}
+
+/** All entries. */
+export async function readLedger(file: string): Promise<LedgerEntry[]> {
+  return new LedgerReader(file).next();
+}

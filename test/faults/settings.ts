@@ -1,0 +1,51 @@
+import path from 'node:path';
+import type { BatchPlan, RoundPlan } from './plan.ts';
+
+/** Where a round's processes find what they share. */
+export interface RoundSettings {
+  /** Folder with the ledger and the logs. */
+  readonly folder: string;
+  readonly databaseUrl: string;
+  readonly temporalAddress: string;
+  readonly schema: string;
+  readonly taskQueue: string;
+  readonly workflowBundlePath: string;
+}
+
+export interface WorkerSettings extends RoundSettings {
+  readonly maxConcurrentJobs: number;
+  readonly hasSecondQueue: boolean;
+}
+
+export interface EnqueuerSettings extends RoundSettings {
+  readonly plan: BatchPlan;
+}
+
+export function ledgerFile(folder: string): string {
+  return path.join(folder, 'ledger.jsonl');
+}
+
+export function secondQueue(taskQueue: string): string {
+  return `${taskQueue}-second`;
+}
+
+export function hasSecondQueue(plan: RoundPlan): boolean {
+  return plan.batches.some(({ share }) => share.second > 0);
+}
+
+/** A batch's id: of this round, and of no other on the same servers. */
+export function batchIdOf(schema: string, plan: Pick<BatchPlan, 'index'>): string {
+  return `${schema}-${plan.index}`;
+}
+
+const VARIABLE = 'FAULTS_SETTINGS';
+
+/** Settings for a process's environment. */
+export function toEnvironment(settings: RoundSettings): Record<string, string> {
+  return { [VARIABLE]: JSON.stringify(settings) };
+}
+
+/** The settings that this process was started with. */
+export function fromEnvironment(): unknown {
+  return JSON.parse(process.env[VARIABLE]!);
+}

@@ -1,0 +1,34 @@
+import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { createBatchWorker } from '../../src/worker/index.ts';
+import { createHandlers } from './handlers.ts';
+import { Ledger } from './ledger.ts';
+import { stayWithParent } from './parent.ts';
+import { fromEnvironment, ledgerFile, secondQueue, type WorkerSettings } from './settings.ts';
+
+// A worker process, to be killed, paused and started again.
+const settings = fromEnvironment() as WorkerSettings;
+const { databaseUrl, temporalAddress, schema, taskQueue, workflowBundlePath, maxConcurrentJobs } = settings;
+const reportReady = stayWithParent();
+Runtime.install({ logger: new DefaultLogger('WARN') });
+const { work, callbacks } = createHandlers(new Ledger(ledgerFile(settings.folder)), schema);
+const connection = await NativeConnection.connect({ address: temporalAddress });
+const queues = settings.hasSecondQueue ? [taskQueue, secondQueue(taskQueue)] : [taskQueue];
+const workers = await Promise.all(
+  queues.map((queue) =>
+    createBatchWorker({
+      connection,
+      database: databaseUrl,
+      schema,
+      taskQueue: queue,
+      workflowBundle: { codePath: workflowBundlePath },
+      jobs: [work],
+      callbacks: [...Object.values(callbacks.plain), ...Object.values(callbacks.transactional)],
+      maxConcurrentJobs,
+      shutdownGraceTime: '5s',
+    }),
+  ),
+);
+const running = Promise.all(workers.map((worker) => worker.run()));
+reportReady();
+await running;
+await connection.close();
