@@ -2,13 +2,14 @@ import { cancellationSignal, log } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { runOutsideEnrollment } from '../src/client/enrollment-context.ts';
 import {
+  giveBackCallbackAttempt,
   markCallbackCompleted,
   markCallbackFailure,
   markCallbackRunning,
   selectCallbackStatus,
 } from '../src/database/callbacks.ts';
-import { DATABASE_TIMEOUT_MS, withRetry } from '../src/database/retry.ts';
-import { describeError } from '../src/jobs/outcome.ts';
+import { DATABASE_TIMEOUT_MS, isTransient, withRetry } from '../src/database/retry.ts';
+import { describeError, MAX_MESSAGE_LENGTH } from '../src/jobs/outcome.ts';
 import type { Callback, CallbackContext, TransactionCallbackContext } from '../src/jobs/define-callback.ts';
 import type { CallbackInput } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
@@ -45,9 +46,22 @@ async function attemptCallback(dependencies: ActivityDependencies, input: Callba
     await runOutsideEnrollment(() => call(dependencies, callback, input, attempt));
   } catch (error) {
     const described = describeError(error);
-    await markCallbackFailure(database, input, { ...described, final: false });
-    throw failureOf(error, described, attempt >= (input.maximumAttempts ?? Infinity));
+    const isDatabaseAway = error instanceof TransactionBrokenError;
+    await withRetry(
+      async () => {
+        await markCallbackFailure(database, input, { ...described, final: false });
+        // Nothing of it was committed, and the handler did not fail.
+        if (isDatabaseAway) await giveBackCallbackAttempt(database, input, attempt);
+      },
+      { timeoutMs: DATABASE_TIMEOUT_MS, signal: cancellationSignal() },
+    );
+    throw failureOf(error, described, !isDatabaseAway && attempt >= (input.maximumAttempts ?? Infinity));
   }
+}
+
+/** The database went away in a callback's transaction, and not because of its handler. */
+class TransactionBrokenError extends Error {
+  override readonly name = 'TransactionBrokenError';
 }
 
 async function call(
@@ -70,14 +84,30 @@ async function call(
     });
     return;
   }
-  await database.knex.transaction(async (trx) => {
-    // The mark comes first: it locks the row, so that of two attempts at once the second waits, and then finds it.
-    const isFirst = await markCallbackCompleted(database, input, trx);
-    if (isFirst) await callback.handler(input.batchId, { ...context, trx });
-  });
+  let handlerError: unknown;
+  try {
+    await database.knex.transaction(async (trx) => {
+      // The mark comes first: it locks the row, so that of two attempts at once the second waits, and then finds it.
+      const isFirst = await markCallbackCompleted(database, input, trx);
+      if (!isFirst) return;
+      try {
+        await callback.handler(input.batchId, { ...context, trx });
+      } catch (error) {
+        handlerError = error ?? new Error('The callback threw nothing');
+        throw error;
+      }
+    });
+  } catch (error) {
+    const broken = handlerError ?? error;
+    if (!isTransient(broken)) throw broken;
+    throw new TransactionBrokenError(describeError(broken).errorMessage, { cause: broken });
+  }
 }
 
-/** What Temporal gets for what the handler threw; `isLast` ends the repetitions. */
+/**
+ * What Temporal gets for what the handler threw; `isLast` ends the repetitions. Not the error itself: with a message, a
+ * cause or details of megabytes the answer would not arrive, and the attempt would end by its heartbeat.
+ */
 function failureOf(
   error: unknown,
   { errorClass, errorMessage }: { errorClass: string; errorMessage: string },
@@ -85,13 +115,16 @@ function failureOf(
 ): ApplicationFailure {
   const { nonRetryable, nextRetryDelay }: Partial<ApplicationFailure> =
     error instanceof ApplicationFailure ? error : {};
-  return ApplicationFailure.create({
+  const failure = ApplicationFailure.create({
     type: errorClass,
     message: errorMessage,
     nonRetryable: isLast || nonRetryable === true,
     ...(nextRetryDelay ? { nextRetryDelay } : {}),
-    ...(error instanceof Error ? { cause: error } : {}),
   });
+  if (error instanceof Error && typeof error.stack === 'string') {
+    failure.stack = error.stack.slice(0, MAX_MESSAGE_LENGTH);
+  }
+  return failure;
 }
 
 function attemptsLost({ maximumAttempts }: CallbackInput): ApplicationFailure {

@@ -21,7 +21,7 @@ import type { ActivityDependencies, AnyJob } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
 import { jobLogger } from './job-logger.ts';
 import { Outbox } from './outbox.ts';
-import { runHandler } from './run-handler.ts';
+import { runHandler, timedOut, type TimeLimit } from './run-handler.ts';
 
 /** A job that was lost so often while it was watched runs alone in its worker, so that it is proven guilty or not. */
 const LOSSES_BEFORE_SOLO = 1;
@@ -58,6 +58,8 @@ class ChunkRun {
   #ran = 0;
   #busyMs = 0;
   #hasNoticed = false;
+  /** Local time when the rows were read, and so their ages. */
+  #loadedAt = 0;
   #starting: number[] = [];
   #marking: Promise<void> | undefined;
   /** The database stayed away: the chunk runs again later. */
@@ -96,6 +98,7 @@ class ChunkRun {
     const jobs = await this.#retrying(() =>
       selectChunk(database, { batchId, spans: this.#spans, taskQueue }),
     );
+    this.#loadedAt = Date.now();
     // Rows that somebody deleted belong to the batch's own queue, so that one runner counts them and not several.
     if (taskQueue === null && jobs.length < countOf(this.#spans)) {
       const missing = missingFrom(this.#spans, new Set(jobs.map(({ position }) => position)));
@@ -158,10 +161,14 @@ class ChunkRun {
       this.#remaining.push(row.position);
       return;
     }
+    const job = this.#deps.jobs.get(row.worker_class)!;
+    if (this.#timeLimit(row, job).ms <= 0) {
+      this.#failLate(row, job);
+      return;
+    }
     if (careful) {
       await this.#mark(row.position);
     }
-    const job = this.#deps.jobs.get(row.worker_class)!;
     const attempt = row.attempts + 1;
     const jid = `${batchId}/${row.position}`;
     const startedAt = Date.now();
@@ -170,7 +177,7 @@ class ChunkRun {
       await runHandler({
         job,
         args: row.args,
-        timeoutMs: row.options?.startToCloseTimeoutMs ?? job.options.startToCloseTimeoutMs,
+        limit: this.#timeLimit(row, job),
         workerSignal: this.#signal,
         context: {
           jid,
@@ -190,6 +197,21 @@ class ChunkRun {
     this.#busyMs += performance.now() - clock;
     // What has ended must not count as lost when the next job kills the worker.
     if (careful) await this.#outbox.drain();
+  }
+
+  /** Milliseconds since a job was enrolled. Not from its start: it may have waited for a slot. */
+  #ageOf(row: ChunkJob): number {
+    return row.age_ms + (Date.now() - this.#loadedAt);
+  }
+
+  /** How long the next attempt may take: its own time, or what is left of the job's. */
+  #timeLimit(row: ChunkJob, job: AnyJob): TimeLimit {
+    const ms = row.options?.startToCloseTimeoutMs ?? job.options.startToCloseTimeoutMs;
+    const allMs = row.options?.scheduleToCloseTimeoutMs ?? job.options.scheduleToCloseTimeoutMs ?? Infinity;
+    const leftMs = allMs - this.#ageOf(row);
+    return leftMs < ms
+      ? { ms: leftMs, option: 'scheduleToCloseTimeout', optionMs: allMs }
+      : { ms, option: 'startToCloseTimeout', optionMs: ms };
   }
 
   /** Records that a job is about to start. Jobs that start together share a statement. */
@@ -226,7 +248,7 @@ class ChunkRun {
       row.options?.retry ?? job.options.retry,
       { number, error, errorClass: described.errorClass },
       {
-        ageMs: row.age_ms + (finishedAt - startedAt),
+        ageMs: this.#ageOf(row),
         scheduleToCloseTimeoutMs:
           row.options?.scheduleToCloseTimeoutMs ?? job.options.scheduleToCloseTimeoutMs,
       },
@@ -275,6 +297,23 @@ class ChunkRun {
       errorMessage:
         `Its worker died or hung each time that it ran, the last ${job.losses} times under watch and at last alone: ` +
         'for example process.exit, out of memory, or an endless loop.',
+    });
+  }
+
+  /** Its time was over before this attempt: the row keeps the error of the last one that ran, if one did. */
+  #failLate(row: ChunkJob, job: AnyJob): void {
+    const { name, message } = timedOut(job.name, this.#timeLimit(row, job));
+    const now = Date.now();
+    this.#failed++;
+    this.#outbox.failed({
+      position: row.position,
+      attempt: row.attempts + 1,
+      startedAt: now,
+      finishedAt: now,
+      retryAt: null,
+      errorClass: name,
+      errorMessage: message,
+      neverStarted: true,
     });
   }
 

@@ -17,7 +17,8 @@ export async function runPlainJob(dependencies: ActivityDependencies, input: Pla
       'UnknownJobError',
     );
   }
-  const { attempt, startToCloseTimeoutMs: timeoutMs } = activityInfo();
+  const { attempt, startToCloseTimeoutMs: ms } = activityInfo();
+  const limit = { ms, option: 'startToCloseTimeout', optionMs: ms } as const;
   const context = {
     jid,
     batchId: undefined,
@@ -29,7 +30,7 @@ export async function runPlainJob(dependencies: ActivityDependencies, input: Pla
     const free = dependencies.slots.acquire();
     if (free) await free;
     try {
-      await runHandler({ job, args, timeoutMs, workerSignal: cancellationSignal(), context });
+      await runHandler({ job, args, limit, workerSignal: cancellationSignal(), context });
     } catch (error) {
       if (error instanceof ApplicationFailure) throw error;
       const { errorClass, errorMessage } = describeError(error);

@@ -3,7 +3,7 @@ import { runInJobContext } from '../src/jobs/job-context.ts';
 import { runOutsideEnrollment } from '../src/client/enrollment-context.ts';
 import type { AnyJob } from './dependencies.ts';
 
-/** The attempt took longer than its startToCloseTimeout. Its class name is what rows show. */
+/** The attempt took longer than its startToCloseTimeout, or the job than its scheduleToCloseTimeout. Rows show the name. */
 export class JobTimeoutError extends Error {
   override readonly name = 'JobTimeoutError';
 }
@@ -11,10 +11,21 @@ export class JobTimeoutError extends Error {
 /** How long a handler may go on after the worker asked it to stop. */
 const ABORT_GRACE_MS = 5_000;
 
+/** How long an attempt may take, and because of which option. */
+export interface TimeLimit {
+  readonly ms: number;
+  readonly option: 'startToCloseTimeout' | 'scheduleToCloseTimeout';
+  readonly optionMs: number;
+}
+
+export function timedOut(name: string, { option, optionMs }: TimeLimit): JobTimeoutError {
+  return new JobTimeoutError(`${name} did not end within ${optionMs / 1000} s (${option}).`);
+}
+
 export interface HandlerCall {
   readonly job: AnyJob;
   readonly args: readonly unknown[];
-  readonly timeoutMs: number;
+  readonly limit: TimeLimit;
   /** Fires when the worker gives up waiting. */
   readonly workerSignal: AbortSignal;
   readonly context: Omit<JobContext, 'signal'>;
@@ -26,24 +37,16 @@ export interface HandlerCall {
  *
  * @throws what the handler throws, or {@link JobTimeoutError}
  */
-export async function runHandler({
-  job,
-  args,
-  timeoutMs,
-  workerSignal,
-  context,
-}: HandlerCall): Promise<void> {
+export async function runHandler({ job, args, limit, workerSignal, context }: HandlerCall): Promise<void> {
   const controller = new AbortController();
   let timer: NodeJS.Timeout | undefined;
   let abort!: () => void;
   const cutOff = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => {
-      const error = new JobTimeoutError(
-        `${job.name} did not end within ${timeoutMs / 1000} s (startToCloseTimeout).`,
-      );
+      const error = timedOut(job.name, limit);
       controller.abort(error);
       reject(error);
-    }, timeoutMs);
+    }, limit.ms);
     abort = () => {
       controller.abort(workerSignal.reason);
       clearTimeout(timer);

@@ -67,11 +67,22 @@ export const WORKER_TIMEOUT_MS = 15_000;
 
 const ABANDON_TIMEOUT_MS = 3_000;
 
+const MAX_DETAILS_LENGTH = 10_000;
+
 const STATUSES: readonly string[] = ['pending', 'running', 'complete', 'failed'] satisfies BatchStatus[];
 
 const WARNINGS: BatchLogger = {
   warn: (message, meta) => process.emitWarning(`${message} ${JSON.stringify(meta ?? {})}`, 'BatchWarning'),
 };
+
+/**
+ * The context for people, indented. Cut, because indentation makes megabytes of a deeply nested one, and Temporal
+ * takes no message of that size.
+ */
+function readable(context: unknown): string {
+  const text = JSON.stringify(context, null, 2);
+  return text.length > MAX_DETAILS_LENGTH ? `${text.slice(0, MAX_DETAILS_LENGTH)}...` : text;
+}
 
 /** Workflow id of a batch. */
 export function batchWorkflowId(batchId: string): string {
@@ -132,7 +143,7 @@ export class BatchClient {
       args: [{ batchId: id, description, context, settings }],
       memo: { batchId: id, description },
       staticSummary: description,
-      staticDetails: `Batch \`${id}\`. Context:\n\n\`\`\`json\n${JSON.stringify(context, null, 2)}\n\`\`\``,
+      staticDetails: `Batch \`${id}\`. Context:\n\n\`\`\`json\n${readable(context)}\n\`\`\``,
     });
     try {
       await this.client.withDeadline(Date.now() + WORKER_TIMEOUT_MS, () =>

@@ -18,7 +18,9 @@ import { toBatchRecord, type BatchRecord, type CallbackRow, type JobRecord } fro
 import {
   BatchError,
   BatchNotFoundError,
+  BatchSettledError,
   EmptyBatchError,
+  EnrollmentTimedOutError,
   InvalidOptionError,
   NestedEnrollmentError,
   TemporalUnavailableError,
@@ -282,7 +284,9 @@ export class Batch {
             this.#handle.signal(enrolledSignal, { token, upTo, queues }),
           );
         } catch (error) {
-          throw toBatchError(this.id, error);
+          throw error instanceof WorkflowNotFoundError
+            ? this.#closedItself(error)
+            : toBatchError(this.id, error);
         }
       },
       seal: async (upTo, queues, error) => {
@@ -308,6 +312,7 @@ export class Batch {
       );
       return total;
     } catch (error) {
+      if (error instanceof BatchSettledError) return this.#sealedBefore(message, error);
       if (!(error instanceof WorkerUnavailableError)) throw error;
     }
     // An update needs a worker; a signal is durable without one. The jobs run once a worker is up.
@@ -317,6 +322,24 @@ export class Batch {
     } catch (error) {
       throw toBatchError(this.id, error);
     }
+  }
+
+  /** The workflow has ended: by a seal of ours whose answer was lost, or because it closed the block itself. */
+  async #sealedBefore({ upTo, error }: SealMessage, cause: BatchSettledError): Promise<number> {
+    const row = await selectBatch(this.#batches.database, this.id);
+    // An empty block without an error leaves no row.
+    if (!row && upTo === 0 && error === undefined) return 0;
+    if (row?.total === upTo && (row.enrollment_error ?? undefined) === error) return upTo;
+    throw this.#closedItself(cause);
+  }
+
+  #closedItself(cause: unknown): EnrollmentTimedOutError {
+    return new EnrollmentTimedOutError(
+      'ENROLLMENT_TIMED_OUT',
+      `Batch "${this.id}" has ended while its block was open: nothing was heard from this process for ` +
+        'enrollmentTimeout, or its workflow was stopped from outside. Jobs enrolled until then have run.',
+      { cause },
+    );
   }
 
   /** The block threw: that error is the caller's, and what goes wrong on top of it must not replace it. */

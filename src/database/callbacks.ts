@@ -41,6 +41,17 @@ export async function markCallbackRunning(
   return rows[0]?.attempts;
 }
 
+/** The attempt was none; once, however often this is repeated. */
+export async function giveBackCallbackAttempt(
+  database: Database,
+  key: CallbackKey,
+  attempt: number,
+): Promise<void> {
+  await rowOf(database, key)
+    .where({ status: 'running', attempts: attempt })
+    .update({ attempts: attempt - 1 });
+}
+
 /** Records that the handler returned. @returns whether this call decided it: false if it had completed before */
 export async function markCallbackCompleted(
   database: Database,

@@ -43,6 +43,8 @@ export interface Failure extends Success {
   readonly retryInMs: number | null;
   readonly errorClass: string;
   readonly errorMessage: string;
+  /** The attempt was not begun: it is not counted, and the error of the last one that was stays. */
+  readonly neverStarted?: boolean;
 }
 
 /**
@@ -164,13 +166,15 @@ export async function markFailures(
     `with outcome as (
        select * from jsonb_to_recordset(:failures::jsonb) as o (
          "position" integer, "attempt" integer, "startedAt" double precision, "finishedAt" double precision,
-         "retryInMs" double precision, "errorClass" text, "errorMessage" text)
+         "retryInMs" double precision, "errorClass" text, "errorMessage" text, "neverStarted" boolean)
      ), done as (
        update :schema:.batch_jobs job
        set status = case when o."retryInMs" is null then 'failed' else 'pending' end,
-         attempts = o."attempt", error_class = o."errorClass", error_message = o."errorMessage",
+         attempts = case when o."neverStarted" then job.attempts else o."attempt" end,
+         error_class = coalesce(case when o."neverStarted" then job.error_class end, o."errorClass"),
+         error_message = coalesce(case when o."neverStarted" then job.error_message end, o."errorMessage"),
          due_at = now() + o."retryInMs" * interval '1 ms',
-         started_at = to_timestamp(o."startedAt" / 1000),
+         started_at = case when o."neverStarted" then job.started_at else to_timestamp(o."startedAt" / 1000) end,
          finished_at = case when o."retryInMs" is null then to_timestamp(o."finishedAt" / 1000) end,
          marked_at = null, updated_at = now()
        from outcome o
