@@ -161,8 +161,8 @@ async function timed300(world: World, meanwhile: (batch: Batch) => Promise<void>
   return { seconds, runs: jobs.length };
 }
 
-/** A killed worker is noticed after 10 s, and what it ran runs again. */
-const SECONDS_PER_KILL = 20;
+/** A killed worker is noticed after 10 s at the latest, and what it ran runs again. */
+const MOST_SECONDS_LATER = 20;
 
 /** Kills the one of these workers that started a job last: some are in flight there. @returns the others */
 async function killBusiest(world: World, batch: Batch, workers: readonly WorkerProcess[]) {
@@ -173,7 +173,7 @@ async function killBusiest(world: World, batch: Batch, workers: readonly WorkerP
   return workers.filter((worker) => worker !== victim);
 }
 
-test('300 jobs in flight take at most 20 s longer for each worker of theirs that is killed', async () => {
+test('300 jobs in flight take at most 20 s longer when a worker of theirs is killed, or two are', async () => {
   await using world = await createWorld();
   // Few at once, so that jobs are in flight for seconds.
   const spawn = () => world.spawnWorker({ maxConcurrentJobs: 8 });
@@ -193,8 +193,8 @@ test('300 jobs in flight take at most 20 s longer for each worker of theirs that
   // Else the kills hit nobody.
   expect(once.runs).toBeGreaterThan(300);
   expect(twice.runs).toBeGreaterThan(300);
-  expect(once.seconds - undisturbed.seconds).toBeLessThan(SECONDS_PER_KILL);
-  expect(twice.seconds - undisturbed.seconds).toBeLessThan(2 * SECONDS_PER_KILL);
+  expect(once.seconds - undisturbed.seconds).toBeLessThan(MOST_SECONDS_LATER);
+  expect(twice.seconds - undisturbed.seconds).toBeLessThan(MOST_SECONDS_LATER);
 }, 180_000);
 
 test.concurrent(

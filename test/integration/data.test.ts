@@ -234,3 +234,11 @@ test('names of jobs, callbacks and task queues of 200 characters pass', async ()
   expect([received.get(`${batch.id}/1`), received.get(`${batch.id}/2`)]).toEqual([['here'], ['there']]);
   expect(read.get(batch.id)).toEqual({ a: 1 });
 });
+
+test('a context of many small values far below passes: 64 KiB of JSON, and 6 MB when it is indented', async () => {
+  let list: unknown = Array.from({ length: 32_000 }, () => 1);
+  for (let depth = 0; depth < 98; depth++) list = [list];
+  const batch = await world.batches.create({ description: 'Nested context', context: { list } });
+  await batch.jobs(() => world.fixtures.jobs.record.performAsync(1));
+  expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete' });
+});

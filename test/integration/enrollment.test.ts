@@ -4,6 +4,7 @@ import { defineJob } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks, runBatch } from '../support/batches.ts';
 import { expectCode } from '../support/codes.ts';
 import { eventually } from '../support/eventually.ts';
+import { updatesOf } from '../support/messages.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -354,4 +355,19 @@ test('enrolling 60,000 jobs from an async iterator keeps few of them in memory',
   // 60 MB of arguments in all; the worker shares this process. Held at once they would take several times as much.
   expect(peak).toBeLessThan(400e6);
   expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete', total: 60_000 });
+});
+
+test('a seal whose answer was lost and whose batch has ended meanwhile resolves with the total', async () => {
+  const batch = await createBatch(world);
+  const { total } = await batch.jobs(async () => {
+    await world.fixtures.jobs.record.performAsync(1);
+    await eventually(async () => expect((await batch.progress()).total).toBe(1));
+    const [open] = await updatesOf(world.client, batch.id, 'open');
+    const { token } = open as { token: string };
+    await world.client.workflow
+      .getHandle(`batch:${batch.id}`)
+      .executeUpdate('seal', { args: [{ token, upTo: 1, queues: [] }] });
+    await batch.wait({ timeout: '30s' });
+  });
+  expect(total).toBe(1);
 });

@@ -40,7 +40,7 @@ function titlesIn(file: string): string[] {
   const url = new URL(file, root);
   if (!existsSync(url)) return [];
   const calls = readFileSync(url, 'utf8').matchAll(
-    /(?:\btest|\))\(\s*(['"`])((?:\\.|(?!\1)[^\\])*)\1,\s*(?:async\b|\(|\{)/g,
+    /(?:\btest(?:\.\w+)*|\))\(\s*(['"`])((?:\\.|(?!\1)[^\\])*)\1,\s*(?:async\b|\(|\{)/g,
   );
   return [...calls].map(([, , title]) => title!.replaceAll(/\\(.)/g, '$1'));
 }
