@@ -15,7 +15,7 @@ export function callbackFindings(facts: Facts, { batch, parts }: TemporalFacts):
   return [batch, ...parts].flatMap(({ workflowId, activities }) =>
     activities
       .filter(({ type }) => type === 'runCallback')
-      .flatMap((activity) => callbackFinding(facts, activity, rowOf(facts.mirror, workflowId))),
+      .flatMap((activity) => callbackFinding(facts, activity, rowOf(facts.mirror, workflowId, activity))),
   );
 }
 
@@ -70,9 +70,18 @@ function callbackFinding(facts: Facts, activity: ActivityFacts, row: CallbackRow
   ];
 }
 
-/** A callback that a workflow of its own runs is named there; else it is the first that has begun and not ended. */
-function rowOf(mirror: MirrorFacts | undefined, workflowId: string): CallbackRow | undefined {
+/**
+ * The activity's summary names its callback. Where it cannot be read: a callback that a workflow of its own runs is
+ * named by that, else it is the first that has begun and not ended.
+ */
+function rowOf(
+  mirror: MirrorFacts | undefined,
+  workflowId: string,
+  { summary }: ActivityFacts,
+): CallbackRow | undefined {
   const callbacks = mirror?.callbacks ?? [];
+  const summarized = callbacks.find(({ callback, event }) => `${callback} on ${event}` === summary);
+  if (summarized) return summarized;
   const named = EVENT_ORDER.find((event) => workflowId.endsWith(`/callback/${event}`));
   const begun = (event: string) =>
     callbacks.find((row) => row.event === event && (row.status === 'scheduled' || row.status === 'running'));
