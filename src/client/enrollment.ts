@@ -136,6 +136,8 @@ export class Enrollment {
       this.#isSealed = true;
       clearInterval(this.#signOfLife);
       clearTimeout(this.#announceTimer);
+      // The caller may close its connection now: a call that is still tried again would throw where nobody catches it.
+      await this.#announcing;
     }
   }
 

@@ -239,6 +239,8 @@ test('a context of many small values far below passes: 64 KiB of JSON, and 6 MB 
   let list: unknown = Array.from({ length: 32_000 }, () => 1);
   for (let depth = 0; depth < 98; depth++) list = [list];
   const batch = await world.batches.create({ description: 'Nested context', context: { list } });
-  await batch.jobs(() => world.fixtures.jobs.record.performAsync(1));
+  await batch.on('complete', readContext);
+  await batch.jobs(() => receive.performAsync(1));
   expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete' });
+  expect(isDeepStrictEqual(read.get(batch.id), { list })).toBe(true);
 });

@@ -105,6 +105,26 @@ test('gives no further sign of life once it is closed', async () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
+test('gives signs of life while the seal waits for Temporal, and ends when none is under way any more', async () => {
+  let answerSeal!: () => void;
+  let answerSign!: () => void;
+  const { enrollment, announce } = setup({
+    seal: (upTo) => new Promise((resolve) => (answerSeal = () => resolve(upTo))),
+    announce: () => new Promise<void>((resolve) => (answerSign = resolve)),
+  });
+  let isOver = false;
+  const closing = enrollment.close().then(() => (isOver = true));
+  await vi.advanceTimersByTimeAsync(TIMEOUT_MS);
+  expect(announce).toHaveBeenCalledOnce();
+  answerSeal();
+  await vi.advanceTimersByTimeAsync(TIMEOUT_MS);
+  expect(isOver).toBe(false);
+  answerSign();
+  await closing;
+  expect(announce).toHaveBeenCalledOnce();
+  expect(vi.getTimerCount()).toBe(0);
+});
+
 test('gives signs of life again after Temporal was away, and says so', async () => {
   let isAway = true;
   const { enrollment, announce, warnings } = setup({
