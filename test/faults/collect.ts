@@ -2,7 +2,6 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Client, WorkflowHandle } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
-import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import type { Knex } from 'knex';
 import type { BatchEvidence, Evidence, ExpectedJob, Expectation, RunEvidence } from './evidence.ts';
 import type { CallbackEvent } from './ledger.ts';
@@ -110,14 +109,14 @@ export async function signalsOf(
   );
 }
 
-/** Saves what Temporal knows of the batches, one file a run, for `temporal workflow show` and for replays. */
+/** Saves what Temporal knows of the batches, one file a run, for people: payloads are shown as what they hold. */
 export async function saveHistories(client: Client, evidence: Evidence, folder: string): Promise<void> {
   const histories = path.join(folder, 'histories');
   await mkdir(histories, { recursive: true });
   for (const { id } of evidence.batches) {
     for (const { workflowId, runId, history } of await runsOf(client, id)) {
       const file = `${workflowId.replaceAll(/[:/]/g, '_')}.${runId}.json`;
-      await writeFile(path.join(histories, file), historyToJSON(history));
+      await writeFile(path.join(histories, file), JSON.stringify(history, readable, 1));
     }
   }
 }
@@ -156,6 +155,14 @@ async function chainOf(client: Client, workflowId: string): Promise<Run[]> {
     if (!(error instanceof WorkflowNotFoundError)) throw error;
   }
   return runs;
+}
+
+/** For `JSON.stringify`: bytes as text, and no fields that are not there. */
+function readable(this: Record<string, unknown>, key: string, value: unknown): unknown {
+  // What a Buffer has become by its own toJSON is of no use.
+  const original = this[key];
+  if (original instanceof Uint8Array) return Buffer.from(original).toString('utf8');
+  return value === null ? undefined : value;
 }
 
 function toEvidence({ workflowId, runId, status, history }: Run): RunEvidence {

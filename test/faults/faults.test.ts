@@ -1,15 +1,10 @@
 import { afterAll, expect, inject, test } from 'vitest';
 import { FAULT_KINDS } from './plan.ts';
-import { killAllChildren } from './processes.ts';
 import { describeRound } from './report.ts';
-import { runRounds } from './run-rounds.ts';
-import type { Arena } from './servers.ts';
+import { OpenRounds, runRounds } from './run-rounds.ts';
 
-const arenas = new Set<Arena>();
-afterAll(async () => {
-  await killAllChildren();
-  await Promise.all([...arenas].map((arena) => arena[Symbol.asyncDispose]()));
-});
+const open = new OpenRounds();
+afterAll(() => open.close());
 
 // A short fixed set of what `npm run faults` plays by the hundred.
 test('batches whose workers, enqueuers, servers and connections are broken at random end rightly, once', async () => {
@@ -20,7 +15,7 @@ test('batches whose workers, enqueuers, servers and connections are broken at ra
     kinds: undefined,
     workflowBundlePath: inject('workflowBundlePath'),
     onResult: () => {},
-    arenas,
+    open,
   });
   expect(results).toHaveLength(4);
   const failed = results.filter(({ violations }) => violations.length > 0);

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { signalsOf, workflowsOf } from './collect.ts';
 import { LedgerReader } from './ledger.ts';
-import type { Fault, PlannedFault, ServerName, Trigger } from './plan.ts';
+import type { Fault, PlannedFault, ServerName, Trigger, Victim } from './plan.ts';
 import type { Child, SupervisedWorker } from './processes.ts';
 import type { Arena } from './servers.ts';
 
@@ -45,6 +45,8 @@ export interface InjectorOptions {
 
 const POLL_MS = 20;
 const REPEAT_INTERVAL_MS = 700;
+/** How long a runner to terminate is waited for: a batch may have none yet, or none at all. */
+const RUNNER_TIMEOUT_MS = 10_000;
 /** A worker that is asked to end has 5 s for its jobs; outages that happen meanwhile take longer. */
 const STOP_TIMEOUT_MS = 60_000;
 
@@ -60,6 +62,8 @@ export class Injector {
   #isSkipping = false;
   readonly #ledger: LedgerReader;
   readonly #counts = { jobsStarted: 0, enrolled: new Map<string, number>() };
+  /** Process that started a job last. */
+  #busyPid: number | undefined;
 
   constructor(options: InjectorOptions) {
     this.#options = options;
@@ -118,26 +122,29 @@ export class Injector {
 
   async #count(): Promise<void> {
     const { enrolled } = this.#counts;
-    for (const { what, batch } of await this.#ledger.next()) {
-      if (what === 'job-start') this.#counts.jobsStarted++;
+    for (const { what, batch, pid } of await this.#ledger.next()) {
+      if (what === 'job-start') {
+        this.#counts.jobsStarted++;
+        this.#busyPid = pid;
+      }
       // The batch is known from here on, with no job yet.
-      else if (what === 'created') enrolled.set(batch, 0);
+      if (what === 'created') enrolled.set(batch, 0);
       else if (what === 'enrolled') enrolled.set(batch, (enrolled.get(batch) ?? 0) + 1);
     }
   }
 
   async #inject(fault: Fault): Promise<void> {
-    const { workers, enqueuers } = this.#options;
+    const { enqueuers } = this.#options;
     const { casualties } = this;
     switch (fault.kind) {
       case 'kill-worker':
-        workers[fault.worker]!.child.signal('SIGKILL');
+        this.#childOf(fault.worker).signal('SIGKILL');
         return;
       case 'stop-worker':
         casualties.workersStopped++;
-        return this.#stopWorker(fault.worker);
+        return this.#stopWorker(this.#childOf(fault.worker));
       case 'pause-worker':
-        return this.#pause(workers[fault.worker]!.child, fault.ms);
+        return this.#pause(this.#childOf(fault.worker), fault.ms);
       case 'kill-enqueuer':
         return this.#killEnqueuer(enqueuers.get(fault.batch));
       case 'pause-enqueuer':
@@ -157,6 +164,12 @@ export class Injector {
     }
   }
 
+  #childOf(victim: Victim): Child {
+    const { workers } = this.#options;
+    if (victim !== 'busy') return workers[victim]!.child;
+    return (workers.find(({ child }) => child.pid === this.#busyPid) ?? workers[0]!).child;
+  }
+
   async #killEnqueuer(child: Child | undefined): Promise<void> {
     if (!child || child.hasExited()) return;
     child.signal('SIGKILL');
@@ -172,15 +185,14 @@ export class Injector {
     child.signal('SIGCONT');
   }
 
-  async #stopWorker(index: number): Promise<void> {
-    const { child } = this.#options.workers[index]!;
+  async #stopWorker(child: Child): Promise<void> {
     child.signal('SIGTERM');
     const isInTime = await Promise.race([
       child.exited.then(() => true),
       delay(STOP_TIMEOUT_MS, false, { ref: false }),
     ]);
     if (isInTime) return;
-    this.stubborn.push(`worker ${index} in the round`);
+    this.stubborn.push(`process ${child.pid} in the round`);
     child.signal('SIGKILL');
   }
 
@@ -229,14 +241,21 @@ export class Injector {
 
   async #terminateRunner(batchId: string): Promise<void> {
     const { client } = this.#options.arena;
-    try {
-      const workflows = await workflowsOf(client, batchId);
-      const runner = workflows.find((id) => id.includes('/runner/'));
-      if (runner === undefined) return;
-      await client.workflow.getHandle(runner).terminate('A fault');
-      this.casualties.runnersTerminated++;
-    } catch {
-      // The runner has ended, or Temporal is away.
-    }
+    const deadline = performance.now() + RUNNER_TIMEOUT_MS;
+    do {
+      try {
+        const workflows = await workflowsOf(client, batchId);
+        for (const workflowId of workflows.filter((id) => id.includes('/runner/'))) {
+          const handle = client.workflow.getHandle(workflowId);
+          if ((await handle.describe()).status.name !== 'RUNNING') continue;
+          await handle.terminate('A fault');
+          this.casualties.runnersTerminated++;
+          return;
+        }
+      } catch {
+        // The runner has just ended, or Temporal is away.
+      }
+      await delay(POLL_MS);
+    } while (!this.#isSkipping && performance.now() < deadline);
   }
 }

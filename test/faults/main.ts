@@ -4,11 +4,10 @@ import path from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError } from 'commander';
 import { FAULT_KINDS, type FaultKind } from './plan.ts';
-import { killAllChildren } from './processes.ts';
 import { describeRound, summarize, summaryTable } from './report.ts';
 import type { RoundResult } from './round.ts';
-import { runRounds } from './run-rounds.ts';
-import { bundleWorkflows, type Arena } from './servers.ts';
+import { OpenRounds, runRounds } from './run-rounds.ts';
+import { bundleWorkflows } from './servers.ts';
 
 interface Options {
   readonly rounds: number;
@@ -55,15 +54,16 @@ await program.parseAsync();
 async function run(options: Options): Promise<void> {
   const startedAt = performance.now();
   const folder = await mkdtemp(path.join(tmpdir(), 'temporal-batch-jobs-faults-run-'));
-  const arenas = new Set<Arena>();
+  const open = new OpenRounds();
   const cleanUp = async () => {
-    await killAllChildren();
-    await Promise.all([...arenas].map((arena) => arena[Symbol.asyncDispose]()));
+    await open.close();
     await rm(folder, { recursive: true, force: true });
   };
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => void cleanUp().finally(() => process.exit(INTERRUPTED)));
-  }
+  const interrupt = () => {
+    if (!open.isClosed) void cleanUp().finally(() => process.exit(INTERRUPTED));
+  };
+  // Not `once`: execa ends this process itself when it finds no handler beside its own any more.
+  process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
   const view = openView(options);
   try {
     const results = await runRounds({
@@ -73,9 +73,10 @@ async function run(options: Options): Promise<void> {
       kinds: options.only,
       workflowBundlePath: await bundleWorkflows(folder),
       onResult: (result) => view.show(result),
-      arenas,
+      open,
     });
     view.close();
+    if (open.isClosed) return;
     const summary = summarize(results, (performance.now() - startedAt) / 1000);
     process.stdout.write(`${options.json ? JSON.stringify(summary) : summaryTable(summary)}\n`);
     if (summary.failedRounds > 0) process.exitCode = 1;

@@ -80,12 +80,15 @@ export type Trigger =
   /** Jobs of a batch that its block has enrolled. */
   | { readonly batch: number; readonly enrolled: number };
 
+/** A worker by its place, or the one that started a job last: an idle one has nothing to lose. */
+export type Victim = number | 'busy';
+
 export type ServerName = 'temporal' | 'postgres';
 
 export type Fault =
-  | { readonly kind: 'kill-worker'; readonly worker: number }
-  | { readonly kind: 'pause-worker'; readonly worker: number; readonly ms: number }
-  | { readonly kind: 'stop-worker'; readonly worker: number }
+  | { readonly kind: 'kill-worker'; readonly worker: Victim }
+  | { readonly kind: 'pause-worker'; readonly worker: Victim; readonly ms: number }
+  | { readonly kind: 'stop-worker'; readonly worker: Victim }
   | { readonly kind: 'kill-enqueuer'; readonly batch: number }
   | { readonly kind: 'pause-enqueuer'; readonly batch: number; readonly ms: number }
   | { readonly kind: 'restart-server'; readonly server: ServerName; readonly downMs: number }
@@ -132,7 +135,7 @@ const PATIENT_MS = 30_000;
 export function planRound(seed: number, kinds: readonly FaultKind[] = FAULT_KINDS): RoundPlan {
   // Neighbouring seeds start the generator in neighbouring states; a few draws set them apart.
   const random = randomFrom(Math.imul(seed, 0x9e3779b1));
-  const workers = Array.from({ length: random.int(1, 3) }, () => planWorker(random));
+  const workers = Array.from({ length: random.pick([1, 2, 2, 3, 3]) }, () => planWorker(random));
   const capacity = workers.reduce((sum, { maxConcurrentJobs }) => sum + maxConcurrentJobs, 0);
   const isSecondQueueUsed = random.chance(0.3);
   const count = random.int(2, 5);
@@ -235,7 +238,7 @@ function planFault(
   kind: FaultKind,
   { batches, workers }: { batches: readonly BatchPlan[]; workers: readonly WorkerPlan[] },
 ): Fault {
-  const worker = random.int(0, workers.length - 1);
+  const worker = random.chance(0.7) ? 'busy' : random.int(0, workers.length - 1);
   const batch = random.int(0, batches.length - 1);
   const servers = random.pick<readonly ServerName[]>([['temporal'], ['postgres'], ['temporal', 'postgres']]);
   switch (kind) {
@@ -244,7 +247,7 @@ function planFault(
       return { kind, worker };
     case 'pause-worker':
       // Short ones pass unnoticed; from 10 s on the heartbeats are missed and chunks run twice at once.
-      return { kind, worker, ms: random.chance(0.5) ? random.int(200, 4_000) : random.int(8_000, 15_000) };
+      return { kind, worker, ms: random.chance(0.35) ? random.int(200, 4_000) : random.int(8_000, 16_000) };
     case 'restart-server':
       return {
         kind,

@@ -20,6 +20,7 @@ export interface Child {
 }
 
 const children = new Set<ChildProcess>();
+let isOver = false;
 
 /** Starts a script of this folder. */
 export function spawn(script: string, settings: RoundSettings, logName: string): Child {
@@ -52,11 +53,13 @@ export function spawn(script: string, settings: RoundSettings, logName: string):
   };
 }
 
-/** Kills every process that was started here and still runs, also paused ones. */
+/** Kills every process that was started here and still runs, also paused ones. Workers are not started again. */
 export async function killAllChildren(): Promise<void> {
+  isOver = true;
   await Promise.all(
     [...children].map(async (child) => {
-      if (child.kill('SIGKILL')) await once(child, 'exit');
+      const exited = once(child, 'exit');
+      if (child.kill('SIGKILL')) await exited;
     }),
   );
 }
@@ -107,7 +110,7 @@ export class SupervisedWorker {
       if (this.#isOver) return;
       if (this.#child.wasKilled()) this.kills++;
       await delay(this.#restartMs);
-      if (this.#isOver) return;
+      if (this.#isOver || isOver) return;
       this.#child = this.#start();
     }
   }

@@ -1,5 +1,7 @@
+import { rm } from 'node:fs/promises';
 import { noCasualties } from './injector.ts';
 import { planRound, type FaultKind } from './plan.ts';
+import { killAllChildren } from './processes.ts';
 import { playRound, roundFolder, type RoundResult } from './round.ts';
 import { openArena, type Arena } from './servers.ts';
 
@@ -12,44 +14,57 @@ export interface RunOptions {
   readonly kinds: readonly FaultKind[] | undefined;
   readonly workflowBundlePath: string;
   readonly onResult: (result: RoundResult) => void;
-  /** Servers as they start; who handles signals stops them. */
-  readonly arenas: Set<Arena>;
+  /** What is open: who ends a run before its time closes it. */
+  readonly open: OpenRounds;
+}
+
+/** Servers that run or start, and seeds of the rounds that are being played on them. */
+export class OpenRounds {
+  readonly arenas = new Set<Promise<Arena>>();
+  readonly seeds = new Set<number>();
+  isClosed = false;
+
+  /** Ends processes and servers, lets no further round begin, and removes what unfinished rounds wrote: it shows nothing. */
+  async close(): Promise<void> {
+    this.isClosed = true;
+    await killAllChildren();
+    await Promise.allSettled([...this.arenas].map(async (arena) => (await arena)[Symbol.asyncDispose]()));
+    await Promise.all([...this.seeds].map((seed) => rm(roundFolder(seed), { recursive: true, force: true })));
+  }
 }
 
 /** Plays rounds, several at once. */
 export async function runRounds(options: RunOptions): Promise<RoundResult[]> {
-  const { firstSeed, rounds, parallel, onResult } = options;
+  const { firstSeed, rounds, parallel, onResult, open } = options;
   const results: RoundResult[] = [];
   let next = 0;
   const slots = Array.from({ length: Math.min(parallel, rounds) }, async () => {
-    let arena: Arena | undefined;
-    while (next < rounds) {
+    let arena: Promise<Arena> | undefined;
+    while (next < rounds && !open.isClosed) {
       const seed = firstSeed + next++;
-      arena ??= await open(options);
-      const result = await play(arena, seed, options.kinds);
+      arena ??= openArena(options.workflowBundlePath);
+      open.arenas.add(arena);
+      open.seeds.add(seed);
+      const result = await play(await arena, seed, options.kinds);
+      if (open.isClosed) return;
+      open.seeds.delete(seed);
       results.push(result);
       onResult(result);
       // What went wrong there may go on: the next round gets servers that nobody has seen.
       if (result.violations.length > 0) {
-        await close(arena, options);
+        await close(arena, open);
         arena = undefined;
       }
     }
-    if (arena) await close(arena, options);
+    if (arena) await close(arena, open);
   });
   await Promise.all(slots);
   return results.toSorted((a, b) => a.seed - b.seed);
 }
 
-async function open({ arenas, workflowBundlePath }: RunOptions): Promise<Arena> {
-  const arena = await openArena(workflowBundlePath);
-  arenas.add(arena);
-  return arena;
-}
-
-async function close(arena: Arena, { arenas }: RunOptions): Promise<void> {
+async function close(arena: Promise<Arena>, { arenas }: OpenRounds): Promise<void> {
+  await (await arena)[Symbol.asyncDispose]();
   arenas.delete(arena);
-  await arena[Symbol.asyncDispose]();
 }
 
 async function play(
