@@ -1,4 +1,4 @@
-import { cancellationSignal, log } from '@temporalio/activity';
+import { cancellationSignal } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { runOutsideEnrollment } from '../src/client/enrollment-context.ts';
 import {
@@ -8,12 +8,13 @@ import {
   markCallbackRunning,
   selectCallbackStatus,
 } from '../src/database/callbacks.ts';
-import { DATABASE_TIMEOUT_MS, isTransient, withRetry } from '../src/database/retry.ts';
+import { isTransient } from '../src/database/retry.ts';
 import { describeError, MAX_MESSAGE_LENGTH } from '../src/jobs/outcome.ts';
 import type { Callback, CallbackContext, TransactionCallbackContext } from '../src/jobs/define-callback.ts';
 import type { CallbackInput } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
+import { patiently } from './patiently.ts';
 
 /** How long a worker that lacks the callback leaves it to others. */
 const UNKNOWN_RETRY_DELAY = '5s';
@@ -47,14 +48,11 @@ async function attemptCallback(dependencies: ActivityDependencies, input: Callba
   } catch (error) {
     const described = describeError(error);
     const isDatabaseAway = error instanceof TransactionBrokenError;
-    await withRetry(
-      async () => {
-        await markCallbackFailure(database, input, { ...described, final: false });
-        // Nothing of it was committed, and the handler did not fail.
-        if (isDatabaseAway) await giveBackCallbackAttempt(database, input, attempt);
-      },
-      { timeoutMs: DATABASE_TIMEOUT_MS, signal: cancellationSignal() },
-    );
+    await patiently(async () => {
+      await markCallbackFailure(database, input, { ...described, final: false });
+      // Nothing of it was committed, and the handler did not fail.
+      if (isDatabaseAway) await giveBackCallbackAttempt(database, input, attempt);
+    }, 'The error of a callback could not be written');
     throw failureOf(error, described, !isDatabaseAway && attempt >= (input.maximumAttempts ?? Infinity));
   }
 }
@@ -76,12 +74,10 @@ async function call(
     // Only a callback with `transaction` reads `trx`: its overload of defineCallback says so.
     await callback.handler(input.batchId, context as TransactionCallbackContext);
     // It did its work: a database that is away must not make it do that again.
-    await withRetry(() => markCallbackCompleted(database, input), {
-      timeoutMs: DATABASE_TIMEOUT_MS,
-      signal: cancellationSignal(),
-      onRetry: (error, count) =>
-        log.warn('The end of a callback could not be written; trying again', { attempt: count, error }),
-    });
+    await patiently(
+      () => markCallbackCompleted(database, input),
+      'The end of a callback could not be written',
+    );
     return;
   }
   let handlerError: unknown;

@@ -9,9 +9,10 @@ import {
   selectChunk,
   selectChunkStates,
   type ChunkJob,
+  type Failure,
 } from '../src/database/chunks.ts';
 import { batchWorkflowId } from '../src/client/batch-client.ts';
-import { DATABASE_TIMEOUT_MS, withRetry } from '../src/database/retry.ts';
+import { withRetry } from '../src/database/retry.ts';
 import { describeError, retryDelay } from '../src/jobs/outcome.ts';
 import { jobFailedSignal } from '../workflows/messages.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
@@ -21,6 +22,7 @@ import type { ActivityDependencies, AnyJob } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
 import { jobLogger } from './job-logger.ts';
 import { Outbox } from './outbox.ts';
+import { patiently } from './patiently.ts';
 import { runHandler, timedOut, type TimeLimit } from './run-handler.ts';
 
 /** A job that was lost so often while it was watched runs alone in its worker, so that it is proven guilty or not. */
@@ -70,7 +72,7 @@ class ChunkRun {
     this.#input = input;
     this.#spans = parseSpans(input.spans);
     this.#queueMs = Math.max(0, Date.now() - activityInfo().currentAttemptScheduledTimestampMs);
-    this.#outbox = new Outbox(dependencies.database, input.batchId, this.#signal, () => this.#notice());
+    this.#outbox = new Outbox(dependencies.database, input.batchId, () => this.#notice());
     // Every running handler listens to it: many is not a leak.
     setMaxListeners(0, this.#signal);
   }
@@ -199,6 +201,11 @@ class ChunkRun {
     if (careful) await this.#outbox.drain();
   }
 
+  /** The options of the job, with those of its call over them. */
+  #optionsOf(row: ChunkJob, job: AnyJob) {
+    return { ...job.options, ...row.options };
+  }
+
   /** Milliseconds since a job was enrolled. Not from its start: it may have waited for a slot. */
   #ageOf(row: ChunkJob): number {
     return row.age_ms + (Date.now() - this.#loadedAt);
@@ -206,8 +213,10 @@ class ChunkRun {
 
   /** How long the next attempt may take: its own time, or what is left of the job's. */
   #timeLimit(row: ChunkJob, job: AnyJob): TimeLimit {
-    const ms = row.options?.startToCloseTimeoutMs ?? job.options.startToCloseTimeoutMs;
-    const allMs = row.options?.scheduleToCloseTimeoutMs ?? job.options.scheduleToCloseTimeoutMs ?? Infinity;
+    const { startToCloseTimeoutMs: ms, scheduleToCloseTimeoutMs: allMs = Infinity } = this.#optionsOf(
+      row,
+      job,
+    );
     const leftMs = allMs - this.#ageOf(row);
     return leftMs < ms
       ? { ms: leftMs, option: 'scheduleToCloseTimeout', optionMs: allMs }
@@ -244,14 +253,11 @@ class ChunkRun {
     const described = describeError(error);
     const number = row.attempts + 1;
     const finishedAt = Date.now();
+    const { retry, scheduleToCloseTimeoutMs } = this.#optionsOf(row, job);
     const delayMs = retryDelay(
-      row.options?.retry ?? job.options.retry,
+      retry,
       { number, error, errorClass: described.errorClass },
-      {
-        ageMs: this.#ageOf(row),
-        scheduleToCloseTimeoutMs:
-          row.options?.scheduleToCloseTimeoutMs ?? job.options.scheduleToCloseTimeoutMs,
-      },
+      { ageMs: this.#ageOf(row), scheduleToCloseTimeoutMs },
     );
     const retryAt = delayMs === null ? null : finishedAt + delayMs;
     if (retryAt === null) this.#failed++;
@@ -303,21 +309,10 @@ class ChunkRun {
   /** Its time was over before this attempt: the row keeps the error of the last one that ran, if one did. */
   #failLate(row: ChunkJob, job: AnyJob): void {
     const { name, message } = timedOut(job.name, this.#timeLimit(row, job));
-    const now = Date.now();
-    this.#failed++;
-    this.#outbox.failed({
-      position: row.position,
-      attempt: row.attempts + 1,
-      startedAt: now,
-      finishedAt: now,
-      retryAt: null,
-      errorClass: name,
-      errorMessage: message,
-      neverStarted: true,
-    });
+    this.#failForGood(row, { errorClass: name, errorMessage: message, neverStarted: true });
   }
 
-  #failForGood(job: ChunkJob, error: { errorClass: string; errorMessage: string }): void {
+  #failForGood(job: ChunkJob, error: Pick<Failure, 'errorClass' | 'errorMessage' | 'neverStarted'>): void {
     const now = Date.now();
     this.#failed++;
     this.#outbox.failed({
@@ -368,10 +363,6 @@ class ChunkRun {
   }
 
   #retrying<T>(run: () => Promise<T>): Promise<T> {
-    return withRetry(run, {
-      timeoutMs: DATABASE_TIMEOUT_MS,
-      signal: this.#signal,
-      onRetry: (error, attempt) => log.warn('The database did not answer; trying again', { attempt, error }),
-    });
+    return patiently(run, 'The database did not answer');
   }
 }

@@ -1,7 +1,6 @@
-import { log } from '@temporalio/activity';
 import { markComplete, markFailures, type Failure, type Success } from '../src/database/chunks.ts';
 import type { Database } from '../src/database/connect.ts';
-import { DATABASE_TIMEOUT_MS, withRetry } from '../src/database/retry.ts';
+import { patiently } from './patiently.ts';
 
 /** An attempt that failed, with when to retry it in local time; null: failed for good. */
 export interface FailedAttempt extends Omit<Failure, 'retryInMs'> {
@@ -18,7 +17,6 @@ const FLUSH_DELAY_MS = 200;
 export class Outbox {
   readonly #database: Database;
   readonly #batchId: string;
-  readonly #signal: AbortSignal;
   readonly #onFailed: () => Promise<void>;
   #successes: Success[] = [];
   #failures: FailedAttempt[] = [];
@@ -29,10 +27,9 @@ export class Outbox {
   contested = 0;
 
   /** @param onFailed called after rows of jobs that failed for good are committed */
-  constructor(database: Database, batchId: string, signal: AbortSignal, onFailed: () => Promise<void>) {
+  constructor(database: Database, batchId: string, onFailed: () => Promise<void>) {
     this.#database = database;
     this.#batchId = batchId;
-    this.#signal = signal;
     this.#onFailed = onFailed;
   }
 
@@ -89,12 +86,7 @@ export class Outbox {
 
   async #write<T>(rows: readonly T[], write: (rows: readonly T[]) => Promise<number>): Promise<void> {
     if (rows.length === 0) return;
-    const changed = await withRetry(() => write(rows), {
-      timeoutMs: DATABASE_TIMEOUT_MS,
-      signal: this.#signal,
-      onRetry: (error, attempt) =>
-        log.warn('Outcomes could not be written; trying again', { attempt, error }),
-    });
+    const changed = await patiently(() => write(rows), 'Outcomes could not be written');
     this.contested += rows.length - changed;
   }
 }

@@ -26,7 +26,7 @@ import {
   startWatched,
   watchChildOfEarlierRun,
 } from './children.ts';
-import { batchDetails, groupDigits } from './details.ts';
+import { batchDetails, callbackSummary, groupDigits } from './details.ts';
 import { onSignal, refuseIf, shielded } from './handlers.ts';
 import * as messages from './messages.ts';
 import { mirror } from './mirror.ts';
@@ -335,14 +335,14 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   }
 
   async function startCallback(registration: CallbackRegistration): Promise<void> {
-    const { event, callback } = registration;
+    const { event } = registration;
     startingChildren++;
     await startWatched(
       () =>
         startChild(batchCallback, {
           ...OUTLIVES_RUN,
           workflowId: callbackWorkflowId(event),
-          staticSummary: `${callback} on ${event} of batch ${batchId}`,
+          staticSummary: `${callbackSummary(registration)} of batch ${batchId}`,
           args: [{ batchId, batchWorkflowId: workflowInfo().workflowId, registration }],
         }),
       (error) => giveUpCallback(event, error),

@@ -1,4 +1,4 @@
-import { progressOf, type BatchState } from './batch-state.ts';
+import { progressOf, type BatchEvent, type BatchState } from './batch-state.ts';
 
 /** What the Web UI shows as the current details of a batch: how far it is, and where to look next. */
 export function batchDetails(batchId: string, state: BatchState): string {
@@ -12,16 +12,18 @@ export function batchDetails(batchId: string, state: BatchState): string {
     `| ${[total, complete, failed, pending].map(groupDigits).join(' | ')} |`,
   ];
   if (state.enrollment.error) lines.push('', `Enrolment broke: ${state.enrollment.error}`);
-  const callbacks = Object.entries(state.callbacks);
+  const callbacks = Object.values(state.callbacks);
   if (callbacks.length > 0) {
-    lines.push(
-      '',
-      `Callbacks: ${callbacks.map(([event, { callback }]) => `${callback} on ${event}`).join(', ')}`,
-    );
+    lines.push('', `Callbacks: ${callbacks.map(callbackSummary).join(', ')}`);
   }
   lines.push('', `Rows: \`select * from batch_progress where id = '${batchId}'\``);
   if (failed > 0) lines.push('', `Failed: \`select * from failed_jobs where batch_id = '${batchId}'\``);
   return lines.join('\n');
+}
+
+/** How the Web UI names a callback; tools find its row by it. */
+export function callbackSummary({ callback, event }: { callback: string; event: BatchEvent }): string {
+  return `${callback} on ${event}`;
 }
 
 /** `1234567` as `1,234,567`. Not toLocaleString: workflow code must not depend on the worker's locale data. */

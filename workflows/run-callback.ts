@@ -1,6 +1,7 @@
 import { log, proxyActivities } from '@temporalio/workflow';
 import type { HandlerActivities } from '../activities/contract.ts';
 import type { CallbackRegistration } from './batch-state.ts';
+import { callbackSummary } from './details.ts';
 import { describeFailure } from './failure.ts';
 import { mirror } from './mirror.ts';
 import { temporalRetry } from './retry-policy.ts';
@@ -16,7 +17,7 @@ export async function runCallback(batchId: string, registration: CallbackRegistr
     // The activity counts attempts in the callback's row: one that could not begin, because its worker lacks the
     // callback or the database is away, is none.
     retry: temporalRetry(unlimited),
-    summary: `${callback} on ${event}`,
+    summary: callbackSummary(registration),
   });
   try {
     await activities.runCallback({

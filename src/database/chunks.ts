@@ -92,6 +92,21 @@ export async function selectChunkStates(
   return rows;
 }
 
+/** The names of the pending jobs among these, the commonest first. */
+export async function selectNames(
+  { knex, schema }: Database,
+  batchId: string,
+  spans: readonly Span[],
+): Promise<{ workerClass: string; count: number }[]> {
+  const { rows } = await knex.raw(
+    `select job.worker_class as "workerClass", count(*)::int as count
+     ${IN_SPANS}
+     where job.status = 'pending' group by 1 order by 2 desc, 1`,
+    { schema, ...spanArrays(spans), batchId },
+  );
+  return rows;
+}
+
 /**
  * Marks jobs as complete, and counts them in their batch, in one statement. The first terminal state wins: jobs that
  * are terminal already are left alone.

@@ -1,3 +1,4 @@
+import { callbackSummary } from '../../workflows/details.ts';
 import type { CallbackRow } from '../database/rows.ts';
 import {
   EVENT_ORDER,
@@ -80,7 +81,7 @@ function rowOf(
   { summary }: ActivityFacts,
 ): CallbackRow | undefined {
   const callbacks = mirror?.callbacks ?? [];
-  const summarized = callbacks.find(({ callback, event }) => `${callback} on ${event}` === summary);
+  const summarized = callbacks.find((row) => callbackSummary(row) === summary);
   if (summarized) return summarized;
   const named = EVENT_ORDER.find((event) => workflowId.endsWith(`/callback/${event}`));
   const begun = (event: string) =>

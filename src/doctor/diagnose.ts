@@ -1,3 +1,4 @@
+import { quietTimeMs } from '../../workflows/batch-state.ts';
 import { batchWorkflowId } from '../client/batch-client.ts';
 import { callbackFindings } from './callback-rules.ts';
 import { isMoving, isOver, type Facts, type MirrorFacts, type TemporalFacts } from './facts.ts';
@@ -183,10 +184,12 @@ function mirrorBehind({ mirror, now }: Facts, { state }: TemporalFacts): Finding
 }
 
 function block({ now, mirror }: Facts, { state, settings }: TemporalFacts): Finding[] {
-  if (!state || !settings || state.enrollment.phase === 'sealed') return [];
+  if (!state || !settings) return [];
+  const quietMs = quietTimeMs(state, settings);
+  if (quietMs === undefined) return [];
   const { phase, heardAt } = state.enrollment;
+  const closesAt = heardAt + quietMs;
   if (phase === 'unopened') {
-    const closesAt = heardAt + settings.openTimeoutMs;
     return [
       {
         code: 'BLOCK_NEVER_OPENED',
@@ -198,10 +201,9 @@ function block({ now, mirror }: Facts, { state, settings }: TemporalFacts): Find
       },
     ];
   }
-  const closesAt = heardAt + settings.enrollmentTimeoutMs;
   // Rows are announced a moment after they are written.
   const enrolled = Math.max(state.enrolled, mirror?.batch.progress.total ?? 0);
-  const isSilent = now - heardAt > settings.enrollmentTimeoutMs * SILENT_PART;
+  const isSilent = now - heardAt > quietMs * SILENT_PART;
   return [
     {
       code: 'BLOCK_OPEN',

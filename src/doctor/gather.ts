@@ -1,7 +1,8 @@
 import type { Database } from '../database/connect.ts';
+import { selectNames } from '../database/chunks.ts';
 import { isTransient } from '../database/retry.ts';
 import type { Facts, TemporalFacts, UnknownFacts } from './facts.ts';
-import { readMirror, selectNames } from './mirror-facts.ts';
+import { readMirror } from './mirror-facts.ts';
 import type { TemporalReader, UnknownSpans } from './temporal-facts.ts';
 
 /** Where facts come from; the message in place of a server that does not answer. */

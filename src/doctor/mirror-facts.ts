@@ -3,7 +3,6 @@ import { selectBatch } from '../database/batches.ts';
 import { selectCallbacks } from '../database/callbacks.ts';
 import type { Database } from '../database/connect.ts';
 import { toBatchRecord } from '../database/rows.ts';
-import type { Span } from '../../workflows/spans.ts';
 import {
   OPEN_CALLBACKS,
   type ErrorFacts,
@@ -71,30 +70,6 @@ export async function readMirror(
     },
     { readOnly: true, isolationLevel: 'repeatable read' },
   );
-}
-
-/** The names of pending jobs at these positions. */
-export async function selectNames(
-  { knex, schema }: Database,
-  batchId: string,
-  spans: readonly Span[],
-): Promise<{ workerClass: string; count: number }[]> {
-  const { rows } = await knex.raw(
-    `select worker_class as "workerClass", count(*)::int as count
-     from unnest(:from::integer[], :to::integer[]) span (a, b)
-     cross join lateral (
-       select * from :schema:.batch_jobs
-       where batch_id = :batchId and position between span.a and span.b offset 0
-     ) job
-     where status = 'pending' group by 1 order by 2 desc, 1`,
-    {
-      schema,
-      batchId,
-      from: `{${spans.map(([from]) => from).join(',')}}`,
-      to: `{${spans.map(([, to]) => to).join(',')}}`,
-    },
-  );
-  return rows;
 }
 
 interface Snapshot {

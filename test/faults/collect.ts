@@ -1,23 +1,13 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { Client, WorkflowHandle } from '@temporalio/client';
+import type { Client } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import type { Knex } from 'knex';
 import type { BatchEvidence, Evidence, ExpectedJob, Expectation, RunEvidence } from './evidence.ts';
 import type { CallbackEvent } from './ledger.ts';
+import { childrenOf, decoded, runsOf, type Run } from '../support/histories.ts';
 import { jobOf, type BatchPlan, type RoundPlan } from './plan.ts';
 import { batchIdOf } from './settings.ts';
-
-type History = Awaited<ReturnType<WorkflowHandle['fetchHistory']>>;
-type HistoryEvent = NonNullable<History['events']>[number];
-type Payloads = NonNullable<HistoryEvent['workflowExecutionSignaledEventAttributes']>['input'];
-
-interface Run {
-  readonly workflowId: string;
-  readonly runId: string;
-  readonly status: string;
-  readonly history: History;
-}
 
 /** Reads what a round left in Temporal and in the mirror, beside what was gathered while it went on. */
 export async function collectEvidence(
@@ -32,7 +22,7 @@ export async function collectEvidence(
   const batches: BatchEvidence[] = [];
   for (const batch of plan.batches) {
     const id = batchIdOf(schema, batch);
-    const runs = await runsOf(client, id);
+    const runs = await allRunsOf(client, id);
     batches.push({
       id,
       expected: expectationOf(batch, gathered.maximumAttempts),
@@ -93,20 +83,7 @@ async function readMirror(knex: Knex, schema: string, id: string) {
 
 /** Ids of the workflows of a batch that exist: its own, and those that it started. Empty where it has none. */
 export async function workflowsOf(client: Client, batchId: string): Promise<string[]> {
-  return [...new Set((await runsOf(client, batchId)).map(({ workflowId }) => workflowId))];
-}
-
-/** Signals that the batch's workflow received, in order. */
-export async function signalsOf(
-  client: Client,
-  batchId: string,
-): Promise<{ name: string; args: unknown[] }[]> {
-  const runs = await chainOf(client, `batch:${batchId}`);
-  return runs.flatMap(({ history }) =>
-    eventsOf(history).flatMap(({ workflowExecutionSignaledEventAttributes: signal }) =>
-      signal ? [{ name: signal.signalName!, args: decode(signal.input) }] : [],
-    ),
-  );
+  return [...new Set((await allRunsOf(client, batchId)).map(({ workflowId }) => workflowId))];
 }
 
 /** Saves what Temporal knows of the batches, one file a run, for people: payloads are shown as what they hold. */
@@ -114,47 +91,27 @@ export async function saveHistories(client: Client, evidence: Evidence, folder: 
   const histories = path.join(folder, 'histories');
   await mkdir(histories, { recursive: true });
   for (const { id } of evidence.batches) {
-    for (const { workflowId, runId, history } of await runsOf(client, id)) {
+    for (const { workflowId, runId, history } of await allRunsOf(client, id)) {
       const file = `${workflowId.replaceAll(/[:/]/g, '_')}.${runId}.json`;
       await writeFile(path.join(histories, file), JSON.stringify(history, readable, 1));
     }
   }
 }
 
-/**
- * Every run of every workflow of a batch. Found by following what the histories say, not by a search: Temporal's
- * visibility is behind at times.
- */
-async function runsOf(client: Client, batchId: string): Promise<Run[]> {
-  const own = await chainOf(client, `batch:${batchId}`);
-  const children = new Set(
-    own.flatMap(({ history }) =>
-      eventsOf(history).flatMap(({ startChildWorkflowExecutionInitiatedEventAttributes: child }) =>
-        child ? [child.workflowId!] : [],
-      ),
-    ),
-  );
-  const ofChildren = await Promise.all([...children].map((workflowId) => chainOf(client, workflowId)));
-  return [...own, ...ofChildren.flat()];
+/** Every run of every workflow of a batch. Empty where it has none. */
+async function allRunsOf(client: Client, batchId: string): Promise<Run[]> {
+  const own = await runsIfAny(client, `batch:${batchId}`);
+  const children = await Promise.all(childrenOf(own).map((workflowId) => runsIfAny(client, workflowId)));
+  return [...own, ...children.flat()];
 }
 
-/** The runs of a workflow that continued one another, the first one first. Empty where there is none. */
-async function chainOf(client: Client, workflowId: string): Promise<Run[]> {
-  const runs: Run[] = [];
+async function runsIfAny(client: Client, workflowId: string): Promise<Run[]> {
   try {
-    let runId: string | undefined;
-    do {
-      const handle = client.workflow.getHandle(workflowId, runId);
-      const description = await handle.describe();
-      const history = await client.workflow.getHandle(workflowId, description.runId).fetchHistory();
-      runs.unshift({ workflowId, runId: description.runId, status: description.status.name, history });
-      runId =
-        eventsOf(history)[0]?.workflowExecutionStartedEventAttributes?.continuedExecutionRunId || undefined;
-    } while (runId !== undefined);
+    return await runsOf(client, workflowId);
   } catch (error) {
-    if (!(error instanceof WorkflowNotFoundError)) throw error;
+    if (error instanceof WorkflowNotFoundError) return [];
+    throw error;
   }
-  return runs;
 }
 
 /** For `JSON.stringify`: bytes as text, and no fields that are not there. */
@@ -166,28 +123,17 @@ function readable(this: Record<string, unknown>, key: string, value: unknown): u
 }
 
 function toEvidence({ workflowId, runId, status, history }: Run): RunEvidence {
-  const events = eventsOf(history);
+  const events = history.events!;
   const completed = events.at(-1)?.workflowExecutionCompletedEventAttributes;
   return {
     workflowId,
     runId,
     status,
-    result: completed ? (decode(completed.result)[0] ?? null) : null,
+    result: completed ? (decoded(completed.result?.payloads)[0] ?? null) : null,
     scheduled: events.flatMap(({ activityTaskScheduledEventAttributes: activity }) =>
       activity?.activityType?.name === 'runCallback'
-        ? [(decode(activity.input)[0] as { event: CallbackEvent }).event]
+        ? [(decoded(activity.input?.payloads)[0] as { event: CallbackEvent }).event]
         : [],
     ),
   };
-}
-
-function eventsOf({ events }: History): HistoryEvent[] {
-  return events ?? [];
-}
-
-/** Payloads as JSON: what the SDK's default converter writes. */
-function decode(payloads: Payloads): unknown[] {
-  return (payloads?.payloads ?? []).map(({ data }) =>
-    data && data.length > 0 ? JSON.parse(Buffer.from(data).toString('utf8')) : null,
-  );
 }

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { signalsOf, workflowsOf } from './collect.ts';
+import { signalsOf, type SentSignal } from '../support/messages.ts';
+import { workflowsOf } from './collect.ts';
 import { LedgerReader } from './ledger.ts';
 import type { Fault, PlannedFault, ServerName, Trigger, Victim } from './plan.ts';
 import type { Child, SupervisedWorker } from './processes.ts';
@@ -226,7 +227,7 @@ export class Injector {
     const deadline = performance.now() + ms;
     do {
       // Repetitions are in the history too: of equal ones one is enough.
-      const signals = new Map<string, { name: string; args: unknown[] }>();
+      const signals = new Map<string, SentSignal>();
       for (const signal of await signalsOf(client, batchId).catch(() => [])) {
         signals.set(JSON.stringify(signal), signal);
       }

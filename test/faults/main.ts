@@ -7,7 +7,7 @@ import { FAULT_KINDS, type FaultKind } from './plan.ts';
 import { describeRound, summarize, summaryTable } from './report.ts';
 import type { RoundResult } from './round.ts';
 import { OpenRounds, runRounds } from './run-rounds.ts';
-import { bundleWorkflows } from './servers.ts';
+import { bundleWorkflows } from '../support/workflow-bundle.ts';
 
 interface Options {
   readonly rounds: number;

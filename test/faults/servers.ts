@@ -1,11 +1,10 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';
-import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 import knexFactory, { type Knex } from 'knex';
 import { startDevServers, type DevServers } from '../../src/dev/index.ts';
+import { OWN_SERVERS } from '../support/own-servers.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import type { ServerName } from './plan.ts';
 
@@ -22,17 +21,6 @@ export interface Arena extends AsyncDisposable {
   readonly knex: Knex;
 }
 
-/** Bundles the workflows once for all slots. @returns the file */
-export async function bundleWorkflows(folder: string): Promise<string> {
-  const { code } = await bundleWorkflowCode({
-    workflowsPath: fileURLToPath(new URL('../../workflows', import.meta.url)),
-    logger: new DefaultLogger('ERROR'),
-  });
-  const file = path.join(folder, 'workflows.js');
-  await writeFile(file, code);
-  return file;
-}
-
 /** Starts Postgres and Temporal with their data on disk, so that both survive being killed. */
 export async function openArena(workflowBundlePath: string): Promise<Arena> {
   const cleanup: (() => Promise<unknown>)[] = [];
@@ -43,8 +31,7 @@ export async function openArena(workflowBundlePath: string): Promise<Arena> {
     const folder = await mkdtemp(path.join(tmpdir(), 'temporal-batch-jobs-arena-'));
     cleanup.push(() => rm(folder, { recursive: true, force: true }));
     const servers = await startDevServers({
-      // Not the developer's own servers: these are killed.
-      env: withoutServers(process.env),
+      env: OWN_SERVERS,
       // What was committed is there after a SIGKILL: rows are counted afterwards.
       postgres: { settings: { synchronous_commit: 'on' } },
       temporal: { dbFilename: path.join(folder, 'temporal.db') },
@@ -78,9 +65,4 @@ export async function openArena(workflowBundlePath: string): Promise<Arena> {
     await dispose();
     throw error;
   }
-}
-
-function withoutServers(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const own = Object.entries(env).filter(([name]) => name !== 'DATABASE_URL' && name !== 'TEMPORAL_ADDRESS');
-  return Object.fromEntries(own);
 }

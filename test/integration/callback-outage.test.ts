@@ -4,9 +4,8 @@ import { startPostgres } from '../../src/dev/index.ts';
 import { defineCallback } from '../../src/index.ts';
 import { expectConsistent } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
+import { OWN_SERVERS } from '../support/own-servers.ts';
 import { createWorld } from '../support/world.ts';
-
-const OWN_SERVERS = { ...process.env, DATABASE_URL: '', TEMPORAL_ADDRESS: '' };
 
 test('a transactional callback with one attempt is not failed by an outage of Postgres', async () => {
   await using postgres = await startPostgres({ env: OWN_SERVERS, settings: { synchronous_commit: 'on' } });

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
+import { runsOf } from '../support/histories.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -9,22 +10,6 @@ beforeAll(async () => {
   await world.startWorker();
 });
 afterAll(() => world[Symbol.asyncDispose]());
-
-/** Runs of a workflow id, the last one included. */
-async function runsOf(workflowId: string): Promise<number> {
-  let runs = 1;
-  const handle = world.client.workflow.getHandle(workflowId);
-  let { raw } = await handle.describe();
-  while (raw.workflowExecutionInfo!.execution!.runId !== raw.workflowExecutionInfo!.firstRunId) {
-    const { runId } = raw.workflowExecutionInfo!.execution!;
-    const { events } = await world.client.workflow.getHandle(workflowId, runId!).fetchHistory();
-    const before = events![0]!.workflowExecutionStartedEventAttributes!.continuedExecutionRunId;
-    if (!before) break;
-    runs++;
-    ({ raw } = await world.client.workflow.getHandle(workflowId, before).describe());
-  }
-  return runs;
-}
 
 test('a batch and its runners go on over many runs, and the counts stay right', async () => {
   const batch = await createBatch(world, { continueAsNewAfterEvents: 60 });
@@ -44,7 +29,7 @@ test('a batch and its runners go on over many runs, and the counts stay right', 
   });
   await expectConsistent(world, batch);
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
-  expect(await runsOf(`batch:${batch.id}`)).toBeGreaterThan(1);
+  expect((await runsOf(world.client, `batch:${batch.id}`)).length).toBeGreaterThan(1);
 });
 
 test('a batch that runs its jobs itself carries what is left to its next run', async () => {
@@ -56,7 +41,7 @@ test('a batch that runs its jobs itself carries what is left to its next run', a
   expect(await batch.wait({ timeout: '50s' })).toMatchObject(expected);
   await expectConsistent(world, batch);
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
-  expect(await runsOf(`batch:${batch.id}`)).toBeGreaterThan(1);
+  expect((await runsOf(world.client, `batch:${batch.id}`)).length).toBeGreaterThan(1);
 });
 
 test('a runner that is terminated after its batch continued as new is replaced all the same', async () => {

@@ -8,11 +8,9 @@ import { insertJobs } from '../../src/database/enroll.ts';
 import { currentJob, defineCallback, defineJob, type Batch } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
+import { OWN_SERVERS } from '../support/own-servers.ts';
 import { lockTable } from '../support/table-lock.ts';
 import { createWorld, type World } from '../support/world.ts';
-
-/** Servers of the environment are not ours to kill. */
-const OWN_SERVERS = { ...process.env, DATABASE_URL: '', TEMPORAL_ADDRESS: '' };
 
 /** Jobs and a callback that need neither server while they run, so that an outage cannot make them fail. */
 function createOutageFixtures() {
@@ -69,6 +67,13 @@ async function enrolUntil(batch: Batch, { pause }: OutageFixtures, end: AbortSig
   return jids;
 }
 
+/** Runs a batch to the middle of its callback, which waits for the gate. */
+async function reachCallback(batch: Batch, { pause, callback, callbackAttempts }: OutageFixtures) {
+  await batch.on('complete', callback);
+  await batch.jobs(() => pause.performAsync(0));
+  await eventually(() => expect(callbackAttempts).toEqual([1]));
+}
+
 /** Opens a block with one job by messages of its own, so that the test decides when its enqueuer is heard. */
 async function openByHand({ batches, client }: World, batch: Batch) {
   const handle = client.workflow.getHandle(`batch:${batch.id}`);
@@ -119,7 +124,7 @@ describe.concurrent('an outage', () => {
       servers: { databaseUrl: postgres.databaseUrl, temporalAddress: inject('temporalAddress') },
     });
     const fixtures = createOutageFixtures();
-    const { pause, callback, callbackAttempts } = fixtures;
+    const { pause } = fixtures;
     await startWorker(world, fixtures);
     const [enrolling, running, finishing, calling] = await Promise.all([
       createBatch(world),
@@ -127,9 +132,7 @@ describe.concurrent('an outage', () => {
       createBatch(world),
       world.batches.create({ description: 'in its callback' }),
     ]);
-    await calling.on('complete', callback);
-    await calling.jobs(() => pause.performAsync(0));
-    await eventually(() => expect(callbackAttempts).toEqual([1]));
+    await reachCallback(calling, fixtures);
 
     // Its end is being written, and waits for this lock, when the outage begins.
     await using callbackRows = await lockTable(world, 'batch_callbacks');
@@ -168,7 +171,7 @@ describe.concurrent('an outage', () => {
       servers: { databaseUrl: inject('databaseUrl'), temporalAddress: temporal.address },
     });
     const fixtures = createOutageFixtures();
-    const { pause, waitForGate, callback, callbackAttempts } = fixtures;
+    const { pause, waitForGate } = fixtures;
     await startWorker(world, fixtures);
     const [enrolling, hasty, unheard, closing, running, finishing, calling] = await Promise.all([
       createBatch(world),
@@ -180,9 +183,7 @@ describe.concurrent('an outage', () => {
       createBatch(world),
       world.batches.create({ description: 'in its callback' }),
     ]);
-    await calling.on('complete', callback);
-    await calling.jobs(() => pause.performAsync(0));
-    await eventually(() => expect(callbackAttempts).toEqual([1]));
+    await reachCallback(calling, fixtures);
 
     const isOver = new AbortController();
     const isDown = new AbortController();

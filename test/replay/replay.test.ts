@@ -8,6 +8,7 @@ import { temporal } from '@temporalio/proto';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { childrenOf, runsOf } from '../support/histories.ts';
 import { createWorld, type World } from '../support/world.ts';
 import { SCENARIOS, type Scenario } from './scenarios.ts';
 
@@ -37,29 +38,6 @@ async function replay(history: History, bundle = code): Promise<void> {
   await Worker.runReplayHistory({ workflowBundle: { code: bundle } }, history, workflowId!);
 }
 
-/** The histories of all runs of a workflow id, first to last. */
-async function runsOf(owner: World, workflowId: string): Promise<History[]> {
-  const runs: History[] = [];
-  let { runId } = (await owner.client.workflow.getHandle(workflowId).describe()) as { runId?: string };
-  while (runId) {
-    const history = await owner.client.workflow.getHandle(workflowId, runId).fetchHistory();
-    runs.unshift(history);
-    runId = history.events![0]!.workflowExecutionStartedEventAttributes!.continuedExecutionRunId || undefined;
-  }
-  return runs;
-}
-
-/** A workflow and all that its runs started, but for those that somebody terminated. */
-async function withChildren(owner: World, workflowId: string): Promise<string[]> {
-  const ids = [workflowId];
-  for (const { events } of await runsOf(owner, workflowId)) {
-    for (const { startChildWorkflowExecutionInitiatedEventAttributes: child } of events!) {
-      if (child) ids.push(child.workflowId!);
-    }
-  }
-  return ids;
-}
-
 async function record(name: string, histories: ReadonlyMap<string, History>): Promise<void> {
   const folder = path.join(FOLDER, name);
   if (existsSync(folder)) return;
@@ -84,10 +62,11 @@ async function runScenario(scenario: Scenario): Promise<number> {
   const own = scenario.bringsWorkers ? await createWorld() : undefined;
   try {
     const owner = own ?? world;
-    for (const workflowId of await withChildren(owner, await scenario.run(owner))) {
+    const first = await scenario.run(owner);
+    for (const workflowId of [first, ...childrenOf(await runsOf(owner.client, first))]) {
       const kind =
         workflowId.replace(/^(batch|job):[^/]*\/?/, '').replaceAll('/', '-') || workflowId.split(':')[0]!;
-      for (const [index, history] of (await runsOf(owner, workflowId)).entries()) {
+      for (const [index, { history }] of (await runsOf(owner.client, workflowId)).entries()) {
         await replay(history);
         histories.set(`${kind}-${index + 1}.gz`, history);
       }
@@ -126,7 +105,7 @@ describe('what ran under earlier code replays under this code', () => {
   // What the recorded histories are for: each of these changes would break batches that run during an upgrade.
   test.each([
     ['another first write of the mirror', 'mirror.createBatch(', 'mirror.discardBatch('],
-    ['a timer more before the seal is written', '.mirror.sealBatch(', '.mirror.registerCallback('],
+    ['another write when the block is closed', '.mirror.sealBatch(', '.mirror.registerCallback('],
     [
       'another activity for chunks',
       'activities.runChunk.executeWithOptions(',

@@ -1,11 +1,10 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 import type { ProvidedContext } from 'vitest';
 import type { TestProject } from 'vitest/node';
 import { startDevServers } from '../../src/dev/index.ts';
+import { bundleWorkflows } from './workflow-bundle.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -22,14 +21,9 @@ declare module 'vitest' {
 
 /** Bundles the workflows and starts the servers, once per run: both take seconds that no test should pay. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const { code } = await bundleWorkflowCode({
-    workflowsPath: fileURLToPath(new URL('../../workflows', import.meta.url)),
-    logger: new DefaultLogger('ERROR'),
-  });
-  const servers = await startDevServers();
   const folder = await mkdtemp(path.join(tmpdir(), 'temporal-batch-jobs-test-'));
-  const workflowBundlePath = path.join(folder, 'workflows.js');
-  await writeFile(workflowBundlePath, code);
+  const workflowBundlePath = await bundleWorkflows(folder);
+  const servers = await startDevServers();
 
   const context: ProvidedContext = {
     databaseUrl: servers.databaseUrl,

@@ -1,6 +1,6 @@
 import type { Client } from '@temporalio/client';
-import { defaultPayloadConverter, type Payload } from '@temporalio/common';
 import type { SealMessage } from '../../workflows/messages.ts';
+import { decoded, runsOf } from './histories.ts';
 
 /** A signal as a batch's workflow received it, to be sent again. */
 export interface SentSignal {
@@ -8,11 +8,13 @@ export interface SentSignal {
   readonly args: readonly unknown[];
 }
 
-/** The signals in the history of the batch's last run, in order. */
+/** The signals that the batch's workflow received, in order. */
 export async function signalsOf(client: Client, batchId: string): Promise<SentSignal[]> {
-  const { events } = await client.workflow.getHandle(`batch:${batchId}`).fetchHistory();
-  return (events ?? []).flatMap(({ workflowExecutionSignaledEventAttributes: signal }) =>
-    signal ? [{ name: signal.signalName!, args: decoded(signal.input?.payloads) }] : [],
+  const runs = await runsOf(client, `batch:${batchId}`);
+  return runs.flatMap(({ history }) =>
+    history.events!.flatMap(({ workflowExecutionSignaledEventAttributes: signal }) =>
+      signal ? [{ name: signal.signalName!, args: decoded(signal.input?.payloads) }] : [],
+    ),
   );
 }
 
@@ -29,8 +31,4 @@ export async function updatesOf(client: Client, batchId: string, name: string): 
     const input = update?.acceptedRequest?.input;
     return input?.name === name ? [decoded(input.args?.payloads)[0]] : [];
   });
-}
-
-function decoded(payloads: readonly Payload[] | null | undefined): unknown[] {
-  return (payloads ?? []).map((payload) => defaultPayloadConverter.fromPayload(payload));
 }

@@ -18,7 +18,8 @@ import { TemporalReader } from '../../doctor/temporal-facts.ts';
 import { span } from '../../doctor/words.ts';
 import { BatchNotFoundError } from '../../errors.ts';
 import { resolveDuration } from '../../options.ts';
-import { ExitCode, FoundWantingError } from '../exit-code.ts';
+import { requireDatabaseUrl } from '../database-url.ts';
+import { FoundWantingError } from '../exit-code.ts';
 import { temporalSettings, type TemporalFlags, type TemporalSettings } from '../temporal.ts';
 import type { CliContext } from '../context.ts';
 
@@ -67,12 +68,7 @@ async function runDoctor(
   flags: DoctorFlags,
   command: Command,
 ): Promise<void> {
-  const databaseUrl = flags.databaseUrl ?? context.env['DATABASE_URL'];
-  if (databaseUrl === undefined || databaseUrl === '') {
-    command.error('error: no database. Give --database-url, or set DATABASE_URL.', {
-      exitCode: ExitCode.usage,
-    });
-  }
+  const databaseUrl = requireDatabaseUrl(context, flags, command);
   if (batchId !== undefined) assertBatchId(batchId);
   const idleMs = resolveDuration('idle', flags.idle);
   const settings = temporalSettings(context.env, flags);

@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander';
 import { migrate, migrationSql, migrationStatus } from '../../database/migrate.ts';
-import { ExitCode } from '../exit-code.ts';
+import { requireDatabaseUrl } from '../database-url.ts';
 import type { CliContext } from '../context.ts';
 
 interface MigrateFlags {
@@ -39,12 +39,7 @@ async function runMigrate(context: CliContext, flags: MigrateFlags, command: Com
     const sql = await migrationSql(options);
     return flags.json ? jsonLine({ sql }) : sql;
   }
-  const databaseUrl = flags.databaseUrl ?? context.env['DATABASE_URL'];
-  if (databaseUrl === undefined || databaseUrl === '') {
-    command.error('error: no database. Give --database-url, or set DATABASE_URL.', {
-      exitCode: ExitCode.usage,
-    });
-  }
+  const databaseUrl = requireDatabaseUrl(context, flags, command);
   if (flags.status) {
     const status = await migrationStatus(databaseUrl, options);
     return flags.json ? jsonLine(status) : describeStatus(status);

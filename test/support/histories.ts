@@ -1,0 +1,47 @@
+import type { Client, WorkflowHandle } from '@temporalio/client';
+import { defaultPayloadConverter, type Payload } from '@temporalio/common';
+
+export type History = Awaited<ReturnType<WorkflowHandle['fetchHistory']>>;
+
+/** One run of a workflow. */
+export interface Run {
+  readonly workflowId: string;
+  readonly runId: string;
+  /** Temporal's name: RUNNING, COMPLETED, CONTINUED_AS_NEW, … */
+  readonly status: string;
+  readonly history: History;
+}
+
+/**
+ * The runs of a workflow that continued one another, the first one first. Found by following what the histories say,
+ * not by a search: Temporal's visibility is behind at times.
+ *
+ * @throws WorkflowNotFoundError where there is none
+ */
+export async function runsOf(client: Client, workflowId: string): Promise<Run[]> {
+  const runs: Run[] = [];
+  let earlier: string | undefined;
+  do {
+    const { runId, status } = await client.workflow.getHandle(workflowId, earlier).describe();
+    const history = await client.workflow.getHandle(workflowId, runId).fetchHistory();
+    runs.unshift({ workflowId, runId, status: status.name, history });
+    earlier =
+      history.events![0]!.workflowExecutionStartedEventAttributes!.continuedExecutionRunId || undefined;
+  } while (earlier !== undefined);
+  return runs;
+}
+
+/** Ids of the workflows that these runs started. */
+export function childrenOf(runs: readonly Run[]): string[] {
+  const ids = runs.flatMap(({ history }) =>
+    history.events!.flatMap(({ startChildWorkflowExecutionInitiatedEventAttributes: child }) =>
+      child ? [child.workflowId!] : [],
+    ),
+  );
+  return [...new Set(ids)];
+}
+
+/** What payloads hold. */
+export function decoded(payloads: readonly Payload[] | null | undefined): unknown[] {
+  return (payloads ?? []).map((payload) => defaultPayloadConverter.fromPayload(payload));
+}
