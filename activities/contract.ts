@@ -5,7 +5,7 @@ import type { ChunkReport } from '../workflows/range-state.ts';
 export interface MirrorActivities {
   createBatch(input: CreateBatchInput): Promise<{ created: boolean }>;
   sealBatch(input: SealBatchInput): Promise<void>;
-  discardBatch(input: { batchId: string }): Promise<void>;
+  discardBatch(input: DiscardBatchInput): Promise<void>;
   registerCallback(input: { batchId: string; event: BatchEvent; callback: string }): Promise<void>;
   finishBatch(input: FinishBatchInput): Promise<void>;
   failCallback(input: FailCallbackInput): Promise<void>;
@@ -24,6 +24,11 @@ export interface CreateBatchInput {
   readonly firstExecutionRunId: string;
   readonly description: string;
   readonly context: unknown;
+}
+
+export interface DiscardBatchInput {
+  readonly batchId: string;
+  readonly firstExecutionRunId: string;
 }
 
 export interface SealBatchInput {

@@ -1,3 +1,5 @@
+import { activityInfo } from '@temporalio/activity';
+import type { Client } from '@temporalio/client';
 import { deleteBatch, insertBatch, markFinished, markSealed } from '../src/database/batches.ts';
 import { insertCallback, markCallbackFailure } from '../src/database/callbacks.ts';
 import type { MirrorActivities } from './contract.ts';
@@ -5,15 +7,28 @@ import type { ActivityDependencies } from './dependencies.ts';
 
 /** Short writes of the mirror. Idempotent: Temporal may run each more than once. */
 export function createMirrorActivities({
+  batches,
   database,
-}: Pick<ActivityDependencies, 'database'>): MirrorActivities {
+}: Pick<ActivityDependencies, 'batches' | 'database'>): MirrorActivities {
   return {
-    createBatch: async (input) => ({ created: await insertBatch(database, input) }),
+    createBatch: async (input) => {
+      const created = await insertBatch(database, input);
+      // The client may have given the batch up, and deleted its row, while the row was on its way.
+      if (created && (await isTerminated(batches.client))) await deleteBatch(database, input);
+      return { created };
+    },
     sealBatch: (input) => markSealed(database, input),
-    discardBatch: ({ batchId }) => deleteBatch(database, batchId),
+    discardBatch: (input) => deleteBatch(database, input),
     registerCallback: (input) => insertCallback(database, input),
     finishBatch: (input) => markFinished(database, input),
     failCallback: ({ errorClass, errorMessage, ...key }) =>
       markCallbackFailure(database, key, { errorClass, errorMessage, final: true }),
   };
+}
+
+/** Whether the workflow that called this activity has been terminated since. */
+async function isTerminated(client: Client): Promise<boolean> {
+  const { workflowId, runId } = activityInfo().workflowExecution!;
+  const { status } = await client.workflow.getHandle(workflowId, runId).describe();
+  return status.name === 'TERMINATED';
 }

@@ -69,6 +69,7 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
 
 async function runBatch(input: BatchInput): Promise<BatchResult> {
   const { batchId, settings } = input;
+  const { firstExecutionRunId } = workflowInfo();
   let state = input.carried?.state ?? rules.initialBatch(Date.now());
   const inline = new Map<string, InlineRange>();
   let inlineRunning = 0;
@@ -161,7 +162,6 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   apply(state);
 
   if (!state.written.created) {
-    const { firstExecutionRunId } = workflowInfo();
     const { description, context } = input;
     const { created } = await mirror.createBatch({ batchId, firstExecutionRunId, description, context });
     if (!created) {
@@ -175,7 +175,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
 
   await until(() => state.enrollment.phase === 'sealed');
   if (rules.isDiscarded(state)) {
-    await mirror.discardBatch({ batchId });
+    await mirror.discardBatch({ batchId, firstExecutionRunId });
     apply(rules.wrote(state, 'sealed'));
     return finished(true);
   }

@@ -13,6 +13,7 @@ import { isTransient } from '../database/retry.ts';
 import { toBatchRecord } from '../database/rows.ts';
 import {
   BatchError,
+  BatchExistsError,
   BatchNotFoundError,
   DatabaseUnavailableError,
   InvalidOptionError,
@@ -136,12 +137,13 @@ export class BatchClient {
   async create(options: BatchOptions): Promise<Batch> {
     const { id, description, context, settings } = resolveBatchOptions(options, randomUUID);
     await this.#ready();
+    const creationId = randomUUID();
     const start = new WithStartWorkflowOperation<typeof batchWorkflow>('batch', {
       workflowId: batchWorkflowId(id),
       taskQueue: this.taskQueue,
       workflowIdConflictPolicy: 'FAIL',
       args: [{ batchId: id, description, context, settings }],
-      memo: { batchId: id, description },
+      memo: { batchId: id, creationId, description },
       staticSummary: description,
       staticDetails: `Batch \`${id}\`. Context:\n\n\`\`\`json\n${readable(context)}\n\`\`\``,
     });
@@ -151,7 +153,7 @@ export class BatchClient {
       );
     } catch (error) {
       if (!isDeadlineExceeded(error)) throw toBatchError(id, error);
-      await this.#abandon(id);
+      await this.#abandon(id, creationId);
       // Temporal answered just now, so it is the worker that is missing.
       throw this.workerUnavailable(`Batch "${id}" was not created`, error);
     }
@@ -246,19 +248,26 @@ export class BatchClient {
   }
 
   /**
-   * Takes back a batch that no worker took up.
+   * Takes back a batch that no worker took up. By the creation's own id: the batch's id may be another's by now, or may
+   * have been before.
    *
+   * @throws {@link BatchExistsError}
    * @throws {@link TemporalUnavailableError} when Temporal does not answer either; if the batch was started all the
    * same, `openTimeout` ends it
    */
-  async #abandon(id: string): Promise<void> {
-    const handle = this.client.workflow.getHandle(batchWorkflowId(id));
+  async #abandon(id: string, creationId: string): Promise<void> {
+    const workflowId = batchWorkflowId(id);
     try {
-      await this.client.withDeadline(Date.now() + ABANDON_TIMEOUT_MS, () =>
-        handle.terminate('No worker answered create() in time'),
-      );
-      // A worker may have come up at the last moment and written the row.
-      await deleteBatch(this.database, id);
+      await this.client.withDeadline(Date.now() + ABANDON_TIMEOUT_MS, async () => {
+        const { memo, runId } = await this.client.workflow.getHandle(workflowId).describe();
+        if (memo?.['creationId'] !== creationId) throw new BatchExistsError(id);
+        await this.client.workflow
+          .getHandle(workflowId, runId)
+          .terminate('No worker answered create() in time');
+        // A worker may have come up at the last moment and written the row. One that writes it after this takes it
+        // back: see `createBatch` in activities/mirror.ts.
+        await deleteBatch(this.database, { batchId: id, firstExecutionRunId: runId });
+      });
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return;
       throw toBatchError(id, error);

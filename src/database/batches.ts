@@ -1,5 +1,10 @@
 import type { Knex } from 'knex';
-import type { CreateBatchInput, FinishBatchInput, SealBatchInput } from '../../activities/contract.ts';
+import type {
+  CreateBatchInput,
+  DiscardBatchInput,
+  FinishBatchInput,
+  SealBatchInput,
+} from '../../activities/contract.ts';
 import { toStorable } from '../json-value.ts';
 import type { Database } from './connect.ts';
 import { BATCH_COLUMNS, JOB_COLUMNS, type BatchRow, type JobRecord } from './rows.ts';
@@ -49,8 +54,16 @@ export async function markSealed({ knex, schema }: Database, input: SealBatchInp
   });
 }
 
-export async function deleteBatch({ knex, schema }: Database, batchId: string): Promise<void> {
-  await knex.withSchema(schema).from('batches').where('id', batchId).delete();
+/** Deletes the row of this workflow; one that another workflow wrote for the same id stays. */
+export async function deleteBatch(
+  { knex, schema }: Database,
+  { batchId, firstExecutionRunId }: DiscardBatchInput,
+): Promise<void> {
+  await knex
+    .withSchema(schema)
+    .from('batches')
+    .where({ id: batchId, first_execution_run_id: firstExecutionRunId })
+    .delete();
 }
 
 /** Writes the outcome and which callbacks follow from it, in one transaction: a callback sees all of it. */

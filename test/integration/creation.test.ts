@@ -1,0 +1,72 @@
+import { Client, Connection } from '@temporalio/client';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { BatchClient } from '../../src/index.ts';
+import { createBatch, runBatch } from '../support/batches.ts';
+import { expectCode } from '../support/codes.ts';
+import { eventually } from '../support/eventually.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
+import { createWorld, type World } from '../support/world.ts';
+
+let world: World;
+
+beforeEach(async () => {
+  world = await createWorld();
+});
+
+afterEach(() => world[Symbol.asyncDispose]());
+
+test('create that gave up leaves nothing behind, also when the write of the row arrives after that', async () => {
+  const url = new URL(inject('databaseUrl'));
+  await using proxy = await TcpProxy.open(url.host);
+  url.host = proxy.address;
+  await world.startWorker({ database: url.href });
+  // Opens the worker's connections: what is written to them while they are frozen arrives later.
+  await runBatch(world, ({ record }) => record.performAsync(1));
+  const id = `given-up-${world.schema}`;
+  await world.knex.raw(
+    `create table :schema:.writes (batch_id text);
+     create function :schema:.note_write() returns trigger language plpgsql as
+       $$ begin insert into ${world.schema}.writes values (new.id); return new; end $$;
+     create trigger note_write after insert on :schema:.batches
+       for each row execute function :schema:.note_write()`,
+    { schema: world.schema },
+  );
+
+  proxy.freeze();
+  await expectCode(world.batches.create({ id, description: 'given up' }), 'WORKER_UNAVAILABLE');
+  proxy.thaw();
+
+  const written = () => world.knex.withSchema(world.schema).from('writes').where('batch_id', id);
+  await eventually(async () => expect(await written()).not.toEqual([]));
+  await eventually(() => expectCode(world.batches.find(id), 'BATCH_NOT_FOUND'));
+  // Several tries of the write may have been on their way.
+  const again = await eventually(() => createBatch(world, { id }));
+  await again.jobs(() => world.fixtures.jobs.record.performAsync(2));
+  expect(await again.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+});
+
+test('create that Temporal did not answer in time leaves the batch alone that has the id', async () => {
+  await world.startWorker();
+  const { fixtures } = world;
+  const batch = await createBatch(world, { id: `taken-${world.schema}` });
+  await using proxy = await TcpProxy.open(inject('temporalAddress'));
+  const connection = await Connection.connect({ address: proxy.address });
+  // The network is back just when the client looks whether it has left anything behind.
+  const thawFirst = <I, R>(input: I, next: (input: I) => R): R => {
+    proxy.thaw();
+    return next(input);
+  };
+  const interceptors = { workflow: [{ describe: thawFirst, terminate: thawFirst }] };
+  const client = new Client({ connection, interceptors });
+  const { schema, taskQueue } = world;
+  const other = new BatchClient({ client, database: world.knex, schema, taskQueue });
+  await other.list();
+
+  proxy.freeze();
+  await expectCode(other.create({ id: batch.id, description: 'the same id' }), 'BATCH_EXISTS');
+
+  await batch.jobs(() => fixtures.jobs.record.performAsync(1));
+  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+  await other.close();
+  await connection.close();
+});
