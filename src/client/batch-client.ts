@@ -9,8 +9,8 @@ import type { plainJob } from '../../workflows/plain-job.ts';
 import { deleteBatch, selectBatch, selectBatches } from '../database/batches.ts';
 import { openDatabase, type Database } from '../database/connect.ts';
 import { assertMigrated } from '../database/migrate.ts';
-import { isTransient } from '../database/retry.ts';
-import { toBatchRecord } from '../database/rows.ts';
+import { DATABASE_TIMEOUT_MS, isTransient, withRetry } from '../database/retry.ts';
+import { toBatchRecord, type BatchRow } from '../database/rows.ts';
 import {
   BatchError,
   BatchExistsError,
@@ -65,6 +65,9 @@ export interface ListOptions {
 
 /** How long a call waits for a worker before it says that there is none. */
 export const WORKER_TIMEOUT_MS = 15_000;
+
+/** A reader would rather hear that the database is away than wait for it. */
+const READ_TIMEOUT_MS = 15_000;
 
 const ABANDON_TIMEOUT_MS = 3_000;
 
@@ -157,23 +160,23 @@ export class BatchClient {
       // Temporal answered just now, so it is the worker that is missing.
       throw this.workerUnavailable(`Batch "${id}" was not created`, error);
     }
-    return this.find(id);
+    // The batch is made: nothing that happens from here on may hide it from its creator.
+    return this.#found(id, DATABASE_TIMEOUT_MS);
   }
 
   /**
    * Finds a batch by id.
    *
    * @throws {@link BatchNotFoundError} @throws {@link InvalidOptionError} @throws {@link MigrationsPendingError}
+   * @throws {@link DatabaseUnavailableError}
    */
   async find(id: string): Promise<Batch> {
     assertBatchId(id);
     await this.#ready();
-    const row = await selectBatch(this.database, id);
-    if (!row) throw new BatchNotFoundError(id);
-    return new Batch(this, toBatchRecord(row));
+    return this.#found(id);
   }
 
-  /** Batches, newest first. @throws {@link InvalidOptionError} */
+  /** Batches, newest first. @throws {@link InvalidOptionError} @throws {@link DatabaseUnavailableError} */
   async list(options: ListOptions = {}): Promise<Batch[]> {
     assertPlainObject('options', options);
     assertKnownKeys('options', options, ['limit', 'offset', 'status']);
@@ -184,8 +187,10 @@ export class BatchClient {
       throw new InvalidOptionError('status', `one of ${STATUSES.join(', ')}`, status);
     }
     await this.#ready();
-    const query = selectBatches(this.database).limit(limit).offset(offset);
-    const rows = await (status === undefined ? query : query.where({ status }));
+    const rows = await this.read(async () => {
+      const query = selectBatches(this.database).limit(limit).offset(offset);
+      return status === undefined ? query : query.where({ status });
+    });
     return rows.map((row) => new Batch(this, toBatchRecord(row)));
   }
 
@@ -198,6 +203,20 @@ export class BatchClient {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /** @internal Reads, again and again while the database is away. @throws {@link DatabaseUnavailableError} */
+  async read<T>(query: () => Promise<T>, timeoutMs = READ_TIMEOUT_MS): Promise<T> {
+    return withRetry(query, {
+      timeoutMs,
+      onRetry: (error, attempt) =>
+        this.logger.warn('The database did not answer; reading again', { attempt, error: String(error) }),
+    });
+  }
+
+  /** @internal The batch's row as it is now. @throws {@link DatabaseUnavailableError} */
+  async readRow(id: string, timeoutMs?: number): Promise<BatchRow | undefined> {
+    return this.read(() => selectBatch(this.database, id), timeoutMs);
   }
 
   /** @internal */
@@ -226,6 +245,12 @@ export class BatchClient {
         'Start one with createBatchWorker, and check that it has this task queue and namespace.',
       { cause },
     );
+  }
+
+  async #found(id: string, timeoutMs?: number): Promise<Batch> {
+    const row = await this.readRow(id, timeoutMs);
+    if (!row) throw new BatchNotFoundError(id);
+    return new Batch(this, toBatchRecord(row));
   }
 
   /** Checks once that the database is there and migrated. */

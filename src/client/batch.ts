@@ -12,8 +12,9 @@ import {
   sealUpdate,
   type SealMessage,
 } from '../../workflows/messages.ts';
-import { selectBatch, selectJobs } from '../database/batches.ts';
+import { selectJobs } from '../database/batches.ts';
 import { selectCallbacks } from '../database/callbacks.ts';
+import { DATABASE_TIMEOUT_MS } from '../database/retry.ts';
 import { toBatchRecord, type BatchRecord, type CallbackRow, type JobRecord } from '../database/rows.ts';
 import {
   BatchError,
@@ -182,15 +183,19 @@ export class Batch {
     return { total };
   }
 
-  /** Reads where the batch stands from its row: one row, whatever the size of the batch. @throws {@link BatchNotFoundError} */
+  /**
+   * Reads where the batch stands from its row: one row, whatever the size of the batch.
+   *
+   * @throws {@link BatchNotFoundError} @throws {@link DatabaseUnavailableError}
+   */
   async progress(): Promise<BatchProgress> {
     await this.reload();
     return this.#record.progress;
   }
 
-  /** Reads the batch's row again. @throws {@link BatchNotFoundError} */
+  /** Reads the batch's row again. @throws {@link BatchNotFoundError} @throws {@link DatabaseUnavailableError} */
   async reload(): Promise<this> {
-    const row = await selectBatch(this.#batches.database, this.id);
+    const row = await this.#batches.readRow(this.id);
     if (!row) throw new BatchNotFoundError(this.id);
     this.#record = toBatchRecord(row);
     return this;
@@ -211,9 +216,10 @@ export class Batch {
     return selectJobs(this.#batches.database, this.id, 'complete');
   }
 
-  /** The batch's callbacks and how each one stands. */
+  /** The batch's callbacks and how each one stands. @throws {@link DatabaseUnavailableError} */
   async callbacks(): Promise<CallbackRecord[]> {
-    const rows = await selectCallbacks(this.#batches.database, this.id);
+    const { database } = this.#batches;
+    const rows = await this.#batches.read(() => selectCallbacks(database, this.id));
     return rows.map((row) => ({
       event: row.event,
       callback: row.callback,
@@ -326,7 +332,7 @@ export class Batch {
 
   /** The workflow has ended: by a seal of ours whose answer was lost, or because it closed the block itself. */
   async #sealedBefore({ upTo, error }: SealMessage, cause: BatchSettledError): Promise<number> {
-    const row = await selectBatch(this.#batches.database, this.id);
+    const row = await this.#batches.readRow(this.id, DATABASE_TIMEOUT_MS);
     // An empty block without an error leaves no row.
     if (!row && upTo === 0 && error === undefined) return 0;
     if (row?.total === upTo && (row.enrollment_error ?? undefined) === error) return upTo;

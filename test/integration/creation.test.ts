@@ -1,4 +1,5 @@
 import { Client, Connection } from '@temporalio/client';
+import knexFactory from 'knex';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
 import { BatchClient } from '../../src/index.ts';
 import { createBatch, runBatch } from '../support/batches.ts';
@@ -69,4 +70,26 @@ test('create that Temporal did not answer in time leaves the batch alone that ha
   expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
   await other.close();
   await connection.close();
+});
+
+test('create whose connection to Postgres breaks when the batch is made returns the batch', async () => {
+  await world.startWorker();
+  const url = new URL(inject('databaseUrl'));
+  await using proxy = await TcpProxy.open(url.host);
+  url.host = proxy.address;
+  const knex = knexFactory({ client: 'pg', connection: url.href, log: { warn: () => {} } });
+  const { client, schema, taskQueue } = world;
+  const warnings: string[] = [];
+  const logger = { warn: (message: string) => warnings.push(message) };
+  const batches = new BatchClient({ client, database: knex, logger, schema, taskQueue });
+  await batches.list();
+  knex.once('query', () => proxy.dropAll());
+
+  const { id, status } = await batches.create({ description: 'made' });
+
+  expect(warnings).toEqual(['The database did not answer; reading again']);
+  expect(status).toBe('pending');
+  expect((await world.batches.find(id)).description).toBe('made');
+  await batches.close();
+  await knex.destroy();
 });
