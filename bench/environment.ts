@@ -6,45 +6,51 @@ import { startDevServers } from '../src/dev/index.ts';
 import { BatchClient, migrate } from '../src/index.ts';
 import { createBatchWorker, type BatchWorkerOptions } from '../src/worker/index.ts';
 
-/** Servers, a worker and a client for one measurement. */
+export const BENCH_SCHEMA = 'bench';
+
+/** Servers and a client for one measurement. */
 export interface Environment {
   readonly batches: BatchClient;
+  readonly client: Client;
+  readonly databaseUrl: string;
   readonly knex: Knex;
   readonly schema: string;
+  readonly temporalAddress: string;
   /** What the figures were measured on, printed with them. */
   readonly machine: Readonly<Record<string, unknown>>;
 }
 
+/** Jobs and callbacks of a worker in this process; without any there is none. */
+export type Definitions = Pick<BatchWorkerOptions, 'jobs' | 'callbacks' | 'maxConcurrentJobs'>;
+
+export interface EnvironmentOptions {
+  /** Where Temporal tells its metrics, if it is started here. */
+  readonly metricsPort?: number;
+}
+
 /** Starts everything, runs the measurement, and stops what it started. */
 export async function inEnvironment<T>(
-  definitions: Pick<BatchWorkerOptions, 'jobs' | 'callbacks'>,
+  definitions: Definitions | undefined,
   measure: (environment: Environment) => Promise<T>,
+  { metricsPort }: EnvironmentOptions = {},
 ): Promise<T> {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
-  const schema = 'bench';
-  const servers = await startDevServers();
-  const knex = knexFactory({ client: 'pg', connection: servers.databaseUrl, pool: { min: 0, max: 10 } });
-  const connection = await NativeConnection.connect({ address: servers.temporalAddress });
-  const clientConnection = await Connection.connect({ address: servers.temporalAddress });
+  const schema = BENCH_SCHEMA;
+  const servers = await startDevServers(metricsPort === undefined ? {} : { temporal: { metricsPort } });
+  const { databaseUrl, temporalAddress } = servers;
+  const knex = knexFactory({ client: 'pg', connection: databaseUrl, pool: { min: 0, max: 10 } });
+  const connection = await NativeConnection.connect({ address: temporalAddress });
+  const clientConnection = await Connection.connect({ address: temporalAddress });
   try {
     await knex.raw('drop schema if exists ?? cascade', [schema]);
     await migrate(knex, { schema });
+    const client = new Client({ connection: clientConnection });
+    const batches = new BatchClient({ client, database: knex, schema });
+    const machine = await describeMachine(knex, clientConnection);
+    const environment = { batches, client, databaseUrl, knex, schema, temporalAddress, machine };
+    if (definitions === undefined) return await measure(environment);
     const worker = await createBatchWorker({ ...definitions, connection, database: knex, schema });
-    const batches = new BatchClient({
-      client: new Client({ connection: clientConnection }),
-      database: knex,
-      schema,
-    });
-    const { rows } = await knex.raw('show server_version');
-    const machine = {
-      cpu: cpus()[0]?.model,
-      cores: cpus().length,
-      memoryGb: Math.round(totalmem() / 2 ** 30),
-      node: process.version,
-      postgres: rows[0].server_version,
-      temporal: process.env['TEMPORAL_ADDRESS'] ? 'given by TEMPORAL_ADDRESS' : 'dev server, in memory',
-    };
-    return await worker.runUntil(() => measure({ batches, knex, schema, machine }));
+    return await worker.runUntil(() => measure(environment));
   } finally {
     await clientConnection.close();
     await connection.close();
@@ -53,8 +59,19 @@ export async function inEnvironment<T>(
   }
 }
 
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+async function describeMachine(knex: Knex, connection: Connection): Promise<Record<string, unknown>> {
+  const { rows } = await knex.raw(
+    `select current_setting('server_version') as version, current_setting('synchronous_commit') as commit`,
+  );
+  const { serverVersion } = await connection.workflowService.getSystemInfo({});
+  return {
+    cpu: cpus()[0]?.model,
+    cores: cpus().length,
+    memoryGb: Math.round(totalmem() / 2 ** 30),
+    node: process.version,
+    postgres: rows[0].version,
+    synchronousCommit: rows[0].commit,
+    temporal: serverVersion,
+    temporalServer: process.env['TEMPORAL_ADDRESS'] ? 'given by TEMPORAL_ADDRESS' : 'dev server, in memory',
+  };
 }

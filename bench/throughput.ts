@@ -3,7 +3,8 @@ import { markComplete } from '../src/database/chunks.ts';
 import { insertJobs } from '../src/database/enroll.ts';
 import { openDatabase } from '../src/database/connect.ts';
 import { defineCallback, defineJob } from '../src/index.ts';
-import { inEnvironment, median, type Environment } from './environment.ts';
+import { inEnvironment, type Environment } from './environment.ts';
+import { median } from './figures.ts';
 
 const CHUNK = 1_000;
 const noop = defineJob('Noop', async (_index: number) => {});

@@ -25,6 +25,12 @@ export interface TemporalOptions extends DevServerBaseOptions {
    */
   readonly dynamicConfig?: Readonly<Record<string, boolean | number | string>>;
   /**
+   * Port of the server's own metrics (Prometheus, `/metrics`) on 127.0.0.1.
+   *
+   * @default a free port
+   */
+  readonly metricsPort?: number;
+  /**
    * Port of the gRPC API on 127.0.0.1.
    *
    * @default a free port
@@ -128,6 +134,7 @@ function serverArguments(
     `--ui-port=${options.uiPort}`,
     `--namespace=${options.namespace}`,
     '--log-level=error',
+    ...(options.metricsPort === undefined ? [] : [`--metrics-port=${options.metricsPort}`]),
     ...(options.dbFilename === undefined ? [] : [`--db-filename=${options.dbFilename}`]),
     ...Object.entries(dynamicConfig).map(
       ([key, value]) => `--dynamic-config-value=${key}=${JSON.stringify(value)}`,
