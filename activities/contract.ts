@@ -22,6 +22,8 @@ export interface CreateBatchInput {
   readonly batchId: string;
   /** Tells a repeated write from another batch with the same id. */
   readonly firstExecutionRunId: string;
+  /** When its workflow started. Epoch milliseconds. */
+  readonly startedAt: number;
   readonly description: string;
   readonly context: unknown;
 }

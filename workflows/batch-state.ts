@@ -1,4 +1,4 @@
-import type { Pace } from './pacing.ts';
+import { INITIAL_PACE, type Pace } from './pacing.ts';
 
 /**
  * The rules of a batch: pure functions from state and event to new state, without a Temporal import. The state is
@@ -129,8 +129,14 @@ export interface Assignment extends Pick<Runner, 'lane' | 'from' | 'to' | 'inlin
 const MAX_RANGE = 25_000;
 /** Runners of a lane at once. Two, so that one starts up while the other drains. */
 const MAX_RUNNERS = 2;
-/** Ranges up to this size run in the batch workflow itself: a child workflow would cost more than they do. */
-const MAX_INLINE = 100;
+/**
+ * Ranges that take few chunks at the lane's pace run in the batch workflow itself: a child workflow, and its signals,
+ * would cost more than they do. Batches of short jobs need no child at all. Few is one chunk for so many events of the
+ * longest history: 40 by default.
+ */
+const EVENTS_PER_INLINE_CHUNK = 100;
+/** ... and so few jobs, in case that those that follow are slower. */
+const MAX_INLINE_JOBS = 10_000;
 
 /** The batch's own task queue, as a key of `lanes`. */
 export const OWN_LANE = '';
@@ -267,7 +273,11 @@ export function isDiscarded(state: BatchState): boolean {
 }
 
 /** Hands out what can be run now. Each position of a lane is handed out once. */
-export function assignRanges(state: BatchState): { state: BatchState; assignments: Assignment[] } {
+export function assignRanges(
+  state: BatchState,
+  settings: BatchSettings,
+): { state: BatchState; assignments: Assignment[] } {
+  const maxInlineChunks = Math.ceil(settings.maxHistoryEvents / EVENTS_PER_INLINE_CHUNK);
   const assignments: Assignment[] = [];
   let next = state;
   for (const [lane, { pace }] of Object.entries(state.lanes)) {
@@ -276,11 +286,13 @@ export function assignRanges(state: BatchState): { state: BatchState; assignment
       const from = next.lanes[lane]!.dispatched + 1;
       const available = next.enrolled - from + 1;
       if (available <= 0) break;
-      const inline = available <= MAX_INLINE;
-      // A small rest beside a running range waits for company, unless no more will come.
-      const waits = inline && state.enrollment.phase !== 'sealed';
+      const { size } = pace ?? INITIAL_PACE;
+      // Less than a chunk beside a running range waits for company, unless no more will come.
+      const waits = available < size && state.enrollment.phase !== 'sealed';
       if (active.length >= (waits ? 1 : MAX_RUNNERS)) break;
-      const to = Math.min(next.enrolled, from + MAX_RANGE - 1);
+      const inlineJobs = Math.min(available, MAX_INLINE_JOBS);
+      const inline = inlineJobs <= maxInlineChunks * size;
+      const to = from - 1 + (inline ? inlineJobs : Math.min(available, MAX_RANGE));
       const runner = `${next.runnersStarted + 1}`;
       assignments.push({ runner, lane, from, to, inline, ...(pace ? { pace } : {}) });
       next = {

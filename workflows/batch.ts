@@ -69,7 +69,7 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
 
 async function runBatch(input: BatchInput): Promise<BatchResult> {
   const { batchId, settings } = input;
-  const { firstExecutionRunId } = workflowInfo();
+  const { firstExecutionRunId, startTime } = workflowInfo();
   let state = input.carried?.state ?? rules.initialBatch(Date.now());
   const inline = new Map<string, InlineRange>();
   let inlineRunning = 0;
@@ -81,7 +81,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   const apply = (next: BatchState) => {
     state = rules.decided(next, settings);
     if (!wantsContinueAsNew()) {
-      const { state: dispatched, assignments } = rules.assignRanges(state);
+      const { state: dispatched, assignments } = rules.assignRanges(state, settings);
       state = dispatched;
       assignments.forEach(start);
     }
@@ -163,7 +163,13 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
 
   if (!state.written.created) {
     const { description, context } = input;
-    const { created } = await mirror.createBatch({ batchId, firstExecutionRunId, description, context });
+    const { created } = await mirror.createBatch({
+      batchId,
+      firstExecutionRunId,
+      startedAt: startTime.getTime(),
+      description,
+      context,
+    });
     if (!created) {
       isIdTaken = true;
       await condition(allHandlersFinished);

@@ -187,11 +187,17 @@ function planBatch(
       second: isSecondQueueUsed ? share(0.7, 1) : 0,
     },
     failWhen: random.chance(0.3) ? 'immediate' : 'settled',
-    continueAsNewAfterEvents: random.chance(0.3) ? random.int(40, 200) : null,
+    continueAsNewAfterEvents: planHistory(random),
     enrollmentTimeoutMs: isDoomed ? random.int(3_000, 5_000) : PATIENT_MS,
     enqueuer: planEnqueuer(random, size, isDoomed),
     callbacks: planCallbacks(random, kinds.includes('kill-worker')),
   };
+}
+
+/** Where histories are to be short, more ranges run in child workflows. */
+function planHistory(random: Random): number | null {
+  const kind = random.next();
+  return kind < 0.3 ? random.int(40, 200) : kind < 0.6 ? random.int(201, 600) : null;
 }
 
 /** Mostly small, some hundreds, now and then 2,000. */
@@ -269,9 +275,11 @@ function planFault(
   }
 }
 
-/** Only ranges of more than 100 jobs have a runner to terminate. */
+/** The batch that has a runner, if one has: see `assignRanges`. */
 function largest(batches: readonly BatchPlan[]): number {
-  return batches.reduce((most, batch) => (batch.size > most.size ? batch : most)).index;
+  const short = batches.filter(({ continueAsNewAfterEvents }) => continueAsNewAfterEvents !== null);
+  return (short.length > 0 ? short : batches).reduce((most, batch) => (batch.size > most.size ? batch : most))
+    .index;
 }
 
 /** Two of three faults come while jobs run, by what is done and not by the clock: machines differ. */

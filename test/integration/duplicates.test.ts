@@ -188,7 +188,13 @@ describe('outcomes', () => {
   async function rowsOnly(id: string): Promise<string> {
     const { database } = world.batches;
     const batchId = `${id}-${world.schema}`;
-    await insertBatch(database, { batchId, firstExecutionRunId: 'none', description: id, context: {} });
+    await insertBatch(database, {
+      batchId,
+      firstExecutionRunId: 'none',
+      startedAt: Date.now(),
+      description: id,
+      context: {},
+    });
     await insertJobs(
       database,
       batchId,

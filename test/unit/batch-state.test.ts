@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import * as rules from '../../workflows/batch-state.ts';
+import { INITIAL_PACE } from '../../workflows/pacing.ts';
 import type {
   Assignment,
   BatchEvent,
@@ -18,7 +19,8 @@ const EVENTS: readonly BatchEvent[] = ['complete', 'failure', 'settled'];
 /** The limits of assignRanges. */
 const MAX_RANGE = 25_000;
 const MAX_RUNNERS = 2;
-const MAX_INLINE = 100;
+const MAX_INLINE_CHUNKS = 40;
+const MAX_INLINE_JOBS = 10_000;
 
 const settings = (overrides: Partial<BatchSettings> = {}): BatchSettings => ({
   failWhen: 'settled',
@@ -44,9 +46,20 @@ function sealedBatch(upTo: number, error?: string): BatchState {
   return rules.sealed(openBatch(), { ...message(upTo), ...(error === undefined ? {} : { error }) }, NOW);
 }
 
+/** A batch that has learned how large its chunks can be. */
+function withPace(state: BatchState, size: number | undefined): BatchState {
+  return size === undefined
+    ? state
+    : { ...state, lanes: { '': { dispatched: 0, pace: { size, window: 8 } } } };
+}
+
+function assignRanges(state: BatchState) {
+  return rules.assignRanges(state, settings());
+}
+
 /** A sealed batch whose jobs are with runners. */
 function runningBatch(upTo: number, error?: string): { state: BatchState; assignments: Assignment[] } {
-  return rules.assignRanges(sealedBatch(upTo, error));
+  return assignRanges(sealedBatch(upTo, error));
 }
 
 const report = (runner: string, completed: number, failed: number, ended = false): RunnerReport => ({
@@ -197,7 +210,7 @@ describe('the enrolment block', () => {
     expect(closed.enrollment.error).toMatch(
       /nothing was heard from its process for 300 s \(enrollmentTimeout\)/,
     );
-    const { state, assignments } = rules.assignRanges(closed);
+    const { state, assignments } = assignRanges(closed);
     expect(rules.decided(state, settings()).outcome).toBeNull();
     const done = rules.reported(state, report(assignments[0]!.runner, 2, 0, true));
     expect(rules.decided(done, settings()).outcome).toBe('failed');
@@ -225,56 +238,84 @@ describe('the enrolment block', () => {
 
 describe('ranges', () => {
   test('are handed out while the block is still open', () => {
-    const { assignments } = rules.assignRanges(enrolledBatch(500));
-    expect(assignments).toEqual([{ runner: '1', lane: '', from: 1, to: 500, inline: false }]);
+    const { assignments } = assignRanges(enrolledBatch(500));
+    expect(assignments).toEqual([{ runner: '1', lane: '', from: 1, to: 500, inline: true }]);
   });
 
   test('are handed out once', () => {
-    const { state } = rules.assignRanges(enrolledBatch(500));
-    expect(rules.assignRanges(state)).toEqual({ state, assignments: [] });
+    const { state } = assignRanges(enrolledBatch(500));
+    expect(assignRanges(state)).toEqual({ state, assignments: [] });
   });
 
   test.each([
-    { jobs: 1, where: 'the batch workflow', inline: true },
-    { jobs: MAX_INLINE, where: 'the batch workflow', inline: true },
-    { jobs: MAX_INLINE + 1, where: 'a child workflow', inline: false },
-  ])('of $jobs jobs run in $where', ({ jobs, inline }) => {
-    expect(rules.assignRanges(sealedBatch(jobs)).assignments).toMatchObject([{ from: 1, to: jobs, inline }]);
+    { jobs: 1, size: undefined, where: 'the batch workflow', inline: true },
+    {
+      jobs: MAX_INLINE_CHUNKS * INITIAL_PACE.size,
+      size: undefined,
+      where: 'the batch workflow',
+      inline: true,
+    },
+    {
+      jobs: MAX_INLINE_CHUNKS * INITIAL_PACE.size + 1,
+      size: undefined,
+      where: 'a child workflow',
+      inline: false,
+    },
+    { jobs: MAX_INLINE_CHUNKS, size: 1, where: 'the batch workflow', inline: true },
+    { jobs: MAX_INLINE_CHUNKS + 1, size: 1, where: 'a child workflow', inline: false },
+    { jobs: MAX_INLINE_JOBS, size: 2_000, where: 'the batch workflow', inline: true },
+  ])('of $jobs jobs, $size a chunk, run in $where', ({ jobs, size, inline }) => {
+    expect(assignRanges(withPace(sealedBatch(jobs), size)).assignments).toMatchObject([
+      { from: 1, to: jobs, inline },
+    ]);
+  });
+
+  test('run in child workflows where histories are to be short', () => {
+    const { assignments } = rules.assignRanges(sealedBatch(100), settings({ maxHistoryEvents: 200 }));
+    expect(assignments).toMatchObject([{ from: 1, to: 100, inline: false }]);
+  });
+
+  test('of many short jobs run in the batch workflow part by part', () => {
+    const { assignments } = assignRanges(withPace(sealedBatch(100_000), 2_000));
+    expect(assignments).toMatchObject([
+      { from: 1, to: MAX_INLINE_JOBS, inline: true },
+      { from: MAX_INLINE_JOBS + 1, to: 2 * MAX_INLINE_JOBS, inline: true },
+    ]);
   });
 
   test('are cut, and at most two of a lane run at once', () => {
-    const { state, assignments } = rules.assignRanges(sealedBatch(100_000));
+    const { state, assignments } = assignRanges(sealedBatch(100_000));
     expect(assignments).toMatchObject([
       { runner: '1', from: 1, to: MAX_RANGE },
       { runner: '2', from: MAX_RANGE + 1, to: 2 * MAX_RANGE },
     ]);
-    const next = rules.assignRanges(rules.reported(state, report('1', MAX_RANGE, 0, true)));
+    const next = assignRanges(rules.reported(state, report('1', MAX_RANGE, 0, true)));
     expect(next.assignments).toMatchObject([{ runner: '3', from: 2 * MAX_RANGE + 1, to: 3 * MAX_RANGE }]);
   });
 
   test('of few jobs wait for company beside a running one while the block is open', () => {
-    const { state } = rules.assignRanges(enrolledBatch(500));
-    const more = rules.enrolled(state, message(550), NOW);
-    expect(rules.assignRanges(more).assignments).toEqual([]);
-    const many = rules.enrolled(more, message(700), NOW);
-    expect(rules.assignRanges(many).assignments).toMatchObject([{ from: 501, to: 700, inline: false }]);
+    const { state } = assignRanges(enrolledBatch(500));
+    const more = rules.enrolled(state, message(499 + INITIAL_PACE.size), NOW);
+    expect(assignRanges(more).assignments).toEqual([]);
+    const many = rules.enrolled(more, message(500 + INITIAL_PACE.size), NOW);
+    expect(assignRanges(many).assignments).toMatchObject([{ from: 501, to: 525, inline: true }]);
   });
 
   test('of few jobs start beside a running one when no more will come', () => {
-    const { state } = rules.assignRanges(enrolledBatch(500));
+    const { state } = assignRanges(enrolledBatch(500));
     const sealed = rules.sealed(state, message(550), NOW);
-    expect(rules.assignRanges(sealed).assignments).toMatchObject([{ from: 501, to: 550, inline: true }]);
+    expect(assignRanges(sealed).assignments).toMatchObject([{ from: 501, to: 550, inline: true }]);
   });
 
   test('start behind runners that only wait for a time to come', () => {
-    const { state, assignments } = rules.assignRanges(enrolledBatch(75_000));
+    const { state, assignments } = assignRanges(enrolledBatch(75_000));
     expect(assignments).toHaveLength(2);
     const waiting = assignments.reduce(
       (current, { runner }) =>
         rules.reported(current, { runner, completed: 0, failed: 0, ended: false, idle: true }),
       state,
     );
-    expect(rules.assignRanges(waiting).assignments).toMatchObject([{ from: 50_001, to: 75_000 }]);
+    expect(assignRanges(waiting).assignments).toMatchObject([{ from: 50_001, to: 75_000 }]);
     const busyAgain = rules.reported(waiting, {
       runner: '1',
       completed: 0,
@@ -282,27 +323,27 @@ describe('ranges', () => {
       ended: false,
       idle: false,
     });
-    expect(rules.assignRanges(rules.reported(busyAgain, report('2', 0, 0, false))).assignments).toEqual([]);
+    expect(assignRanges(rules.reported(busyAgain, report('2', 0, 0, false))).assignments).toEqual([]);
   });
 
   test('of few jobs start once the running one has ended', () => {
-    const { state } = rules.assignRanges(enrolledBatch(500));
+    const { state } = assignRanges(enrolledBatch(500));
     const sealed = rules.sealed(state, message(550), NOW);
-    const ended = rules.reported(rules.assignRanges(sealed).state, report('1', 500, 0, true));
-    const all = [...rules.assignRanges(sealed).assignments, ...rules.assignRanges(ended).assignments];
+    const ended = rules.reported(assignRanges(sealed).state, report('1', 500, 0, true));
+    const all = [...assignRanges(sealed).assignments, ...assignRanges(ended).assignments];
     expect(all).toMatchObject([{ from: 501, to: 550, inline: true }]);
   });
 
   test('get what the last runner of their lane learned', () => {
-    const { state } = rules.assignRanges(enrolledBatch(500));
+    const { state } = assignRanges(enrolledBatch(500));
     const pace = { size: 1_234, window: 17, jobMs: 3 };
     const ended = rules.reported(state, { ...report('1', 500, 0, true), pace });
     const more = rules.enrolled(ended, message(1_000), NOW);
-    expect(rules.assignRanges(more).assignments).toMatchObject([{ from: 501, to: 1_000, pace }]);
+    expect(assignRanges(more).assignments).toMatchObject([{ from: 501, to: 1_000, pace }]);
   });
 
   test('of another task queue cover the same positions in a lane of their own', () => {
-    const { assignments } = rules.assignRanges(enrolledBatch(50, ['gpu']));
+    const { assignments } = assignRanges(enrolledBatch(50, ['gpu']));
     expect(assignments).toEqual([
       { runner: '1', lane: '', from: 1, to: 50, inline: true },
       { runner: '2', lane: 'gpu', from: 1, to: 50, inline: true },
@@ -310,10 +351,10 @@ describe('ranges', () => {
   });
 
   test('of a task queue that is named later start behind the watermark that was known then', () => {
-    const { state } = rules.assignRanges(enrolledBatch(500));
+    const { state } = assignRanges(enrolledBatch(500));
     const later = rules.enrolled(state, message(800, ['gpu']), NOW);
-    const gpu = rules.assignRanges(later).assignments.filter(({ lane }) => lane === 'gpu');
-    expect(gpu).toEqual([{ runner: '3', lane: 'gpu', from: 501, to: 800, inline: false }]);
+    const gpu = assignRanges(later).assignments.filter(({ lane }) => lane === 'gpu');
+    expect(gpu).toEqual([{ runner: '3', lane: 'gpu', from: 501, to: 800, inline: true }]);
   });
 
   test('of a task queue keep their start when the queue is named again', () => {
@@ -325,7 +366,7 @@ describe('ranges', () => {
   test.each(['constructor', 'toString', '__proto__'])(
     'are handed out for a task queue named "%s"',
     (queue) => {
-      const { assignments } = rules.assignRanges(enrolledBatch(5, [queue]));
+      const { assignments } = assignRanges(enrolledBatch(5, [queue]));
       expect(assignments.map(({ lane }) => lane)).toEqual(['', queue]);
     },
   );
@@ -340,7 +381,7 @@ describe('ranges', () => {
       const active = new Map<string, Assignment>();
       const assign = () => {
         const before = active.size;
-        const next = rules.assignRanges(state);
+        const next = assignRanges(state);
         state = next.state;
         for (const assignment of next.assignments) {
           const { runner, lane, from, to, inline } = assignment;
@@ -351,7 +392,7 @@ describe('ranges', () => {
           expect(to).toBeGreaterThanOrEqual(from);
           expect(to).toBeLessThanOrEqual(state.enrolled);
           expect(to - from + 1).toBeLessThanOrEqual(MAX_RANGE);
-          expect(inline).toBe(to - from + 1 <= MAX_INLINE);
+          expect(inline).toBe(to - from + 1 <= MAX_INLINE_CHUNKS * INITIAL_PACE.size);
           coveredTo[lane] = to;
           active.set(runner, assignment);
         }
@@ -450,7 +491,7 @@ describe('a lost runner', () => {
     const { state } = runningBatch(500);
     const half = rules.reported(state, report('1', 200, 50));
     const { state: next, assignment } = rules.runnerLost(half, '1');
-    expect(assignment).toEqual({ runner: '2', lane: '', from: 1, to: 500, inline: false });
+    expect(assignment).toEqual({ runner: '2', lane: '', from: 1, to: 500, inline: true });
     expect(rules.terminalCounts(next)).toEqual({ completed: 0, failed: 0 });
     const ended = rules.reported(next, report('2', 440, 60, true));
     expect(rules.progressOf(ended)).toMatchObject({ complete: 440, failed: 60, pending: 0 });
@@ -471,7 +512,7 @@ describe('a lost runner', () => {
   test('does not make room for a third one beside its replacement', () => {
     const { state } = runningBatch(100_000);
     const { state: next } = rules.runnerLost(state, '1');
-    expect(rules.assignRanges(next).assignments).toEqual([]);
+    expect(assignRanges(next).assignments).toEqual([]);
   });
 
   test('does not change an outcome that was decided', () => {
@@ -548,7 +589,7 @@ describe('the outcome', () => {
     'is never decided while the block is open, with failWhen %s',
     (failWhen) => {
       const options = settings({ failWhen });
-      const { state } = rules.assignRanges(enrolledBatch(3));
+      const { state } = assignRanges(enrolledBatch(3));
       const allFailed = rules.failureNoticed(rules.reported(state, report('1', 0, 3, true)));
       expect(rules.decided(allFailed, options).outcome).toBeNull();
       expect(rules.isSettled(allFailed)).toBe(false);
@@ -586,7 +627,7 @@ describe('the outcome', () => {
 
 describe('progress', () => {
   test('is pending until the block is closed, then running, then the outcome', () => {
-    const { state } = rules.assignRanges(enrolledBatch(2));
+    const { state } = assignRanges(enrolledBatch(2));
     const sealed = rules.sealed(state, message(2), NOW);
     const decided = rules.decided(rules.reported(sealed, report('1', 2, 0, true)), settings());
     const statuses = [rules.initialBatch(NOW), state, sealed, decided].map(
@@ -596,7 +637,7 @@ describe('progress', () => {
   });
 
   test('counts jobs that completed while the block is open', () => {
-    const { state } = rules.assignRanges(enrolledBatch(5));
+    const { state } = assignRanges(enrolledBatch(5));
     expect(rules.progressOf(rules.reported(state, report('1', 2, 1)))).toEqual({
       status: 'pending',
       total: 5,
@@ -669,14 +710,10 @@ test('remembers what was written to the mirror', () => {
 });
 
 test('keeps a state whose size does not depend on the number of jobs', () => {
-  let state = rules.assignRanges(enrolledBatch(1_000)).state;
+  let state = assignRanges(enrolledBatch(1_000)).state;
   const sizeAt = (upTo: number) => {
     state = rules.enrolled(state, message(upTo), NOW);
-    for (
-      let next = rules.assignRanges(state);
-      next.assignments.length > 0;
-      next = rules.assignRanges(state)
-    ) {
+    for (let next = assignRanges(state); next.assignments.length > 0; next = assignRanges(state)) {
       state = next.state;
       for (const { runner, from, to } of next.assignments) {
         state = rules.reported(state, report(runner, to - from + 1, 0, true));
@@ -907,7 +944,7 @@ class BatchWalk {
   #apply(changed: BatchState, what: string): void {
     this.#log.push(what);
     const before = this.#state;
-    const { state, assignments } = rules.assignRanges(rules.decided(changed, this.#settings));
+    const { state, assignments } = assignRanges(rules.decided(changed, this.#settings));
     this.#state = state;
     for (const assignment of assignments) {
       this.#log.push(`started ${JSON.stringify(assignment)}`);
@@ -1003,7 +1040,7 @@ test('decides each batch once and counts each job once, whatever comes late, twi
   });
   // The walks reach all of these; else they would prove little.
   expect([...seen].sort()).toEqual(['complete', 'failed', 'many runners', 'timed out']);
-});
+}, 60_000);
 
 describe('what cannot be', () => {
   test.each([
@@ -1043,17 +1080,17 @@ describe('a batch whose runners ended without all jobs', () => {
     expect(rules.isStranded(sealedBatch(10))).toBe(false);
     expect(rules.isStranded(sealedBatch(0, 'broken'))).toBe(false);
     expect(rules.isStranded(rules.reported(state, report(assignments[0]!.runner, 9, 1, true)))).toBe(false);
-    const open = rules.assignRanges(enrolledBatch(10));
+    const open = assignRanges(enrolledBatch(10));
     expect(rules.isStranded(rules.reported(open.state, report('1', 7, 0, true)))).toBe(false);
   });
 
   test('counts again from the rows: every job of every lane is handed out once more', () => {
     const queues = ['other'];
     const lanes = rules.enrolled(openBatch(), message(300, queues), NOW);
-    let { state, assignments } = rules.assignRanges(rules.sealed(lanes, message(300, queues), NOW));
+    let { state, assignments } = assignRanges(rules.sealed(lanes, message(300, queues), NOW));
     for (const { runner } of assignments) state = rules.reported(state, report(runner, 100, 0, true));
     expect(rules.isStranded(state)).toBe(true);
-    ({ state, assignments } = rules.assignRanges(rules.recounted(state)));
+    ({ state, assignments } = assignRanges(rules.recounted(state)));
     expect(assignments.map(({ lane, from, to }) => [lane, from, to])).toEqual([
       ['', 1, 300],
       ['other', 1, 300],

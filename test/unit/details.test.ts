@@ -17,7 +17,7 @@ function running(
 ): rules.BatchState {
   const open = rules.opened(rules.initialBatch(0), 'token', 0);
   const seal = { token: 'token', upTo: jobs, queues: [], ...(error === undefined ? {} : { error }) };
-  const { state } = rules.assignRanges(rules.sealed(open, seal, 0));
+  const { state } = rules.assignRanges(rules.sealed(open, seal, 0), SETTINGS);
   return rules.decided(rules.reported(state, { runner: '1', ...counts, ended: false }), SETTINGS);
 }
 
