@@ -14,7 +14,7 @@ import {
 import { batchWorkflowId } from '../src/client/batch-client.ts';
 import { withRetry } from '../src/database/retry.ts';
 import { describeError, retryDelay } from '../src/jobs/outcome.ts';
-import { jobFailedSignal } from '../workflows/messages.ts';
+import { chunkDrainedSignal, jobFailedSignal } from '../workflows/messages.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
 import { countOf, formatSpans, parseSpans, spansOf, type Span } from '../workflows/spans.ts';
 import type { ChunkInput } from './contract.ts';
@@ -32,6 +32,8 @@ const LOSSES_BEFORE_FAILURE = 3;
 /** Jobs due within this time start now: cheaper than another chunk for them. */
 const DUE_TOLERANCE_MS = 50;
 const DELAY_STEP_MS = 100;
+/** A chunk that ends within this time of its last start is not worth a message. */
+const DRAINED_AFTER_MS = 200;
 /** A worker that shuts down does not wait longer for a mark: a job would count one loss too many, no more. */
 const UNMARK_TIMEOUT_MS = 2_000;
 /** Jobs whose handlers never wait would keep the event loop, and so the heartbeat, to themselves. */
@@ -47,7 +49,9 @@ class ChunkRun {
   readonly #input: ChunkInput;
   readonly #spans: readonly Span[];
   readonly #signal = cancellationSignal();
-  readonly #queueMs: number;
+  readonly #scheduledAt = activityInfo().currentAttemptScheduledTimestampMs;
+  /** From there to the start of the first job. */
+  #queueMs: number | undefined;
   readonly #outbox: Outbox;
   readonly #remaining: number[] = [];
   readonly #unknown: number[] = [];
@@ -71,7 +75,6 @@ class ChunkRun {
     this.#deps = dependencies;
     this.#input = input;
     this.#spans = parseSpans(input.spans);
-    this.#queueMs = Math.max(0, Date.now() - activityInfo().currentAttemptScheduledTimestampMs);
     this.#outbox = new Outbox(dependencies.database, input.batchId, () => this.#notice());
     // Every running handler listens to it: many is not a leak.
     setMaxListeners(0, this.#signal);
@@ -141,6 +144,7 @@ class ChunkRun {
       }
       const free = slots.acquire();
       if (free) await free;
+      this.#queueMs ??= Math.max(0, Date.now() - this.#scheduledAt);
       const run = this.#runOne(job)
         .catch((error: unknown) => (this.#error ??= error))
         .finally(() => {
@@ -153,8 +157,32 @@ class ChunkRun {
         yieldedAt = performance.now();
       }
     }
-    await Promise.all(running);
+    await this.#ending(running);
     if (this.#error !== undefined) throw this.#error;
+  }
+
+  /** Waits for jobs that run. When that takes a while, the workflow learns that it can send more. */
+  async #ending(running: ReadonlySet<Promise<unknown>>): Promise<void> {
+    const { chunk } = this.#input;
+    const timer =
+      chunk === null ? undefined : setTimeout(() => void this.#sayDrained(chunk), DRAINED_AFTER_MS);
+    try {
+      await Promise.all(running);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #sayDrained(chunk: number): Promise<void> {
+    const { client } = this.#deps.batches;
+    const { workflowId } = activityInfo().workflowExecution!;
+    try {
+      await client.workflow
+        .getHandle(workflowId)
+        .signal(chunkDrainedSignal, { runner: this.#input.runner, chunk });
+    } catch (error) {
+      log.warn('More jobs could not be asked for; they come when this chunk has ended', { error });
+    }
   }
 
   async #runOne(row: ChunkJob): Promise<void> {
@@ -358,7 +386,7 @@ class ChunkRun {
       ),
       remaining: formatSpans(spansOf(this.#remaining)),
       unknown: formatSpans(spansOf(this.#unknown)),
-      timing: { ran: this.#ran, busyMs: Math.round(this.#busyMs * 1000) / 1000, queueMs: this.#queueMs },
+      timing: { ran: this.#ran, busyMs: Math.round(this.#busyMs * 1000) / 1000, queueMs: this.#queueMs ?? 0 },
     };
   }
 

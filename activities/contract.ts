@@ -58,6 +58,10 @@ export interface FailCallbackInput {
 
 export interface ChunkInput {
   readonly batchId: string;
+  /** The range that it is a part of. */
+  readonly runner: string;
+  /** Its number for a `chunkDrained` signal; null: nothing waits for one. */
+  readonly chunk: number | null;
   /** See `formatSpans`. */
   readonly spans: string;
   /** Run only jobs of this task queue; null: those without one of their own. */

@@ -56,6 +56,9 @@ interface InlineRange {
   readonly range: RangeState;
 }
 
+/** Of each range that runs here. Temporal lets a workflow have 2,000 activities, and there may be several ranges. */
+const MAX_INLINE_IN_FLIGHT = 100;
+
 /** Before the rows are counted again, in case that what went wrong goes wrong again. */
 const RECOUNT_PAUSE = '10 seconds';
 
@@ -72,6 +75,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   const { firstExecutionRunId, startTime } = workflowInfo();
   let state = input.carried?.state ?? rules.initialBatch(Date.now());
   const inline = new Map<string, InlineRange>();
+  const drainedListeners = new Map<string, (chunk: number) => void>();
   let inlineRunning = 0;
   let startingChildren = 0;
   let registering = 0;
@@ -101,6 +105,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   });
   onSignal(messages.completedSignal, (report) => apply(rules.reported(state, report)));
   onSignal(messages.failedSignal, (report) => apply(rules.reported(state, report)));
+  onSignal(messages.chunkDrainedSignal, ({ runner, chunk }) => drainedListeners.get(runner)?.(chunk));
   onSignal(messages.callbackEndedSignal, ({ event }) => {
     if (state.firing.includes(event)) apply(rules.fired(state, event));
   });
@@ -297,10 +302,13 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       lane: assignment.lane,
       unknownJobTimeoutMs: settings.unknownJobTimeoutMs,
       noticeFailures: settings.failWhen === 'immediate',
+      maxInFlight: MAX_INLINE_IN_FLIGHT,
+      onDrained: (listener) => drainedListeners.set(assignment.runner, listener),
       shouldStop: wantsContinueAsNew,
       report: (report) => apply(rules.reported(state, report)),
       onChange: (left) => inline.set(assignment.runner, { assignment, range: left }),
     });
+    drainedListeners.delete(assignment.runner);
     if (!state.runners[assignment.runner]) inline.delete(assignment.runner);
     inlineRunning--;
   }

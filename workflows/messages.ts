@@ -48,6 +48,12 @@ export const failedSignal = defineSignal<[RunnerReport]>('failed');
  */
 export const jobFailedSignal = defineSignal('jobFailed');
 
+/**
+ * Sent by a chunk's activity to the workflow that started it, once all its jobs have started and some still run: the
+ * worker has room for the next chunk.
+ */
+export const chunkDrainedSignal = defineSignal<[{ runner: string; chunk: number }]>('chunkDrained');
+
 /** Sent by the workflow that runs a callback once that has ended: see `fire` in batch.ts. */
 export const callbackEndedSignal = defineSignal<[{ event: BatchEvent }]>('callbackEnded');
 

@@ -1,17 +1,17 @@
 /**
- * How large chunks are and how many are in flight, learned from the chunks that ended.
+ * How large chunks are and how many wait to be run, learned from the chunks that ended.
  *
  * Size: a chunk should take about a second, so that its round trips to the server weigh little and its loss costs
  * little. Jobs of a chunk run side by side, so the mean job time allows `PARALLEL` times as many. Jobs of a
  * millisecond go by the thousand, a job of a minute goes alone.
  *
- * Window: grows while workers take chunks at once, shrinks when chunks wait in the task queue, so that a large batch
- * keeps the workers busy and leaves no long queue before a small one.
+ * Window: chunks with jobs that have not started. Grows while they start at once, shrinks when they wait for a worker
+ * or for its slots, so that a large batch keeps the workers busy and leaves no long queue before a small one.
  */
 export interface Pace {
   /** Jobs of the next chunk. */
   readonly size: number;
-  /** Chunks in flight. */
+  /** Chunks that hold jobs which have not started. */
   readonly window: number;
   /** Smoothed milliseconds a job; undefined until the first chunk ended. */
   readonly jobMs?: number;
@@ -22,7 +22,7 @@ export interface ChunkTiming {
   readonly ran: number;
   /** Sum of the handlers' times. */
   readonly busyMs: number;
-  /** From being scheduled to being started by a worker. */
+  /** From being scheduled to the start of the first job. */
   readonly queueMs: number;
 }
 
@@ -30,9 +30,9 @@ const TARGET_MS = 1_000;
 const PARALLEL = 8;
 const MAX_SIZE = 2_000;
 const MIN_WINDOW = 2;
-const MAX_WINDOW = 256;
-const SHORT_QUEUE_MS = 250;
-const LONG_QUEUE_MS = 2_000;
+const MAX_WINDOW = 64;
+const SHORT_QUEUE_MS = 100;
+const LONG_QUEUE_MS = 500;
 
 /** Before anything is known: enough jobs to learn from, few enough if each takes a minute. */
 export const INITIAL_PACE: Pace = { size: 25, window: 8 };

@@ -34,6 +34,10 @@ export interface RangeOptions {
   readonly noticeFailures: boolean;
   /** When true, nothing new is dispatched and the loop returns once nothing is in flight. */
   readonly shouldStop: () => boolean;
+  /** Chunks in flight, whether they still hold jobs that wait or not: a workflow may have 2,000 activities at most. */
+  readonly maxInFlight: number;
+  /** Takes the listener for `chunkDrained` signals of this range. */
+  readonly onDrained: (listener: (chunk: number) => void) => void;
   readonly report: (report: RunnerReport) => Promise<void> | void;
   /** Told after each step, for queries. */
   readonly onChange: (state: RangeState) => void;
@@ -55,20 +59,32 @@ const REPORT_INTERVAL_MS = 1_000;
  */
 export async function runRange(initial: RangeState, options: RangeOptions): Promise<RangeState> {
   let state = initial;
-  let inFlight = 0;
+  let started = 0;
+  /** Numbers of the chunks that run, and of those whose jobs have all started. */
+  const inFlight = new Set<number>();
+  const drained = new Set<number>();
   let wake = true;
   let timerAt = Infinity;
   let reportedAt = 0;
   let reported = { completed: 0, failed: 0, idle: false };
   const activities = activitiesFor(options.lane);
 
+  options.onDrained((chunk) => {
+    if (!inFlight.has(chunk)) return;
+    drained.add(chunk);
+    wake = true;
+  });
+
   const run = async (chunk: Chunk) => {
-    inFlight++;
+    const number = ++started;
+    inFlight.add(number);
     try {
       const unknownFor = chunk.unknownSince === undefined ? 0 : Date.now() - chunk.unknownSince;
       const report = await activities.runChunk.executeWithOptions({ summary: describeChunk(chunk) }, [
         {
           batchId: options.batchId,
+          runner: options.runner,
+          chunk: hasDue(state) ? number : null,
           spans: formatSpans(chunk.spans),
           taskQueue: options.lane || null,
           careful: chunk.losses === 2,
@@ -80,7 +96,8 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     } catch (error) {
       state = afterFailure(state, chunk, error);
     } finally {
-      inFlight--;
+      inFlight.delete(number);
+      drained.delete(number);
       wake = true;
     }
   };
@@ -96,7 +113,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   };
 
   // All that is left waits for a time to come: ranges behind this one need not wait with it.
-  const isIdle = () => inFlight === 0 && !hasDue(state);
+  const isIdle = () => inFlight.size === 0 && !hasDue(state);
 
   const report = async (ended: boolean) => {
     reportedAt = Date.now();
@@ -104,20 +121,23 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     await options.report({ runner: options.runner, ...reported, ended, pace: state.pace });
   };
 
+  const hasRoom = () =>
+    inFlight.size - drained.size < state.pace.window && inFlight.size < options.maxInFlight;
+
   for (;;) {
     wake = false;
-    while (!options.shouldStop() && inFlight < state.pace.window) {
+    while (!options.shouldStop() && hasRoom()) {
       const next = nextChunk(state, Date.now());
       if (!next) break;
       state = next.state;
       void run(next.chunk);
     }
     options.onChange(state);
-    if (inFlight === 0 && isExhausted(state)) {
+    if (inFlight.size === 0 && isExhausted(state)) {
       await report(true);
       return state;
     }
-    if (inFlight === 0 && options.shouldStop()) {
+    if (inFlight.size === 0 && options.shouldStop()) {
       await report(false);
       return state;
     }
@@ -131,7 +151,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     }
     const dueAt = nextDueAt(state);
     if (dueAt !== undefined) wakeAt(dueAt);
-    await condition(() => wake || (inFlight === 0 && options.shouldStop()));
+    await condition(() => wake || (inFlight.size === 0 && options.shouldStop()));
   }
 }
 

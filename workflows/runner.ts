@@ -6,11 +6,14 @@ import {
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
-import { shielded } from './handlers.ts';
-import { completedSignal, failedSignal, pingSignal, rangesQuery } from './messages.ts';
+import { onSignal, shielded } from './handlers.ts';
+import { chunkDrainedSignal, completedSignal, failedSignal, pingSignal, rangesQuery } from './messages.ts';
 import type { RunnerReport } from './batch-state.ts';
 import { isExhausted, type RangeState } from './range-state.ts';
 import { runRange } from './run-range.ts';
+
+/** Half of what Temporal lets a workflow have. */
+const MAX_IN_FLIGHT = 1_000;
 
 export interface RunnerInput {
   readonly batchId: string;
@@ -63,6 +66,8 @@ async function runRunner(input: RunnerInput): Promise<void> {
   setHandler(rangesQuery, () => ({ [input.runner]: current }));
   const range = await runRange(input.range, {
     ...input,
+    maxInFlight: MAX_IN_FLIGHT,
+    onDrained: (listener) => onSignal(chunkDrainedSignal, ({ chunk }) => listener(chunk)),
     report,
     onChange: (state) => (current = state),
     shouldStop: () => isBatchGone || shouldContinueAsNew(),

@@ -4,7 +4,7 @@ import { forSeeds } from '../support/random.ts';
 
 const MAX_SIZE = 2_000;
 const MIN_WINDOW = 2;
-const MAX_WINDOW = 256;
+const MAX_WINDOW = 64;
 
 /** A chunk whose jobs took so long each. */
 function chunkOf(pace: Pace, jobMs: number, queueMs = 0): ChunkTiming {
@@ -73,7 +73,7 @@ test('has fewer chunks in flight while they wait for workers, down to a bound', 
 });
 
 test('keeps as many chunks in flight when they wait a moderate time', () => {
-  expect(after(10, 10, 1_000).window).toBe(INITIAL_PACE.window);
+  expect(after(10, 10, 300).window).toBe(INITIAL_PACE.window);
 });
 
 test('grows again after it came down', () => {
