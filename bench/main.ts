@@ -1,8 +1,9 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { runContention } from './contention.ts';
 import { runCost } from './cost.ts';
 import { runLatency } from './latency.ts';
 import { runLong } from './long.ts';
+import { RIVALS } from './rivals/index.ts';
 import { runScale } from './scale.ts';
 import { runThroughput } from './throughput.ts';
 
@@ -28,11 +29,12 @@ const bench = (name: string, description: string, example: string) =>
 
 bench(
   'throughput',
-  'Enrol, run and call back no-op jobs; against the bare writes of their rows.',
-  '--jobs 10000',
+  'Enrol, run and call back no-op jobs; against the bare writes of their rows, and against other queues.',
+  '--jobs 10000 --without bullmqFlows pgBoss',
 )
   .option('--jobs <n>', 'jobs of the batch', positiveInteger, 100_000)
   .option('--runs <n>', 'runs; the median counts', positiveInteger, 3)
+  .addOption(new Option('--without <names...>', 'rivals to leave out').choices(Object.keys(RIVALS)))
   .action(runThroughput);
 bench('latency', 'How long small batches take, from create to the callback.', '--sizes 1 10')
   .option('--sizes <n...>', 'jobs of a batch (default: 1 10 100)', numbers)

@@ -1,85 +1,133 @@
-import Table from 'cli-table3';
-import { markComplete } from '../src/database/chunks.ts';
-import { insertJobs } from '../src/database/enroll.ts';
-import { openDatabase } from '../src/database/connect.ts';
-import { defineCallback, defineJob } from '../src/index.ts';
 import { inEnvironment, type Environment } from './environment.ts';
-import { median } from './figures.ts';
+import { median, rounded } from './figures.ts';
+import { done, noop } from './jobs.ts';
+import { openRawCopy, rawStatements } from './raw-rows.ts';
+import { report } from './report.ts';
+import { RIVALS } from './rivals/index.ts';
+import { checkCount, rateSince, type Rival, type Way } from './rivals/rival.ts';
 
-const CHUNK = 1_000;
-const noop = defineJob('Noop', async (_index: number) => {});
-const done = defineCallback('Done', () => {});
+const WARM_UP = 1_000;
 
-/** A batch of no-op jobs from `create` to the end of its callback, against the bare writes of the same rows. */
-export async function runThroughput({ jobs, runs }: { jobs: number; runs: number }): Promise<void> {
+export interface ThroughputOptions {
+  readonly jobs: number;
+  readonly runs: number;
+  /** Names of rivals that are left out. */
+  readonly without?: readonly string[];
+  readonly json?: boolean;
+}
+
+/** A batch of no-op jobs from `create` to the end of its callback, against the bare writes of its rows and against rivals. */
+export async function runThroughput(options: ThroughputOptions): Promise<void> {
   await inEnvironment({ jobs: [noop], callbacks: [done] }, async (environment) => {
-    const batchRates: number[] = [];
-    const rawRates: number[] = [];
-    await measureBatch(environment, 1_000);
-    for (let run = 0; run < runs; run++) {
-      rawRates.push(await measureRaw(environment, jobs, run));
-      batchRates.push(await measureBatch(environment, jobs));
-    }
-    const table = new Table({ head: ['way', 'jobs/s, median', 'min', 'max'], style: { head: [] } });
-    const row = (name: string, rates: readonly number[]) =>
-      table.push([
-        name,
-        ...[median(rates), Math.min(...rates), Math.max(...rates)].map((rate) => Math.round(rate)),
+    const opened: Rival[] = [];
+    try {
+      const copy = await openRawCopy(environment);
+      opened.push(copy);
+      const ways = new Map<string, Way>([
+        ['batch', ourBatch(environment)],
+        ['rawStatements', rawStatements(environment)],
+        ['rawCopy', copy],
       ]);
-    row('bare insert and update of the rows', rawRates);
-    row('batch, enrolment to callback', batchRates);
-    console.log(table.toString());
-    console.log(
-      JSON.stringify({
-        bench: 'throughput',
-        jobs,
-        runs,
-        jobsPerSecond: Math.round(median(batchRates)),
-        rawPerSecond: Math.round(median(rawRates)),
-        shareOfRaw: Number((median(batchRates) / median(rawRates)).toFixed(3)),
-        ...environment.machine,
-      }),
-    );
+      const skipped: Record<string, string> = {};
+      for (const [key, open] of Object.entries(RIVALS)) {
+        if (options.without?.includes(key)) continue;
+        const rival = await open(environment);
+        if (typeof rival === 'string') {
+          skipped[key] = rival;
+          continue;
+        }
+        opened.push(rival);
+        ways.set(key, rival);
+      }
+      const rates = await measureInRounds(ways, options);
+      tell(options, ways, rates, skipped, environment.machine);
+    } finally {
+      for (const rival of opened.toReversed()) await rival[Symbol.asyncDispose]();
+    }
   });
 }
 
-async function measureBatch({ batches }: Environment, jobs: number): Promise<number> {
-  const startedAt = performance.now();
-  const batch = await batches.create({ description: `Benchmark of ${jobs} jobs` });
-  await batch.on('complete', done);
-  await batch.jobs(async () => {
-    for (let index = 0; index < jobs; index++) await noop.performAsync(index);
-  });
-  const { complete } = await batch.wait();
-  if (complete !== jobs) throw new Error(`${complete} of ${jobs} jobs are complete.`);
-  return (jobs / (performance.now() - startedAt)) * 1_000;
+function ourBatch({ batches }: Environment): Way {
+  return {
+    name: 'batch, enrolment to callback',
+    settings: {},
+
+    async measure(jobs) {
+      const startedAt = performance.now();
+      const batch = await batches.create({ description: `Benchmark of ${jobs} jobs` });
+      await batch.on('complete', done);
+      await batch.jobs(async () => {
+        for (let index = 0; index < jobs; index++) await noop.performAsync(index);
+      });
+      const { complete } = await batch.wait();
+      const rate = rateSince(startedAt, jobs);
+      checkCount(complete, jobs);
+      return rate;
+    },
+  };
 }
 
-/** The library's own statements and nothing else: what Postgres bounds. */
-async function measureRaw({ knex, schema }: Environment, jobs: number, run: number): Promise<number> {
-  const id = `raw-${run}`;
-  const database = openDatabase(knex, { schema });
-  await knex.withSchema(schema).insert({ id, first_execution_run_id: id, description: id }).into('batches');
-  const startedAt = performance.now();
-  for (let first = 1; first <= jobs; first += CHUNK) {
-    const count = Math.min(CHUNK, jobs - first + 1);
-    const rows = Array.from(
-      { length: count },
-      (_, n) => ['Noop', `[${first + n}]`, null, null, null] as const,
-    );
-    await insertJobs(database, id, first, rows);
+/** Each round measures each way once, and begins with another one: none profits always from what ran before it. */
+async function measureInRounds(
+  ways: ReadonlyMap<string, Way>,
+  { jobs, runs }: ThroughputOptions,
+): Promise<Map<string, number[]>> {
+  const entries = [...ways];
+  const rates = new Map<string, number[]>(entries.map(([key]) => [key, []]));
+  for (const [, way] of entries) await way.measure(Math.min(jobs, WARM_UP));
+  for (let run = 0; run < runs; run++) {
+    const first = run % entries.length;
+    for (const [key, way] of [...entries.slice(first), ...entries.slice(0, first)]) {
+      rates.get(key)!.push(await way.measure(jobsOf(way, jobs)));
+    }
   }
-  for (let first = 1; first <= jobs; first += CHUNK) {
-    const count = Math.min(CHUNK, jobs - first + 1);
-    const now = Date.now();
-    const rows = Array.from({ length: count }, (_, n) => ({
-      position: first + n,
-      startedAt: now,
-      finishedAt: now,
-    }));
-    await markComplete(database, id, rows);
+  return rates;
+}
+
+function jobsOf({ maxJobs = Infinity }: Way, jobs: number): number {
+  return Math.min(jobs, maxJobs);
+}
+
+function tell(
+  options: ThroughputOptions,
+  ways: ReadonlyMap<string, Way>,
+  rates: ReadonlyMap<string, number[]>,
+  skipped: Readonly<Record<string, string>>,
+  machine: Environment['machine'],
+): void {
+  const { jobs, runs } = options;
+  const medianOf = (key: string) => median(rates.get(key)!);
+  const ours = medianOf('batch');
+  const rows: (string | number)[][] = [];
+  const figures: Record<string, unknown> = {};
+  const ratios: Record<string, number> = { raw: 0 };
+  for (const [key, way] of ways) {
+    const measured = rates.get(key)!;
+    const count = jobsOf(way, jobs);
+    const figure = {
+      median: Math.round(median(measured)),
+      min: Math.round(Math.min(...measured)),
+      max: Math.round(Math.max(...measured)),
+    };
+    const ratio = rounded(ours / median(measured));
+    if (key !== 'batch') ratios[key] = ratio;
+    figures[key] = { jobs: count, ...figure, rates: measured.map(Math.round), settings: way.settings };
+    const name = count < jobs ? `${way.name} (${count} jobs)` : way.name;
+    rows.push([name, figure.median, figure.min, figure.max, key === 'batch' ? '' : ratio]);
   }
-  const rate = (jobs / (performance.now() - startedAt)) * 1_000;
-  await knex.withSchema(schema).from('batches').where({ id }).delete();
-  return rate;
+  for (const [key, reason] of Object.entries(skipped)) rows.push([key, `skipped: ${reason}`, '', '', '']);
+  // The bound: the faster way to write the rows.
+  const raw = Math.max(medianOf('rawStatements'), medianOf('rawCopy'));
+  ratios['raw'] = rounded(ours / raw);
+  report(options, ['way', 'jobs/s, median', 'min', 'max', 'ours is x times'], rows, {
+    bench: 'throughput',
+    jobs,
+    runs,
+    jobsPerSecond: Math.round(ours),
+    rawPerSecond: Math.round(raw),
+    ratios,
+    ways: figures,
+    skipped,
+    ...machine,
+  });
 }

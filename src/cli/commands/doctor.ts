@@ -1,3 +1,4 @@
+import type { Duration } from '@temporalio/common';
 import { Command } from 'commander';
 import { assertBatchId } from '../../client/batch-options.ts';
 import { openDatabase, type Database } from '../../database/connect.ts';
@@ -26,7 +27,8 @@ import type { CliContext } from '../context.ts';
 interface DoctorFlags extends TemporalFlags {
   readonly databaseUrl?: string;
   readonly schema?: string;
-  readonly idle: string;
+  /** As it was typed: `resolveDuration` says whether it is one. */
+  readonly idle: Duration;
   readonly json?: true;
 }
 

@@ -1,0 +1,13 @@
+import { openActivityPerJob } from './activity-per-job.ts';
+import { openBullmqFlows } from './bullmq-flows.ts';
+import { openGraphileWorker } from './graphile-worker.ts';
+import { openPgBoss } from './pg-boss.ts';
+import type { OpenRival } from './rival.ts';
+
+/** By the names that `--without` and the line of JSON have for them. */
+export const RIVALS: Readonly<Record<string, OpenRival>> = {
+  activityPerJob: openActivityPerJob,
+  bullmqFlows: openBullmqFlows,
+  graphileWorker: openGraphileWorker,
+  pgBoss: openPgBoss,
+};
