@@ -61,6 +61,10 @@ const DEFAULT_DYNAMIC_CONFIG = {
   'frontend.namespaceRPS.visibility': 1_000,
   'frontend.persistenceMaxQPS': 100_000,
   'history.rps': 100_000,
+  // 20 a second for each shard by default, and the dev server has one shard: each hop of a workflow would wait 50 ms.
+  'history.transferProcessorMaxPollRPS': 10_000,
+  'history.timerProcessorMaxPollRPS': 10_000,
+  'history.visibilityProcessorMaxPollRPS': 10_000,
   'history.persistenceMaxQPS': 100_000,
   'matching.rps': 100_000,
   'matching.persistenceMaxQPS': 100_000,
