@@ -1,4 +1,3 @@
-import { setMaxListeners } from 'node:events';
 import { activityInfo, cancellationSignal, log } from '@temporalio/activity';
 import { CancelledFailure } from '@temporalio/common';
 import {
@@ -20,10 +19,9 @@ import { countOf, formatSpans, parseSpans, spansOf, type Span } from '../workflo
 import type { ChunkInput } from './contract.ts';
 import type { ActivityDependencies, AnyJob } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
-import { jobLogger } from './job-logger.ts';
 import { Outbox } from './outbox.ts';
 import { patiently } from './patiently.ts';
-import { runHandler, timedOut, type TimeLimit } from './run-handler.ts';
+import { RunningJobs, timedOut, type TimeLimit } from './running-jobs.ts';
 
 /** A job that was lost so often while it was watched runs alone in its worker, so that it is proven guilty or not. */
 const LOSSES_BEFORE_SOLO = 1;
@@ -53,6 +51,7 @@ class ChunkRun {
   /** From there to the start of the first job. */
   #queueMs: number | undefined;
   readonly #outbox: Outbox;
+  readonly #running: RunningJobs;
   readonly #remaining: number[] = [];
   readonly #unknown: number[] = [];
   /** Local time when each of these is due again. */
@@ -76,16 +75,18 @@ class ChunkRun {
     this.#input = input;
     this.#spans = parseSpans(input.spans);
     this.#outbox = new Outbox(dependencies.database, input.batchId, () => this.#notice());
-    // Every running handler listens to it: many is not a leak.
-    setMaxListeners(0, this.#signal);
+    this.#running = new RunningJobs(this.#signal);
   }
 
   async run(): Promise<ChunkReport> {
     const jobs = await this.#load();
     const runnable = jobs.filter((job) => this.#sort(job));
     try {
-      await this.#runAll(runnable);
+      if (this.#input.careful) await this.#runWatched(runnable);
+      else await this.#runTogether(runnable);
+      if (this.#error !== undefined) throw this.#error;
     } finally {
+      this.#running.close();
       await this.#outbox.drain();
       await this.#unmark();
     }
@@ -129,48 +130,95 @@ class ChunkRun {
     return false;
   }
 
-  async #runAll(jobs: readonly ChunkJob[]): Promise<void> {
+  /** Starts each job as soon as it has a slot, and waits for the ends of all. Without a promise for each. */
+  #runTogether(jobs: readonly ChunkJob[]): Promise<void> {
+    if (jobs.length === 0) return Promise.resolve();
+    const { slots } = this.#deps;
+    return new Promise((resolve) => {
+      let next = 0;
+      let running = 0;
+      let yieldedAt = performance.now();
+      let drainedTimer: NodeJS.Timeout | undefined;
+      const ended = () => {
+        running--;
+        slots.release();
+        endIfDone();
+      };
+      const endIfDone = () => {
+        if (running > 0 || next < jobs.length) return;
+        clearTimeout(drainedTimer);
+        resolve();
+      };
+      /** Goes on with a slot that is taken. */
+      const goOn = () => {
+        for (;;) {
+          if (this.#isStopping()) {
+            for (; next < jobs.length; next++) this.#remaining.push(jobs[next]!.position);
+            slots.release();
+            endIfDone();
+            return;
+          }
+          running++;
+          this.#start(jobs[next++]!, ended);
+          if (next === jobs.length) {
+            if (running > 0) drainedTimer = this.#sayDrainedSoon();
+            return;
+          }
+          if (performance.now() - yieldedAt > YIELD_AFTER_MS) {
+            setImmediate(() => {
+              yieldedAt = performance.now();
+              if (slots.take(goOn)) goOn();
+            });
+            return;
+          }
+          if (!slots.take(goOn)) return;
+        }
+      };
+      if (slots.take(goOn)) goOn();
+    });
+  }
+
+  /** Runs jobs of which one may kill its worker: each start is recorded, and those that were lost so run alone. */
+  async #runWatched(jobs: readonly ChunkJob[]): Promise<void> {
+    const { slots } = this.#deps;
     const running = new Set<Promise<unknown>>();
-    const { slots, isDraining } = this.#deps;
-    let yieldedAt = performance.now();
     for (const job of jobs) {
-      if (isDraining() || this.#signal.aborted) {
-        this.#remaining.push(job.position);
-        continue;
-      }
-      if (this.#input.careful && job.losses >= LOSSES_BEFORE_SOLO) {
-        await slots.runExclusive(() => this.#runOne(job));
+      if (job.losses >= LOSSES_BEFORE_SOLO) {
+        await slots.runExclusive(() => this.#watch(job));
         continue;
       }
       const free = slots.acquire();
       if (free) await free;
-      this.#queueMs ??= Math.max(0, Date.now() - this.#scheduledAt);
-      const run = this.#runOne(job)
+      const run = this.#watch(job)
         .catch((error: unknown) => (this.#error ??= error))
         .finally(() => {
           slots.release();
           running.delete(run);
         });
       running.add(run);
-      if (performance.now() - yieldedAt > YIELD_AFTER_MS) {
-        await new Promise(setImmediate);
-        yieldedAt = performance.now();
-      }
     }
-    await this.#ending(running);
-    if (this.#error !== undefined) throw this.#error;
+    await Promise.all(running);
   }
 
-  /** Waits for jobs that run. When that takes a while, the workflow learns that it can send more. */
-  async #ending(running: ReadonlySet<Promise<unknown>>): Promise<void> {
-    const { chunk } = this.#input;
-    const timer =
-      chunk === null ? undefined : setTimeout(() => void this.#sayDrained(chunk), DRAINED_AFTER_MS);
-    try {
-      await Promise.all(running);
-    } finally {
-      clearTimeout(timer);
+  async #watch(row: ChunkJob): Promise<void> {
+    if (this.#isStopping()) {
+      this.#remaining.push(row.position);
+      return;
     }
+    await this.#mark(row.position);
+    await new Promise<void>((ended) => this.#start(row, ended));
+    // What has ended must not count as lost when the next job kills the worker.
+    await this.#outbox.drain();
+  }
+
+  #isStopping(): boolean {
+    return this.#signal.aborted || this.#deps.isDraining();
+  }
+
+  /** When the last jobs take a while, the workflow learns that it can send more. */
+  #sayDrainedSoon(): NodeJS.Timeout | undefined {
+    const { chunk } = this.#input;
+    return chunk === null ? undefined : setTimeout(() => void this.#sayDrained(chunk), DRAINED_AFTER_MS);
   }
 
   async #sayDrained(chunk: number): Promise<void> {
@@ -185,53 +233,48 @@ class ChunkRun {
     }
   }
 
-  async #runOne(row: ChunkJob): Promise<void> {
-    const { batchId, careful } = this.#input;
-    if (this.#signal.aborted || this.#deps.isDraining()) {
-      this.#remaining.push(row.position);
-      return;
-    }
+  /** Runs a job's handler and hands its outcome to the outbox. */
+  #start(row: ChunkJob, ended: () => void): void {
     const job = this.#deps.jobs.get(row.worker_class)!;
-    if (this.#timeLimit(row, job).ms <= 0) {
-      this.#failLate(row, job);
+    const limit = this.#timeLimit(row, job);
+    if (limit.ms <= 0) {
+      this.#failLate(row, job, limit);
+      ended();
       return;
     }
-    if (careful) {
-      await this.#mark(row.position);
-    }
-    const attempt = row.attempts + 1;
-    const jid = `${batchId}/${row.position}`;
+    const { batchId } = this.#input;
     const startedAt = Date.now();
     const clock = performance.now();
-    try {
-      await runHandler({
-        job,
-        args: row.args,
-        limit: this.#timeLimit(row, job),
-        workerSignal: this.#signal,
-        context: {
-          jid,
-          batchId,
-          attempt,
-          logger: jobLogger(batchId, jid, job.name),
-          batches: this.#deps.batches,
-        },
-      });
-      this.#completed++;
+    this.#queueMs ??= Math.max(0, startedAt - this.#scheduledAt);
+    const call = {
+      job,
+      args: row.args,
+      limit,
+      jid: `${batchId}/${row.position}`,
+      batchId,
+      attempt: row.attempts + 1,
+      batches: this.#deps.batches,
+    };
+    this.#running.start(call, (failure) => {
       const busyMs = performance.now() - clock;
-      this.#outbox.succeeded({ position: row.position, startedAt, finishedAt: startedAt + busyMs });
-    } catch (error) {
-      this.#failAttempt(row, job, error, startedAt);
-    }
-    this.#ran++;
-    this.#busyMs += performance.now() - clock;
-    // What has ended must not count as lost when the next job kills the worker.
-    if (careful) await this.#outbox.drain();
+      try {
+        if (failure) this.#failAttempt(row, job, failure.error, startedAt);
+        else {
+          this.#completed++;
+          this.#outbox.succeeded({ position: row.position, startedAt, finishedAt: startedAt + busyMs });
+        }
+      } catch (error) {
+        this.#error ??= error;
+      }
+      this.#ran++;
+      this.#busyMs += busyMs;
+      ended();
+    });
   }
 
   /** The options of the job, with those of its call over them. */
   #optionsOf(row: ChunkJob, job: AnyJob) {
-    return { ...job.options, ...row.options };
+    return row.options ? { ...job.options, ...row.options } : job.options;
   }
 
   /** Milliseconds since a job was enrolled. Not from its start: it may have waited for a slot. */
@@ -335,8 +378,8 @@ class ChunkRun {
   }
 
   /** Its time was over before this attempt: the row keeps the error of the last one that ran, if one did. */
-  #failLate(row: ChunkJob, job: AnyJob): void {
-    const { name, message } = timedOut(job.name, this.#timeLimit(row, job));
+  #failLate(row: ChunkJob, job: AnyJob, limit: TimeLimit): void {
+    const { name, message } = timedOut(job.name, limit);
     this.#failForGood(row, { errorClass: name, errorMessage: message, neverStarted: true });
   }
 

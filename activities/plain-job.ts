@@ -4,8 +4,7 @@ import { describeError } from '../src/jobs/outcome.ts';
 import type { PlainJobInput } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
-import { jobLogger } from './job-logger.ts';
-import { runHandler } from './run-handler.ts';
+import { RunningJobs, type HandlerCall } from './running-jobs.ts';
 
 /** Runs a job that belongs to no batch. Temporal retries it by its policy. */
 export async function runPlainJob(dependencies: ActivityDependencies, input: PlainJobInput): Promise<void> {
@@ -19,18 +18,12 @@ export async function runPlainJob(dependencies: ActivityDependencies, input: Pla
   }
   const { attempt, startToCloseTimeoutMs: ms } = activityInfo();
   const limit = { ms, option: 'startToCloseTimeout', optionMs: ms } as const;
-  const context = {
-    jid,
-    batchId: undefined,
-    attempt,
-    logger: jobLogger(undefined, jid, workerClass),
-    batches: dependencies.batches,
-  };
+  const call = { job, args, limit, jid, batchId: undefined, attempt, batches: dependencies.batches };
   await withHeartbeat(async () => {
     const free = dependencies.slots.acquire();
     if (free) await free;
     try {
-      await runHandler({ job, args, limit, workerSignal: cancellationSignal(), context });
+      await runAlone(call);
     } catch (error) {
       if (error instanceof ApplicationFailure) throw error;
       const { errorClass, errorMessage } = describeError(error);
@@ -39,4 +32,15 @@ export async function runPlainJob(dependencies: ActivityDependencies, input: Pla
       dependencies.slots.release();
     }
   });
+}
+
+async function runAlone(call: HandlerCall): Promise<void> {
+  const jobs = new RunningJobs(cancellationSignal());
+  try {
+    await new Promise<void>((resolve, reject) => {
+      jobs.start(call, (failure) => (failure ? reject(failure.error) : resolve()));
+    });
+  } finally {
+    jobs.close();
+  }
 }

@@ -32,7 +32,7 @@ export async function runLong(options: {
     const workflowBundlePath = await bundleWorkflows(folder);
     const workers = await Promise.all(
       Array.from({ length: PROCESSES }, () =>
-        startProcess('worker-process.ts', {
+        startProcess('./worker-process.js', {
           ...pickServers(environment),
           maxConcurrentJobs: JOBS_AT_ONCE,
           workflowBundlePath,

@@ -22,10 +22,9 @@ export interface BenchProcess {
 
 const VARIABLE = 'BENCH_PROCESS';
 
-/** Starts a script of this folder and waits until it is ready. */
+/** Starts a script of this folder, compiled as this one is, and waits until it is ready. */
 export async function startProcess(script: string, settings: ProcessSettings): Promise<BenchProcess> {
   const child = fork(fileURLToPath(new URL(script, import.meta.url)), {
-    execArgv: ['--import', 'tsx'],
     env: { ...process.env, [VARIABLE]: JSON.stringify(settings) },
   });
   let peak: number | undefined;

@@ -53,10 +53,10 @@ export async function runScale(options: { sizes: readonly number[]; json?: boole
 async function measure(environment: Environment, jobs: number, workflowBundlePath: string) {
   const { batches, client, knex, schema } = environment;
   const servers = pickServers(environment);
-  const worker = await startProcess('worker-process.ts', { ...servers, workflowBundlePath });
+  const worker = await startProcess('./worker-process.js', { ...servers, workflowBundlePath });
   const batch = await batches.create({ description: `Benchmark of ${jobs} jobs` });
   await batch.on('complete', done);
-  const enqueuer = await startProcess('enqueuer-process.ts', { ...servers, batchId: batch.id, jobs });
+  const enqueuer = await startProcess('./enqueuer-process.js', { ...servers, batchId: batch.id, jobs });
   const readyAt = performance.now();
   const { complete } = await batch.wait();
   const seconds = (performance.now() - readyAt) / 1_000;

@@ -20,7 +20,7 @@ export interface Activities {
 export const openActivityPerJob: OpenRival = async ({ client, temporalAddress }) => {
   const connection = await NativeConnection.connect({ address: temporalAddress });
   const workflowBundle = await bundleWorkflowCode({
-    workflowsPath: fileURLToPath(new URL('activity-per-job-workflow.ts', import.meta.url)),
+    workflowsPath: fileURLToPath(new URL('./activity-per-job-workflow.js', import.meta.url)),
     logger: new DefaultLogger('ERROR'),
   });
   return {

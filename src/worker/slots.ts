@@ -13,13 +13,26 @@ export class Slots {
     this.#limit = limit;
   }
 
+  /**
+   * Takes a slot.
+   *
+   * @param start called once a slot was taken for it, if none is free
+   * @returns whether one was free
+   */
+  take(start: () => void): boolean {
+    if (this.#queue.length > 0 || !this.#isFree(false)) {
+      this.#queue.push({ isExclusive: false, start });
+      return false;
+    }
+    this.#used++;
+    return true;
+  }
+
   /** Takes a slot. @returns undefined if it was free, else a promise */
   acquire(): Promise<void> | undefined {
-    if (this.#queue.length === 0 && this.#isFree(false)) {
-      this.#used++;
-      return undefined;
-    }
-    return this.#wait(false);
+    let start!: () => void;
+    const started = new Promise<void>((resolve) => (start = resolve));
+    return this.take(start) ? undefined : started;
   }
 
   release(): void {
@@ -28,19 +41,16 @@ export class Slots {
   }
 
   async runExclusive<T>(run: () => Promise<T>): Promise<T> {
-    await this.#wait(true);
+    await new Promise<void>((start) => {
+      this.#queue.push({ isExclusive: true, start });
+      this.#startNext();
+    });
     try {
       return await run();
     } finally {
       this.#isExclusive = false;
       this.release();
     }
-  }
-
-  #wait(isExclusive: boolean): Promise<void> {
-    const started = new Promise<void>((start) => this.#queue.push({ isExclusive, start }));
-    this.#startNext();
-    return started;
   }
 
   #isFree(isExclusive: boolean): boolean {
