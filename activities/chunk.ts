@@ -35,7 +35,7 @@ const DRAINED_AFTER_MS = 200;
 /** A worker that shuts down does not wait longer for a mark: a job would count one loss too many, no more. */
 const UNMARK_TIMEOUT_MS = 2_000;
 /** Jobs whose handlers never wait would keep the event loop, and so the heartbeat, to themselves. */
-const YIELD_AFTER_MS = 25;
+const YIELD_AFTER_MS = 10;
 
 /** Runs the jobs of a chunk and writes their outcomes. A second execution runs what is still pending. */
 export async function runChunk(dependencies: ActivityDependencies, input: ChunkInput): Promise<ChunkReport> {

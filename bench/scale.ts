@@ -82,6 +82,6 @@ async function measure(environment: Environment, jobs: number, workflowBundlePat
     rowsMb: Number(rows[0].bytes) / 1e6,
     progressMs: median(reads),
   };
-  await knex.raw('truncate table ?? cascade', [`${schema}.batches`]);
+  await knex.raw('truncate table ??, ?? cascade', [`${schema}.batches`, `${schema}.batch_jobs`]);
   return result;
 }

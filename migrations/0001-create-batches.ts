@@ -3,8 +3,12 @@ import type { Knex } from 'knex';
 /**
  * Tables, and the public views over them. Tables are ours to change; the views are the stable interface.
  *
- * fillfactor 50: each row of `batch_jobs` is updated once or a few times, soon after its insert. Half-empty pages and
- * no index on a column that a success changes keep those updates HOT (no index writes).
+ * fillfactor 45: each row of `batch_jobs` is updated once or a few times, soon after its insert, and grows by two
+ * times. Half-empty pages and no index on a column that a success changes keep those updates HOT (no index writes).
+ *
+ * `batch_jobs` has a trigger in place of a foreign key, which took 3.7 of the 8.9 ms of inserting 1,000 rows: it would
+ * look for the batch once a row. The insert itself locks the batch and finds it open, and who deletes a batch deletes
+ * its jobs.
  */
 export async function up(knex: Knex, schema: string): Promise<void> {
   await knex.raw(
@@ -30,7 +34,7 @@ create table :schema:.batches (
 ) with (fillfactor = 50);
 
 create table :schema:.batch_jobs (
-  batch_id text not null references :schema:.batches (id) on delete cascade,
+  batch_id text not null,
   position integer not null check (position > 0),
   jid text not null,
   worker_class text not null,
@@ -51,7 +55,17 @@ create table :schema:.batch_jobs (
   primary key (batch_id, position),
   check ((status = 'pending') = (finished_at is null)),
   check (status <> 'failed' or error_class is not null)
-) with (fillfactor = 50);
+) with (fillfactor = 45);
+
+create function :schema:.delete_jobs_of_batches() returns trigger language plpgsql as $$
+begin
+  delete from :schema:.batch_jobs j using deleted d where j.batch_id = d.id;
+  return null;
+end
+$$;
+
+create trigger delete_jobs after delete on :schema:.batches
+  referencing old table as deleted for each statement execute function :schema:.delete_jobs_of_batches();
 
 create table :schema:.batch_callbacks (
   batch_id text not null references :schema:.batches (id) on delete cascade,
@@ -135,6 +149,7 @@ drop view :schema:.batch_progress;
 drop table :schema:.batch_callbacks;
 drop table :schema:.batch_jobs;
 drop table :schema:.batches;
+drop function :schema:.delete_jobs_of_batches;
 `,
     { schema },
   );

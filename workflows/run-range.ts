@@ -66,7 +66,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   let wake = true;
   let timerAt = Infinity;
   let reportedAt = 0;
-  let reported = { completed: 0, failed: 0, idle: false };
+  let reported = { completed: 0, failed: 0, idle: false, knowsPace: initial.pace.jobMs !== undefined };
   const activities = activitiesFor(options.lane);
 
   options.onDrained((chunk) => {
@@ -117,8 +117,10 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
 
   const report = async (ended: boolean) => {
     reportedAt = Date.now();
-    reported = { completed: state.completed, failed: state.failed, idle: isIdle() };
-    await options.report({ runner: options.runner, ...reported, ended, pace: state.pace });
+    const { completed, failed, pace } = state;
+    const idle = isIdle();
+    reported = { completed, failed, idle, knowsPace: pace.jobMs !== undefined };
+    await options.report({ runner: options.runner, completed, failed, idle, ended, pace });
   };
 
   const hasRoom = () =>
@@ -144,9 +146,12 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     if (isIdle() !== reported.idle) {
       await report(false);
     } else if (state.completed !== reported.completed || state.failed !== reported.failed) {
-      // The first failure at once: with failWhen 'immediate' it decides the batch.
-      const isFirstFailure = reported.failed === 0 && state.failed > 0;
-      if (isFirstFailure || Date.now() - reportedAt >= REPORT_INTERVAL_MS) await report(false);
+      // The first failure at once: with failWhen 'immediate' it decides the batch. And how long jobs take, so that
+      // the next range need not find out for itself.
+      const isNews =
+        (reported.failed === 0 && state.failed > 0) ||
+        (!reported.knowsPace && state.pace.jobMs !== undefined);
+      if (isNews || Date.now() - reportedAt >= REPORT_INTERVAL_MS) await report(false);
       else wakeAt(reportedAt + REPORT_INTERVAL_MS);
     }
     const dueAt = nextDueAt(state);

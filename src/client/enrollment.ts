@@ -31,8 +31,12 @@ const FLUSH_DELAY_MS = 50;
 /** `performAsync` waits while more than this is on its way: bounds the enqueuer's memory. */
 const MAX_BUFFERED_ROWS = 5_000;
 const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
-/** Jobs that are durable and not announced: at most so many, for at most so long. A small block only seals. */
-const ANNOUNCE_ROWS = 1_000;
+/**
+ * Jobs that are durable and not announced: at most so many, for at most so long. A small block only seals; in a large
+ * one the first jobs start soon, and later messages say more each.
+ */
+const FIRST_ANNOUNCE_ROWS = 1_000;
+const MAX_ANNOUNCE_ROWS = 4_000;
 const ANNOUNCE_DELAY_MS = 250;
 const ANNOUNCE_RETRY_MS = 1_000;
 
@@ -50,6 +54,7 @@ export class Enrollment {
   #numbered = 0;
   #durable = 0;
   #announced = 0;
+  #announceRows = FIRST_ANNOUNCE_ROWS;
   #isClosed = false;
   #isSealed = false;
   #error: unknown;
@@ -191,7 +196,7 @@ export class Enrollment {
   }
 
   #announceSoon(): void {
-    if (this.#durable - this.#announced >= ANNOUNCE_ROWS) this.#announce();
+    if (this.#durable - this.#announced >= this.#announceRows) this.#announce();
     else this.#announceTimer ??= setTimeout(() => this.#announce(), ANNOUNCE_DELAY_MS);
   }
 
@@ -208,6 +213,7 @@ export class Enrollment {
       try {
         await channel.announce(upTo, [...this.#queues]);
         this.#announced = upTo;
+        this.#announceRows = Math.min(MAX_ANNOUNCE_ROWS, this.#announceRows * 2);
       } catch (error) {
         if (error instanceof BatchError && error.code !== 'TEMPORAL_UNAVAILABLE') {
           // From now on the seal decides. It may have been taken, and the batch be over.
@@ -219,7 +225,7 @@ export class Enrollment {
         if (!this.#isSealed) this.#announceTimer ??= setTimeout(() => this.#announce(), ANNOUNCE_RETRY_MS);
         return;
       }
-    } while (this.#durable - this.#announced >= ANNOUNCE_ROWS && !this.#isClosed);
+    } while (this.#durable - this.#announced >= this.#announceRows && !this.#isClosed);
   }
 
   #fail(error: unknown): void {
