@@ -31,11 +31,11 @@ const LOSSES_BEFORE_FAILURE = 3;
 const DUE_TOLERANCE_MS = 50;
 const DELAY_STEP_MS = 100;
 /** A chunk that ends within this time of its last start is not worth a message. */
-const DRAINED_AFTER_MS = 200;
+const DRAINED_AFTER_MS = 50;
 /** A worker that shuts down does not wait longer for a mark: a job would count one loss too many, no more. */
 const UNMARK_TIMEOUT_MS = 2_000;
 /** Jobs whose handlers never wait would keep the event loop, and so the heartbeat, to themselves. */
-const YIELD_AFTER_MS = 10;
+const YIELD_AFTER_MS = 5;
 
 /** Runs the jobs of a chunk and writes their outcomes. A second execution runs what is still pending. */
 export async function runChunk(dependencies: ActivityDependencies, input: ChunkInput): Promise<ChunkReport> {

@@ -102,7 +102,7 @@ interface Runner {
   readonly inline: boolean;
   readonly completed: number;
   readonly failed: number;
-  /** All that is left of its range waits for a retry or a start delay. */
+  /** All that is left of its range runs, or waits for a retry or a start delay. */
   readonly idle: boolean;
 }
 
@@ -113,7 +113,7 @@ export interface RunnerReport {
   readonly failed: number;
   /** Every job of the range is terminal. */
   readonly ended: boolean;
-  /** All that is left waits for a time to come: the runner does not hold up the ranges behind it. */
+  /** All that is left runs, or waits for a time to come: the runner does not hold up the ranges behind it. */
   readonly idle?: boolean;
   /** What the runner learned, for its successor. */
   readonly pace?: Pace;
@@ -307,6 +307,11 @@ export function assignRanges(
     }
   }
   return { state: next, assignments };
+}
+
+/** Whether jobs of the lane wait to be handed out, or may come. */
+export function hasMore(state: BatchState, lane: string): boolean {
+  return state.enrollment.phase !== 'sealed' || state.lanes[lane]!.dispatched < state.enrolled;
 }
 
 /**

@@ -57,7 +57,7 @@ interface InlineRange {
 }
 
 /** Of each range that runs here. Temporal lets a workflow have 2,000 activities, and there may be several ranges. */
-const MAX_INLINE_IN_FLIGHT = 100;
+const MAX_INLINE_IN_FLIGHT = 400;
 
 /** Before the rows are counted again, in case that what went wrong goes wrong again. */
 const RECOUNT_PAUSE = '10 seconds';
@@ -303,6 +303,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       unknownJobTimeoutMs: settings.unknownJobTimeoutMs,
       noticeFailures: settings.failWhen === 'immediate',
       maxInFlight: MAX_INLINE_IN_FLIGHT,
+      hasMore: () => rules.hasMore(state, assignment.lane),
       onDrained: (listener) => drainedListeners.set(assignment.runner, listener),
       shouldStop: wantsContinueAsNew,
       report: (report) => apply(rules.reported(state, report)),

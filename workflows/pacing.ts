@@ -32,7 +32,7 @@ const MAX_SIZE = 2_000;
 const MIN_WINDOW = 2;
 const MAX_WINDOW = 64;
 const SHORT_QUEUE_MS = 100;
-const LONG_QUEUE_MS = 500;
+const LONG_QUEUE_MS = 1_500;
 
 /** Before anything is known: enough jobs to learn from, few enough if each takes a minute. */
 export const INITIAL_PACE: Pace = { size: 50, window: 4 };

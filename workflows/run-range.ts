@@ -36,6 +36,8 @@ export interface RangeOptions {
   readonly shouldStop: () => boolean;
   /** Chunks in flight, whether they still hold jobs that wait or not: a workflow may have 2,000 activities at most. */
   readonly maxInFlight: number;
+  /** Whether other ranges may wait for this one to have started all its jobs. */
+  readonly hasMore: () => boolean;
   /** Takes the listener for `chunkDrained` signals of this range. */
   readonly onDrained: (listener: (chunk: number) => void) => void;
   readonly report: (report: RunnerReport) => Promise<void> | void;
@@ -84,7 +86,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
         {
           batchId: options.batchId,
           runner: options.runner,
-          chunk: hasDue(state) ? number : null,
+          chunk: hasDue(state) || options.hasMore() ? number : null,
           spans: formatSpans(chunk.spans),
           taskQueue: options.lane || null,
           careful: chunk.losses === 2,
@@ -112,8 +114,8 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     });
   };
 
-  // All that is left waits for a time to come: ranges behind this one need not wait with it.
-  const isIdle = () => inFlight.size === 0 && !hasDue(state);
+  // All that is left runs, or waits for a time to come: ranges behind this one need not wait with it.
+  const isIdle = () => inFlight.size === drained.size && !hasDue(state);
 
   const report = async (ended: boolean) => {
     reportedAt = Date.now();

@@ -67,6 +67,7 @@ async function runRunner(input: RunnerInput): Promise<void> {
   const range = await runRange(input.range, {
     ...input,
     maxInFlight: MAX_IN_FLIGHT,
+    hasMore: () => true,
     onDrained: (listener) => onSignal(chunkDrainedSignal, ({ chunk }) => listener(chunk)),
     report,
     onChange: (state) => (current = state),

@@ -28,6 +28,8 @@ const FLUSH_ROWS = 1_000;
 const FLUSH_BYTES = 1024 * 1024;
 /** A few jobs wait so long for company. */
 const FLUSH_DELAY_MS = 50;
+/** A loop that only awaits `performAsync` would keep the event loop of its process to itself. */
+const YIELD_AFTER_ROWS = 250;
 /** `performAsync` waits while more than this is on its way: bounds the enqueuer's memory. */
 const MAX_BUFFERED_ROWS = 5_000;
 const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
@@ -103,9 +105,12 @@ export class Enrollment {
     return `${this.batchId}/${this.#numbered}`;
   }
 
-  /** True, or a promise that resolves when there is room for more. */
+  /** True, or a promise that resolves when there is room for more, and other work of this process had its turn. */
   hasRoom(): true | Promise<void> {
-    if (this.#buffer.length < MAX_BUFFERED_ROWS && this.#bufferedBytes < MAX_BUFFERED_BYTES) return true;
+    if (this.#buffer.length < MAX_BUFFERED_ROWS && this.#bufferedBytes < MAX_BUFFERED_BYTES) {
+      if (this.#numbered % YIELD_AFTER_ROWS > 0) return true;
+      return new Promise(setImmediate);
+    }
     return new Promise((resolve, reject) => {
       this.#waiters.push(() => (this.#error === undefined ? resolve() : reject(this.#error)));
     });
