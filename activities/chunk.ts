@@ -19,6 +19,7 @@ import { countOf, formatSpans, parseSpans, spansOf, type Span } from '../workflo
 import type { ChunkInput } from './contract.ts';
 import type { ActivityDependencies, AnyJob } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
+import { isShareUsed } from './loop-share.ts';
 import { Outbox } from './outbox.ts';
 import { patiently } from './patiently.ts';
 import { RunningJobs, timedOut, type TimeLimit } from './running-jobs.ts';
@@ -34,8 +35,6 @@ const DELAY_STEP_MS = 100;
 const DRAINED_AFTER_MS = 50;
 /** A worker that shuts down does not wait longer for a mark: a job would count one loss too many, no more. */
 const UNMARK_TIMEOUT_MS = 2_000;
-/** Jobs whose handlers never wait would keep the event loop, and so the heartbeat, to themselves. */
-const YIELD_AFTER_MS = 5;
 
 /** Runs the jobs of a chunk and writes their outcomes. A second execution runs what is still pending. */
 export async function runChunk(dependencies: ActivityDependencies, input: ChunkInput): Promise<ChunkReport> {
@@ -137,7 +136,6 @@ class ChunkRun {
     return new Promise((resolve) => {
       let next = 0;
       let running = 0;
-      let yieldedAt = performance.now();
       let drainedTimer: NodeJS.Timeout | undefined;
       const ended = () => {
         running--;
@@ -164,11 +162,8 @@ class ChunkRun {
             if (running > 0) drainedTimer = this.#sayDrainedSoon();
             return;
           }
-          if (performance.now() - yieldedAt > YIELD_AFTER_MS) {
-            setImmediate(() => {
-              yieldedAt = performance.now();
-              if (slots.take(goOn)) goOn();
-            });
+          if (isShareUsed()) {
+            setImmediate(() => slots.take(goOn) && goOn());
             return;
           }
           if (!slots.take(goOn)) return;

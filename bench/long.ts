@@ -1,11 +1,7 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import { bundleWorkflows } from '../test/support/workflow-bundle.ts';
 import { inEnvironment, type Environment } from './environment.ts';
 import { median, rounded } from './figures.ts';
 import { done, pause } from './jobs.ts';
-import { startProcess } from './processes.ts';
+import { pickServers, startProcess, withWorkflowBundle } from './processes.ts';
 import { report } from './report.ts';
 
 const PROCESSES = 2;
@@ -27,50 +23,45 @@ export async function runLong(options: {
   runs: number;
   json?: boolean;
 }): Promise<void> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'bench-long-'));
-  await inEnvironment(undefined, async (environment) => {
-    const workflowBundlePath = await bundleWorkflows(folder);
-    const workers = await Promise.all(
-      Array.from({ length: PROCESSES }, () =>
-        startProcess('./worker-process.js', {
-          ...pickServers(environment),
-          maxConcurrentJobs: JOBS_AT_ONCE,
-          workflowBundlePath,
-        }),
-      ),
-    );
-    const rows: (string | number)[][] = [];
-    const figures: Record<string, unknown> = {};
-    try {
-      await measure(environment, SHAPES['1 s each']!({ seconds: 200, mixed: 0 }));
-      for (const [name, durationsOf] of Object.entries(SHAPES)) {
-        const durations = durationsOf(options);
-        const ideal = durations.reduce((sum, ms) => sum + ms, 0) / SLOTS / 1_000;
-        const seconds: number[] = [];
-        for (let run = 0; run < options.runs; run++) seconds.push(await measure(environment, durations));
-        const taken = median(seconds);
-        const ratio = rounded(taken / ideal);
-        const inOrder = rounded(scheduled(durations) / 1_000);
-        rows.push([name, durations.length, rounded(taken), rounded(ideal), ratio, inOrder]);
-        figures[name] = { jobs: durations.length, seconds: taken, ideal, ratio, inOrder };
+  await inEnvironment(undefined, (environment) =>
+    withWorkflowBundle(async (workflowBundlePath) => {
+      const workers = await Promise.all(
+        Array.from({ length: PROCESSES }, () =>
+          startProcess('./worker-process.js', {
+            ...pickServers(environment),
+            maxConcurrentJobs: JOBS_AT_ONCE,
+            workflowBundlePath,
+          }),
+        ),
+      );
+      const rows: (string | number)[][] = [];
+      const figures: Record<string, unknown> = {};
+      try {
+        await measure(environment, SHAPES['1 s each']!({ seconds: 200, mixed: 0 }));
+        for (const [name, durationsOf] of Object.entries(SHAPES)) {
+          const durations = durationsOf(options);
+          const ideal = durations.reduce((sum, ms) => sum + ms, 0) / SLOTS / 1_000;
+          const seconds: number[] = [];
+          for (let run = 0; run < options.runs; run++) seconds.push(await measure(environment, durations));
+          const taken = median(seconds);
+          const ratio = rounded(taken / ideal);
+          const inOrder = rounded(scheduled(durations) / 1_000);
+          rows.push([name, durations.length, rounded(taken), rounded(ideal), ratio, inOrder]);
+          figures[name] = { jobs: durations.length, seconds: taken, ideal, ratio, inOrder };
+        }
+      } finally {
+        await Promise.all(workers.map((worker) => worker.stop()));
       }
-    } finally {
-      await Promise.all(workers.map((worker) => worker.stop()));
-    }
-    const head = ['jobs', 'number', 's', 'work / slots, s', 'ratio', 'slots filled in order, s'];
-    report(options, head, rows, {
-      bench: 'long',
-      slots: SLOTS,
-      runs: options.runs,
-      ...figures,
-      ...environment.machine,
-    });
-  });
-  await rm(folder, { recursive: true });
-}
-
-export function pickServers({ databaseUrl, schema, temporalAddress }: Environment) {
-  return { databaseUrl, schema, temporalAddress };
+      const head = ['jobs', 'number', 's', 'work / slots, s', 'ratio', 'slots filled in order, s'];
+      report(options, head, rows, {
+        bench: 'long',
+        slots: SLOTS,
+        runs: options.runs,
+        ...figures,
+        ...environment.machine,
+      });
+    }),
+  );
 }
 
 async function measure({ batches }: Environment, durations: readonly number[]): Promise<number> {

@@ -1,6 +1,10 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundleWorkflows } from '../test/support/workflow-bundle.ts';
 import type { Environment } from './environment.ts';
 
 /** What a process of a measurement is told. */
@@ -55,4 +59,18 @@ export function sayReady(): void {
 /** The last thing that a process says. */
 export function sayPeakMemory(): void {
   process.send!({ peakMemoryMb: Math.round(process.resourceUsage().maxRSS / 1024) });
+}
+
+export function pickServers({ databaseUrl, schema, temporalAddress }: Environment): ProcessSettings {
+  return { databaseUrl, schema, temporalAddress };
+}
+
+/** Bundles the workflows once for all workers. */
+export async function withWorkflowBundle<T>(run: (file: string) => Promise<T>): Promise<T> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'bench-'));
+  try {
+    return await run(await bundleWorkflows(folder));
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 }

@@ -1,53 +1,47 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import { bundleWorkflows } from '../test/support/workflow-bundle.ts';
 import { inEnvironment, type Environment } from './environment.ts';
 import { median, rounded } from './figures.ts';
 import { largestHistories } from './histories.ts';
 import { done } from './jobs.ts';
-import { pickServers } from './long.ts';
-import { startProcess } from './processes.ts';
+import { pickServers, startProcess, withWorkflowBundle } from './processes.ts';
 import { report } from './report.ts';
 
 const READS = 50;
 
 /** One batch of each size, its worker and its enqueuer in processes of their own. */
 export async function runScale(options: { sizes: readonly number[]; json?: boolean }): Promise<void> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'bench-scale-'));
-  await inEnvironment(undefined, async (environment) => {
-    const workflowBundlePath = await bundleWorkflows(folder);
-    const measured = [];
-    // Warm: what the first batch alone pays for is in no figure.
-    for (const jobs of [1_000, ...options.sizes]) {
-      measured.push(await measure(environment, jobs, workflowBundlePath));
-    }
-    const figures = measured.slice(1);
-    const head = [
-      'jobs',
-      'jobs/s',
-      'worker, MB',
-      'enqueuer, MB',
-      'largest history, events',
-      'KB',
-      'continued as new',
-      'rows, MB',
-      'progress, ms',
-    ];
-    const rows = figures.map((figure) => [
-      figure.jobs,
-      Math.round(figure.jobsPerSecond),
-      figure.workerMb,
-      figure.enqueuerMb,
-      figure.events,
-      Math.round(figure.bytes / 1_000),
-      figure.continuedAsNew,
-      rounded(figure.rowsMb),
-      rounded(figure.progressMs),
-    ]);
-    report(options, head, rows, { bench: 'scale', sizes: figures, ...environment.machine });
-  });
-  await rm(folder, { recursive: true });
+  await inEnvironment(undefined, (environment) =>
+    withWorkflowBundle(async (workflowBundlePath) => {
+      const measured = [];
+      // Warm: what the first batch alone pays for is in no figure.
+      for (const jobs of [1_000, ...options.sizes]) {
+        measured.push(await measure(environment, jobs, workflowBundlePath));
+      }
+      const figures = measured.slice(1);
+      const head = [
+        'jobs',
+        'jobs/s',
+        'worker, MB',
+        'enqueuer, MB',
+        'largest history, events',
+        'KB',
+        'continued as new',
+        'rows, MB',
+        'progress, ms',
+      ];
+      const rows = figures.map((figure) => [
+        figure.jobs,
+        Math.round(figure.jobsPerSecond),
+        figure.workerMb,
+        figure.enqueuerMb,
+        figure.events,
+        Math.round(figure.bytes / 1_000),
+        figure.continuedAsNew,
+        rounded(figure.rowsMb),
+        rounded(figure.progressMs),
+      ]);
+      report(options, head, rows, { bench: 'scale', sizes: figures, ...environment.machine });
+    }),
+  );
 }
 
 async function measure(environment: Environment, jobs: number, workflowBundlePath: string) {
