@@ -115,7 +115,7 @@ test("Temporal's Cancel, pressed on a batch and its runner, changes nothing", as
   await world.startWorker();
   for (const total of [20, 400]) {
     // Short histories: more than 250 jobs have a runner.
-    const batch = await createBatch(world, { continueAsNewAfterEvents: 1_000 });
+    const batch = await createBatch(world, { continueAsNewAfterEvents: 500 });
     await batch.jobs(async () => {
       for (let i = 0; i < total; i++) await world.fixtures.jobs.work.performAsync(i, 100);
     });
@@ -129,7 +129,7 @@ test("Temporal's Cancel, pressed on a batch and its runner, changes nothing", as
 test('a runner that somebody terminates is replaced, and nothing is counted twice', async () => {
   await using world = await createWorld();
   await world.startWorker();
-  const batch = await createBatch(world, { continueAsNewAfterEvents: 1_000 });
+  const batch = await createBatch(world, { continueAsNewAfterEvents: 500 });
   await batch.jobs(async () => {
     for (let i = 0; i < 400; i++) await world.fixtures.jobs.work.performAsync(i, 150);
   });
