@@ -3,33 +3,39 @@ import { inEnvironment, type Environment } from './environment.ts';
 import { rounded } from './figures.ts';
 import { done, noop, pause } from './jobs.ts';
 import { report } from './report.ts';
+import type { OpenRival } from './rivals/rival.ts';
+import { openActivityPerJob, openChildPerJob } from './rivals/temporal-alone.ts';
 
-/** What the server counts as billable actions, and how often it changed a workflow's state: its own metrics. */
-interface Spent {
-  readonly actions: Readonly<Record<string, number>>;
-  readonly stateTransitions: number;
-}
+const RIVAL_JOBS = 200;
 
-/** What a job costs the Temporal server: actions (what Temporal Cloud bills) and state transitions. */
+/** Billable actions by their kind, as the server's own metrics count them. */
+type Actions = Readonly<Record<string, number>>;
+
+/**
+ * What a job costs the Temporal server: actions, which Temporal Cloud bills, heartbeats included, and state
+ * transitions, which are writes of a self-hosted server.
+ */
 export async function runCost(options: { short: number; long: number; json?: boolean }): Promise<void> {
   const metricsPort = await getPort({ host: '127.0.0.1' });
   const definitions = { jobs: [noop, pause], callbacks: [done] };
   await inEnvironment(
     definitions,
     async (environment) => {
-      const ways: [string, number, () => Promise<void>][] = [
+      const ways: [string, number, () => Promise<unknown>][] = [
         ['batch, no-op jobs', options.short, () => runBatch(environment, options.short, 0)],
         ['batch, jobs of 1 s', options.long, () => runBatch(environment, options.long, 1_000)],
+        ['an activity a job', RIVAL_JOBS, () => runRival(environment, openActivityPerJob)],
+        ['a child workflow a job', RIVAL_JOBS, () => runRival(environment, openChildPerJob)],
       ];
       const rows: (string | number)[][] = [];
       const figures: Record<string, unknown> = {};
       for (const [name, jobs, run] of ways) {
-        const before = await read(metricsPort);
+        const startedAt = new Date();
+        const before = await readActions(metricsPort);
         await run();
-        const after = await read(metricsPort);
-        const byKind = difference(after.actions, before.actions);
+        const byKind = difference(await readActions(metricsPort), before);
         const actions = Object.values(byKind).reduce((sum, count) => sum + count, 0);
-        const transitions = after.stateTransitions - before.stateTransitions;
+        const transitions = await stateTransitionsSince(environment, startedAt);
         rows.push([name, jobs, rounded(actions / jobs), rounded(transitions / jobs)]);
         figures[name] = { jobs, actions, byKind, actionsPerJob: actions / jobs, transitions };
       }
@@ -43,6 +49,29 @@ export async function runCost(options: { short: number; long: number; json?: boo
   );
 }
 
+async function runRival(environment: Environment, open: OpenRival): Promise<void> {
+  const rival = await open(environment);
+  if (typeof rival === 'string') throw new Error(rival);
+  await rival.measure(RIVAL_JOBS);
+  await rival[Symbol.asyncDispose]();
+}
+
+/** Of the workflows that were started since then, once all have ended. Visibility is eventually consistent. */
+async function stateTransitionsSince({ client }: Environment, since: Date): Promise<number> {
+  const query = `StartTime >= "${since.toISOString()}"`;
+  for (;;) {
+    let transitions = 0;
+    let workflows = 0;
+    let running = 0;
+    for await (const { raw, status } of client.workflow.list({ query })) {
+      transitions += Number(raw.stateTransitionCount);
+      workflows++;
+      if (status.name === 'RUNNING') running++;
+    }
+    if (workflows > 0 && running === 0) return transitions;
+  }
+}
+
 async function runBatch({ batches }: Environment, jobs: number, ms: number): Promise<void> {
   const batch = await batches.create({ description: `${jobs} jobs` });
   await batch.on('complete', done);
@@ -53,23 +82,19 @@ async function runBatch({ batches }: Environment, jobs: number, ms: number): Pro
 }
 
 /** Reads the server's metrics in Prometheus' text format. */
-async function read(port: number): Promise<Spent> {
+async function readActions(port: number): Promise<Actions> {
   const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
   const actions: Record<string, number> = {};
-  let stateTransitions = 0;
   for (const line of text.split('\n')) {
-    const [, name, labels, value] = /^(\w+)\{(.*)\} (\S+)$/.exec(line) ?? [];
+    const [, labels, value] = /^action\{(.*)\} (\S+)$/.exec(line) ?? [];
     if (!labels?.includes('namespace="default"')) continue;
-    if (name === 'action') {
-      const type = /type="([^"]*)"/.exec(labels)?.[1] ?? 'unknown';
-      actions[type] = (actions[type] ?? 0) + Number(value);
-    }
-    if (name === 'state_transition_count_sum') stateTransitions += Number(value);
+    const type = /type="([^"]*)"/.exec(labels)?.[1] ?? 'unknown';
+    actions[type] = (actions[type] ?? 0) + Number(value);
   }
-  return { actions, stateTransitions };
+  return actions;
 }
 
-function difference(after: Spent['actions'], before: Spent['actions']): Record<string, number> {
+function difference(after: Actions, before: Actions): Actions {
   return Object.fromEntries(
     Object.entries(after)
       .map(([type, count]) => [type, count - (before[type] ?? 0)] as const)

@@ -1,4 +1,4 @@
-import { openActivityPerJob } from './activity-per-job.ts';
+import { openActivityPerJob } from './temporal-alone.ts';
 import { openBullmqFlows } from './bullmq-flows.ts';
 import { openGraphileWorker } from './graphile-worker.ts';
 import { openPgBoss } from './pg-boss.ts';

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, DefaultLogger, NativeConnection, Worker } from '@temporalio/worker';
-import type { activityPerJob } from './activity-per-job-workflow.ts';
-import { checkCount, rateSince, type OpenRival } from './rival.ts';
+import type * as workflows from './temporal-alone-workflows.ts';
+import type { Environment } from '../environment.ts';
+import { checkCount, rateSince, type OpenRival, type Rival } from './rival.ts';
 
 /** A server lets a workflow have 2,000 activities pending. */
 const IN_FLIGHT = 200;
@@ -17,14 +18,27 @@ export interface Activities {
 }
 
 /** What one writes without a library: one workflow, an activity a job, an activity as the callback. */
-export const openActivityPerJob: OpenRival = async ({ client, temporalAddress }) => {
+export const openActivityPerJob = rival('activityPerJob', 'an activity a job, in one workflow');
+
+/** ... or a child workflow a job. */
+export const openChildPerJob = rival('childPerJob', 'a child workflow a job');
+
+function rival(workflow: 'activityPerJob' | 'childPerJob', name: string): OpenRival {
+  return async (environment) => open(environment, workflow, name);
+}
+
+async function open(
+  { client, temporalAddress }: Environment,
+  workflow: 'activityPerJob' | 'childPerJob',
+  name: string,
+): Promise<Rival> {
   const connection = await NativeConnection.connect({ address: temporalAddress });
   const workflowBundle = await bundleWorkflowCode({
-    workflowsPath: fileURLToPath(new URL('./activity-per-job-workflow.js', import.meta.url)),
+    workflowsPath: fileURLToPath(new URL('./temporal-alone-workflows.js', import.meta.url)),
     logger: new DefaultLogger('ERROR'),
   });
   return {
-    name: 'an activity a job, in one workflow',
+    name,
     settings: { inFlight: IN_FLIGHT, pollers: POLLERS },
     maxJobs: MAX_JOBS,
 
@@ -35,7 +49,7 @@ export const openActivityPerJob: OpenRival = async ({ client, temporalAddress })
         noop: async () => void ran++,
         done: async () => void calls++,
       };
-      const taskQueue = `activity-per-job-${randomUUID()}`;
+      const taskQueue = `${workflow}-${randomUUID()}`;
       const worker = await Worker.create({
         connection,
         workflowBundle,
@@ -46,7 +60,7 @@ export const openActivityPerJob: OpenRival = async ({ client, temporalAddress })
       });
       const rate = await worker.runUntil(async () => {
         const startedAt = performance.now();
-        await client.workflow.execute<typeof activityPerJob>('activityPerJob', {
+        await client.workflow.execute<(typeof workflows)[typeof workflow]>(workflow, {
           args: [jobs, IN_FLIGHT],
           taskQueue,
           workflowId: taskQueue,
@@ -60,4 +74,4 @@ export const openActivityPerJob: OpenRival = async ({ client, temporalAddress })
 
     [Symbol.asyncDispose]: () => connection.close(),
   };
-};
+}
