@@ -1,3 +1,5 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import getPort from 'get-port';
 import { inEnvironment, type Environment } from './environment.ts';
 import { rounded } from './figures.ts';
@@ -7,6 +9,7 @@ import type { OpenRival } from './rivals/rival.ts';
 import { openActivityPerJob, openChildPerJob } from './rivals/temporal-alone.ts';
 
 const RIVAL_JOBS = 200;
+const PUBLISHED_EVERY_MS = 2_000;
 
 /** Billable actions by their kind, as the server's own metrics count them. */
 type Actions = Readonly<Record<string, number>>;
@@ -31,9 +34,9 @@ export async function runCost(options: { short: number; long: number; json?: boo
       const figures: Record<string, unknown> = {};
       for (const [name, jobs, run] of ways) {
         const startedAt = new Date();
-        const before = await readActions(metricsPort);
+        const before = await countActions(metricsPort);
         await run();
-        const byKind = difference(await readActions(metricsPort), before);
+        const byKind = difference(await countActions(metricsPort), before);
         const actions = Object.values(byKind).reduce((sum, count) => sum + count, 0);
         const transitions = await stateTransitionsSince(environment, startedAt);
         rows.push([name, jobs, rounded(actions / jobs), rounded(transitions / jobs)]);
@@ -79,6 +82,17 @@ async function runBatch({ batches }: Environment, jobs: number, ms: number): Pro
     for (let index = 0; index < jobs; index++) await (ms === 0 ? noop : pause).performAsync(ms);
   });
   await batch.wait();
+}
+
+/** The server publishes its metrics once a second or so: they are read until they stand still. */
+async function countActions(port: number): Promise<Actions> {
+  let last = await readActions(port);
+  for (;;) {
+    await delay(PUBLISHED_EVERY_MS);
+    const next = await readActions(port);
+    if (isDeepStrictEqual(next, last)) return next;
+    last = next;
+  }
 }
 
 /** Reads the server's metrics in Prometheus' text format. */

@@ -6,7 +6,7 @@ import { report } from './report.ts';
 import { RIVALS } from './rivals/index.ts';
 import { checkCount, rateSince, type Rival, type Way } from './rivals/rival.ts';
 
-const WARM_UP = 1_000;
+const WARM_UP = 10_000;
 
 export interface ThroughputOptions {
   readonly jobs: number;
