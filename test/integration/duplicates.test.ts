@@ -55,7 +55,7 @@ describe('signals', () => {
   async function runRepeated(random: Random): Promise<SentSignal[]> {
     const batch = await createBatch(world, {
       failWhen: random.pick(['settled', 'immediate']),
-      // Short histories: more than 100 jobs have a runner, which sends signals of its own.
+      // Short histories: more than 50 jobs have a runner, which sends signals of its own.
       continueAsNewAfterEvents: 200,
     });
     const { record, failTimes, failForGood, work } = world.fixtures.jobs;
