@@ -2,7 +2,7 @@ import { inEnvironment, type Environment } from './environment.ts';
 import { median, quantile, rounded } from './figures.ts';
 import { done, noop } from './jobs.ts';
 import { pickServers, startProcess, withWorkflowBundle } from './processes.ts';
-import { report } from './report.ts';
+import { report, type BenchOptions } from './report.ts';
 
 const SMALL = 10;
 const ALONE = 50;
@@ -12,12 +12,13 @@ const AT_ONCE = 20;
  * Batches beside each other: a small one beside a large one, and many at once. One worker process runs them all; the
  * large batch has an enqueuer process of its own, as it would elsewhere.
  */
-export async function runContention(options: {
-  jobs: number;
-  jobsEach: number;
-  json?: boolean;
-}): Promise<void> {
-  await inEnvironment(undefined, async (environment) => {
+export async function runContention(
+  options: {
+    jobs: number;
+    jobsEach: number;
+  } & BenchOptions,
+): Promise<void> {
+  await inEnvironment({ server: options.server }, async (environment) => {
     await withWorkflowBundle(async (workflowBundlePath) => {
       const servers = pickServers(environment);
       const worker = await startProcess('./worker-process.js', { ...servers, workflowBundlePath });
@@ -70,7 +71,7 @@ async function rateOfMany(environment: Environment, jobsEach: number): Promise<n
 
 function tell(
   { machine }: Environment,
-  options: { jobs: number; jobsEach: number; json?: boolean },
+  options: { jobs: number; jobsEach: number } & BenchOptions,
   figures: { alone: number[]; beside: number[]; largePerSecond: number; single: number; together: number },
 ): void {
   const { alone, beside, largePerSecond, single, together } = figures;

@@ -4,7 +4,7 @@ import getPort from 'get-port';
 import { inEnvironment, type Environment } from './environment.ts';
 import { rounded } from './figures.ts';
 import { done, noop, pause } from './jobs.ts';
-import { report } from './report.ts';
+import { report, type BenchOptions } from './report.ts';
 import type { OpenRival } from './rivals/rival.ts';
 import { openActivityPerJob, openChildPerJob } from './rivals/temporal-alone.ts';
 
@@ -18,38 +18,34 @@ type Actions = Readonly<Record<string, number>>;
  * What a job costs the Temporal server: actions, which Temporal Cloud bills, heartbeats included, and state
  * transitions, which are writes of a self-hosted server.
  */
-export async function runCost(options: { short: number; long: number; json?: boolean }): Promise<void> {
+export async function runCost(options: { short: number; long: number } & BenchOptions): Promise<void> {
   const metricsPort = await getPort({ host: '127.0.0.1' });
-  const definitions = { jobs: [noop, pause], callbacks: [done] };
-  await inEnvironment(
-    definitions,
-    async (environment) => {
-      const ways: [string, number, () => Promise<unknown>][] = [
-        ['batch, no-op jobs', options.short, () => runBatch(environment, options.short, 0)],
-        ['batch, jobs of 1 s', options.long, () => runBatch(environment, options.long, 1_000)],
-        ['an activity a job', RIVAL_JOBS, () => runRival(environment, openActivityPerJob)],
-        ['a child workflow a job', RIVAL_JOBS, () => runRival(environment, openChildPerJob)],
-      ];
-      const rows: (string | number)[][] = [];
-      const figures: Record<string, unknown> = {};
-      for (const [name, jobs, run] of ways) {
-        const startedAt = new Date();
-        const before = await countActions(metricsPort);
-        await run();
-        const byKind = difference(await countActions(metricsPort), before);
-        const actions = Object.values(byKind).reduce((sum, count) => sum + count, 0);
-        const transitions = await stateTransitionsSince(environment, startedAt);
-        rows.push([name, jobs, rounded(actions / jobs), rounded(transitions / jobs)]);
-        figures[name] = { jobs, actions, byKind, actionsPerJob: actions / jobs, transitions };
-      }
-      report(options, ['way', 'jobs', 'actions a job', 'state transitions a job'], rows, {
-        bench: 'cost',
-        ...figures,
-        ...environment.machine,
-      });
-    },
-    { metricsPort },
-  );
+  const setup = { jobs: [noop, pause], callbacks: [done], metricsPort, server: options.server };
+  await inEnvironment(setup, async (environment) => {
+    const ways: [string, number, () => Promise<unknown>][] = [
+      ['batch, no-op jobs', options.short, () => runBatch(environment, options.short, 0)],
+      ['batch, jobs of 1 s', options.long, () => runBatch(environment, options.long, 1_000)],
+      ['an activity a job', RIVAL_JOBS, () => runRival(environment, openActivityPerJob)],
+      ['a child workflow a job', RIVAL_JOBS, () => runRival(environment, openChildPerJob)],
+    ];
+    const rows: (string | number)[][] = [];
+    const figures: Record<string, unknown> = {};
+    for (const [name, jobs, run] of ways) {
+      const startedAt = new Date();
+      const before = await countActions(metricsPort);
+      await run();
+      const byKind = difference(await countActions(metricsPort), before);
+      const actions = Object.values(byKind).reduce((sum, count) => sum + count, 0);
+      const transitions = await stateTransitionsSince(environment, startedAt);
+      rows.push([name, jobs, rounded(actions / jobs), rounded(transitions / jobs)]);
+      figures[name] = { jobs, actions, byKind, actionsPerJob: actions / jobs, transitions };
+    }
+    report(options, ['way', 'jobs', 'actions a job', 'state transitions a job'], rows, {
+      bench: 'cost',
+      ...figures,
+      ...environment.machine,
+    });
+  });
 }
 
 async function runRival(environment: Environment, open: OpenRival): Promise<void> {

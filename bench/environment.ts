@@ -2,9 +2,10 @@ import { cpus, totalmem } from 'node:os';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
 import knexFactory, { type Knex } from 'knex';
-import { startDevServers } from '../src/dev/index.ts';
+import { startDevServers, startPostgres } from '../src/dev/index.ts';
 import { BatchClient, migrate } from '../src/index.ts';
 import { createBatchWorker, type BatchWorkerOptions } from '../src/worker/index.ts';
+import { startProductionServer } from './production-server.ts';
 
 export const BENCH_SCHEMA = 'bench';
 
@@ -20,23 +21,27 @@ export interface Environment {
   readonly machine: Readonly<Record<string, unknown>>;
 }
 
-/** Jobs and callbacks of a worker in this process; without any there is none. */
-export type Definitions = Pick<BatchWorkerOptions, 'jobs' | 'callbacks' | 'maxConcurrentJobs'>;
+/** The dev server in memory, or the production server with its state in Postgres. */
+export type ServerKind = 'dev' | 'production';
 
-export interface EnvironmentOptions {
+/** What to start. Without jobs there is no worker in this process. */
+export interface Setup extends Pick<BatchWorkerOptions, 'jobs' | 'callbacks' | 'maxConcurrentJobs'> {
   /** Where Temporal tells its metrics, if it is started here. */
   readonly metricsPort?: number;
+  readonly server: ServerKind;
 }
 
 /** Starts everything, runs the measurement, and stops what it started. */
 export async function inEnvironment<T>(
-  definitions: Definitions | undefined,
+  { metricsPort, server, ...definitions }: Setup,
   measure: (environment: Environment) => Promise<T>,
-  { metricsPort }: EnvironmentOptions = {},
 ): Promise<T> {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
   const schema = BENCH_SCHEMA;
-  const servers = await startDevServers(metricsPort === undefined ? {} : { temporal: { metricsPort } });
+  const metrics = metricsPort === undefined ? {} : { metricsPort };
+  const servers = await (server === 'production'
+    ? startProductionServers(metrics)
+    : startDevServers({ temporal: metrics }));
   const { databaseUrl, temporalAddress } = servers;
   const knex = knexFactory({ client: 'pg', connection: databaseUrl, pool: { min: 0, max: 10 } });
   const connection = await NativeConnection.connect({ address: temporalAddress });
@@ -46,9 +51,9 @@ export async function inEnvironment<T>(
     await migrate(knex, { schema });
     const client = new Client({ connection: clientConnection });
     const batches = new BatchClient({ client, database: knex, schema });
-    const machine = await describeMachine(knex, clientConnection);
+    const machine = await describeMachine(knex, clientConnection, server);
     const environment = { batches, client, databaseUrl, knex, schema, temporalAddress, machine };
-    if (definitions === undefined) return await measure(environment);
+    if (definitions.jobs === undefined) return await measure(environment);
     const worker = await createBatchWorker({ ...definitions, connection, database: knex, schema });
     return await worker.runUntil(() => measure(environment));
   } finally {
@@ -59,7 +64,27 @@ export async function inEnvironment<T>(
   }
 }
 
-async function describeMachine(knex: Knex, connection: Connection): Promise<Record<string, unknown>> {
+/** The production server, on the Postgres that also has the library's tables. */
+async function startProductionServers(options: { readonly metricsPort?: number }) {
+  const postgres = await startPostgres();
+  try {
+    const temporal = await startProductionServer(postgres.databaseUrl, options);
+    const stop = async () => {
+      await temporal.stop();
+      await postgres.stop();
+    };
+    return { databaseUrl: postgres.databaseUrl, temporalAddress: temporal.address, stop };
+  } catch (error) {
+    await postgres.stop();
+    throw error;
+  }
+}
+
+async function describeMachine(
+  knex: Knex,
+  connection: Connection,
+  server: ServerKind,
+): Promise<Record<string, unknown>> {
   const { rows } = await knex.raw(
     `select current_setting('server_version') as version, current_setting('synchronous_commit') as commit`,
   );
@@ -72,6 +97,11 @@ async function describeMachine(knex: Knex, connection: Connection): Promise<Reco
     postgres: rows[0].version,
     synchronousCommit: rows[0].commit,
     temporal: serverVersion,
-    temporalServer: process.env['TEMPORAL_ADDRESS'] ? 'given by TEMPORAL_ADDRESS' : 'dev server, in memory',
+    temporalServer:
+      server === 'production'
+        ? 'production server, Postgres persistence'
+        : process.env['TEMPORAL_ADDRESS']
+          ? 'given by TEMPORAL_ADDRESS'
+          : 'dev server, in memory',
   };
 }

@@ -1,7 +1,7 @@
 import { defineCallback, defineJob } from '../src/index.ts';
 import { inEnvironment, type Environment } from './environment.ts';
 import { quantile, rounded } from './figures.ts';
-import { report } from './report.ts';
+import { report, type BenchOptions } from './report.ts';
 
 const WARM_UP = 20;
 
@@ -24,12 +24,13 @@ interface Sample {
 }
 
 /** How long small batches take, in ms: the whole way, and its parts. */
-export async function runLatency(options: {
-  sizes: readonly number[];
-  batches: number;
-  json?: boolean;
-}): Promise<void> {
-  await inEnvironment({ jobs: [tick], callbacks: [called] }, async (environment) => {
+export async function runLatency(
+  options: {
+    sizes: readonly number[];
+    batches: number;
+  } & BenchOptions,
+): Promise<void> {
+  await inEnvironment({ jobs: [tick], callbacks: [called], server: options.server }, async (environment) => {
     const rows: (string | number)[][] = [];
     const figures: Record<string, unknown> = {};
     for (const size of options.sizes) {

@@ -2,7 +2,7 @@ import { inEnvironment, type Environment } from './environment.ts';
 import { median, rounded } from './figures.ts';
 import { done, pause } from './jobs.ts';
 import { pickServers, startProcess, withWorkflowBundle } from './processes.ts';
-import { report } from './report.ts';
+import { report, type BenchOptions } from './report.ts';
 
 const PROCESSES = 2;
 const JOBS_AT_ONCE = 100;
@@ -17,13 +17,14 @@ const SHAPES: Readonly<Record<string, (jobs: { seconds: number; mixed: number })
 };
 
 /** Jobs that wait, over two worker processes: the time against the work divided by the slots. */
-export async function runLong(options: {
-  seconds: number;
-  mixed: number;
-  runs: number;
-  json?: boolean;
-}): Promise<void> {
-  await inEnvironment(undefined, (environment) =>
+export async function runLong(
+  options: {
+    seconds: number;
+    mixed: number;
+    runs: number;
+  } & BenchOptions,
+): Promise<void> {
+  await inEnvironment({ server: options.server }, (environment) =>
     withWorkflowBundle(async (workflowBundlePath) => {
       const workers = await Promise.all(
         Array.from({ length: PROCESSES }, () =>

@@ -25,6 +25,14 @@ const bench = (name: string, description: string, example: string) =>
     .command(name)
     .description(description)
     .option('--json', 'print the line of JSON alone')
+    .addOption(
+      new Option(
+        '--server <which>',
+        'the Temporal server to measure with; production: its state is in Postgres',
+      )
+        .choices(['dev', 'production'])
+        .default('dev'),
+    )
     .addHelpText('after', `\nExample:\n  npm run bench -- ${name} ${example}`);
 
 bench(

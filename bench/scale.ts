@@ -3,13 +3,13 @@ import { median, rounded } from './figures.ts';
 import { largestHistories } from './histories.ts';
 import { done } from './jobs.ts';
 import { pickServers, startProcess, withWorkflowBundle } from './processes.ts';
-import { report } from './report.ts';
+import { report, type BenchOptions } from './report.ts';
 
 const READS = 50;
 
 /** One batch of each size, its worker and its enqueuer in processes of their own. */
-export async function runScale(options: { sizes: readonly number[]; json?: boolean }): Promise<void> {
-  await inEnvironment(undefined, (environment) =>
+export async function runScale(options: { sizes: readonly number[] } & BenchOptions): Promise<void> {
+  await inEnvironment({ server: options.server }, (environment) =>
     withWorkflowBundle(async (workflowBundlePath) => {
       const measured = [];
       // Warm: what the first batch alone pays for is in no figure.

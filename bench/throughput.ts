@@ -2,23 +2,22 @@ import { inEnvironment, type Environment } from './environment.ts';
 import { median, rounded } from './figures.ts';
 import { done, noop } from './jobs.ts';
 import { openRawCopy, rawStatements } from './raw-rows.ts';
-import { report } from './report.ts';
+import { report, type BenchOptions } from './report.ts';
 import { RIVALS } from './rivals/index.ts';
 import { checkCount, rateSince, type Rival, type Way } from './rivals/rival.ts';
 
 const WARM_UP = 10_000;
 
-export interface ThroughputOptions {
+export interface ThroughputOptions extends BenchOptions {
   readonly jobs: number;
   readonly runs: number;
   /** Names of rivals that are left out. */
   readonly without?: readonly string[];
-  readonly json?: boolean;
 }
 
 /** A batch of no-op jobs from `create` to the end of its callback, against the bare writes of its rows and against rivals. */
 export async function runThroughput(options: ThroughputOptions): Promise<void> {
-  await inEnvironment({ jobs: [noop], callbacks: [done] }, async (environment) => {
+  await inEnvironment({ jobs: [noop], callbacks: [done], server: options.server }, async (environment) => {
     const opened: Rival[] = [];
     try {
       const copy = await openRawCopy(environment);

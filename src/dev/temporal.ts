@@ -53,7 +53,7 @@ export interface TemporalServer extends ServerHandle {
 
 // The server's defaults share out a production cluster among tenants. Here one tenant should meet the machine's
 // limit, not these. Limits on the size of workflows stay as they are: code must live with them.
-const DEFAULT_DYNAMIC_CONFIG = {
+export const DEFAULT_DYNAMIC_CONFIG = {
   'frontend.rps': 100_000,
   'frontend.namespaceRPS': 100_000,
   // Calls in flight, long polls of workers included.
@@ -99,7 +99,7 @@ export async function startTemporal(options: TemporalOptions = {}): Promise<Temp
     args: serverArguments({ ...options, port, uiPort, namespace }),
     env: temporalEnvironment(base.env),
     stopSignal: 'SIGINT',
-    probe: () => probe(address, namespace),
+    probe: () => probeTemporal(address, namespace),
   });
   await server.start();
   return new LocalTemporal(namespace, `http://${HOST}:${uiPort}`, address, server);
@@ -147,7 +147,7 @@ function serverArguments(
 }
 
 /** Resolves once the namespace can be used: it is created after the port opens, and cached some time later. */
-async function probe(address: string, namespace: string): Promise<void> {
+export async function probeTemporal(address: string, namespace: string): Promise<void> {
   const connection = await Connection.connect({ address, connectTimeout: PROBE_TIMEOUT_MS });
   try {
     await connection.withDeadline(Date.now() + PROBE_TIMEOUT_MS, async () => {
