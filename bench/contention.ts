@@ -1,8 +1,9 @@
 import { inEnvironment, type Environment } from './environment.ts';
 import { median, quantile, rounded } from './figures.ts';
-import { done, noop } from './jobs.ts';
+import { done } from './jobs.ts';
 import { pickServers, startProcess, withWorkflowBundle } from './processes.ts';
 import { report, type BenchOptions } from './report.ts';
+import { runNoops } from './run-batch.ts';
 
 const SMALL = 10;
 const ALONE = 50;
@@ -23,10 +24,10 @@ export async function runContention(
       const servers = pickServers(environment);
       const worker = await startProcess('./worker-process.js', { ...servers, workflowBundlePath });
       try {
-        for (let n = 0; n < 10; n++) await runBatch(environment, SMALL);
-        await runBatch(environment, options.jobsEach);
+        for (let n = 0; n < 10; n++) await runNoops(environment, SMALL);
+        await runNoops(environment, options.jobsEach);
         const alone: number[] = [];
-        for (let n = 0; n < ALONE; n++) alone.push(await runBatch(environment, SMALL));
+        for (let n = 0; n < ALONE; n++) alone.push(await runNoops(environment, SMALL));
         const { beside, largePerSecond } = await measureBeside(environment, options.jobs);
         const single = await rateOfOne(environment, options.jobsEach * AT_ONCE);
         const together = await rateOfMany(environment, options.jobsEach);
@@ -50,7 +51,7 @@ async function measureBeside(environment: Environment, jobs: number) {
     jobs,
   });
   const running = large.wait().finally(() => over.abort());
-  while (!over.signal.aborted) beside.push(await runBatch(environment, SMALL));
+  while (!over.signal.aborted) beside.push(await runNoops(environment, SMALL));
   const { complete } = await running;
   const largePerSecond = (complete / (performance.now() - startedAt)) * 1_000;
   await enqueuer.peakMemoryMb;
@@ -60,12 +61,12 @@ async function measureBeside(environment: Environment, jobs: number) {
 }
 
 async function rateOfOne(environment: Environment, jobs: number): Promise<number> {
-  return (jobs / (await runBatch(environment, jobs))) * 1_000;
+  return (jobs / (await runNoops(environment, jobs))) * 1_000;
 }
 
 async function rateOfMany(environment: Environment, jobsEach: number): Promise<number> {
   const startedAt = performance.now();
-  await Promise.all(Array.from({ length: AT_ONCE }, () => runBatch(environment, jobsEach)));
+  await Promise.all(Array.from({ length: AT_ONCE }, () => runNoops(environment, jobsEach)));
   return ((AT_ONCE * jobsEach) / (performance.now() - startedAt)) * 1_000;
 }
 
@@ -105,17 +106,4 @@ function tell(
     togetherPerSecond: Math.round(together),
     ...machine,
   });
-}
-
-/** @returns ms from `create` to the end of the callback */
-async function runBatch({ batches }: Environment, jobs: number): Promise<number> {
-  const startedAt = performance.now();
-  const batch = await batches.create({ description: `Benchmark of ${jobs} jobs` });
-  await batch.on('complete', done);
-  await batch.jobs(async () => {
-    for (let index = 0; index < jobs; index++) await noop.performAsync(index);
-  });
-  const { complete } = await batch.wait();
-  if (complete !== jobs) throw new Error(`${complete} of ${jobs} jobs are complete.`);
-  return performance.now() - startedAt;
 }

@@ -4,7 +4,9 @@ import getPort from 'get-port';
 import { inEnvironment, type Environment } from './environment.ts';
 import { rounded } from './figures.ts';
 import { done, noop, pause } from './jobs.ts';
+import { endedWorkflows } from './histories.ts';
 import { report, type BenchOptions } from './report.ts';
+import { runBatch, runNoops } from './run-batch.ts';
 import type { OpenRival } from './rivals/rival.ts';
 import { openActivityPerJob, openChildPerJob } from './rivals/temporal-alone.ts';
 
@@ -23,8 +25,17 @@ export async function runCost(options: { short: number; long: number } & BenchOp
   const setup = { jobs: [noop, pause], callbacks: [done], metricsPort, server: options.server };
   await inEnvironment(setup, async (environment) => {
     const ways: [string, number, () => Promise<unknown>][] = [
-      ['batch, no-op jobs', options.short, () => runBatch(environment, options.short, 0)],
-      ['batch, jobs of 1 s', options.long, () => runBatch(environment, options.long, 1_000)],
+      ['batch, no-op jobs', options.short, () => runNoops(environment, options.short)],
+      [
+        'batch, jobs of 1 s',
+        options.long,
+        () =>
+          runBatch(
+            environment,
+            pause,
+            Array.from({ length: options.long }, () => 1_000),
+          ),
+      ],
       ['an activity a job', RIVAL_JOBS, () => runRival(environment, openActivityPerJob)],
       ['a child workflow a job', RIVAL_JOBS, () => runRival(environment, openChildPerJob)],
     ];
@@ -55,29 +66,10 @@ async function runRival(environment: Environment, open: OpenRival): Promise<void
   await rival[Symbol.asyncDispose]();
 }
 
-/** Of the workflows that were started since then, once all have ended. Visibility is eventually consistent. */
+/** Of the workflows that were started since then. */
 async function stateTransitionsSince({ client }: Environment, since: Date): Promise<number> {
-  const query = `StartTime >= "${since.toISOString()}"`;
-  for (;;) {
-    let transitions = 0;
-    let workflows = 0;
-    let running = 0;
-    for await (const { raw, status } of client.workflow.list({ query })) {
-      transitions += Number(raw.stateTransitionCount);
-      workflows++;
-      if (status.name === 'RUNNING') running++;
-    }
-    if (workflows > 0 && running === 0) return transitions;
-  }
-}
-
-async function runBatch({ batches }: Environment, jobs: number, ms: number): Promise<void> {
-  const batch = await batches.create({ description: `${jobs} jobs` });
-  await batch.on('complete', done);
-  await batch.jobs(async () => {
-    for (let index = 0; index < jobs; index++) await (ms === 0 ? noop : pause).performAsync(ms);
-  });
-  await batch.wait();
+  const workflows = await endedWorkflows(client, `StartTime >= "${since.toISOString()}"`);
+  return workflows.reduce((sum, { raw }) => sum + Number(raw.stateTransitionCount), 0);
 }
 
 /** The server publishes its metrics once a second or so: they are read until they stand still. */

@@ -7,7 +7,7 @@ import { BatchClient, migrate } from '../src/index.ts';
 import { createBatchWorker, type BatchWorkerOptions } from '../src/worker/index.ts';
 import { startProductionServer } from './production-server.ts';
 
-export const BENCH_SCHEMA = 'bench';
+const SCHEMA = 'bench';
 
 /** Servers and a client for one measurement. */
 export interface Environment {
@@ -25,7 +25,7 @@ export interface Environment {
 export type ServerKind = 'dev' | 'production';
 
 /** What to start. Without jobs there is no worker in this process. */
-export interface Setup extends Pick<BatchWorkerOptions, 'jobs' | 'callbacks' | 'maxConcurrentJobs'> {
+export interface Setup extends Pick<BatchWorkerOptions, 'jobs' | 'callbacks'> {
   /** Where Temporal tells its metrics, if it is started here. */
   readonly metricsPort?: number;
   readonly server: ServerKind;
@@ -37,7 +37,7 @@ export async function inEnvironment<T>(
   measure: (environment: Environment) => Promise<T>,
 ): Promise<T> {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
-  const schema = BENCH_SCHEMA;
+  const schema = SCHEMA;
   const metrics = metricsPort === undefined ? {} : { metricsPort };
   const servers = await (server === 'production'
     ? startProductionServers(metrics)

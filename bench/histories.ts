@@ -1,4 +1,4 @@
-import type { Client } from '@temporalio/client';
+import type { Client, WorkflowExecutionInfo } from '@temporalio/client';
 import { batchWorkflowId } from '../src/client/batch-client.ts';
 
 export interface Histories {
@@ -11,20 +11,19 @@ export interface Histories {
 
 /** How large the histories of a batch that has ended grew. */
 export async function largestHistories(client: Client, batchId: string): Promise<Histories> {
-  const query = `WorkflowId STARTS_WITH "${batchWorkflowId(batchId)}"`;
-  let events = 0;
-  let bytes = 0;
-  let continuedAsNew = 0;
-  let running = 1;
-  // Visibility is eventually consistent: what it shows as running has ended.
-  while (running > 0) {
-    [events, bytes, continuedAsNew, running] = [0, 0, 0, 0];
-    for await (const { historyLength, historySize, status } of client.workflow.list({ query })) {
-      events = Math.max(events, historyLength);
-      bytes = Math.max(bytes, historySize ?? 0);
-      if (status.name === 'CONTINUED_AS_NEW') continuedAsNew++;
-      if (status.name === 'RUNNING') running++;
-    }
+  const runs = await endedWorkflows(client, `WorkflowId STARTS_WITH "${batchWorkflowId(batchId)}"`);
+  return {
+    events: Math.max(...runs.map(({ historyLength }) => historyLength)),
+    bytes: Math.max(...runs.map(({ historySize }) => historySize ?? 0)),
+    continuedAsNew: runs.filter(({ status }) => status.name === 'CONTINUED_AS_NEW').length,
+  };
+}
+
+/** Waits until visibility, which is eventually consistent, shows workflows that have ended as such. */
+export async function endedWorkflows(client: Client, query: string): Promise<WorkflowExecutionInfo[]> {
+  for (;;) {
+    const workflows: WorkflowExecutionInfo[] = [];
+    for await (const workflow of client.workflow.list({ query })) workflows.push(workflow);
+    if (workflows.length > 0 && workflows.every(({ status }) => status.name !== 'RUNNING')) return workflows;
   }
-  return { events, bytes, continuedAsNew };
 }

@@ -1,8 +1,9 @@
 import { inEnvironment, type Environment } from './environment.ts';
 import { median, rounded } from './figures.ts';
-import { done, pause } from './jobs.ts';
+import { pause } from './jobs.ts';
 import { pickServers, startProcess, withWorkflowBundle } from './processes.ts';
 import { report, type BenchOptions } from './report.ts';
+import { runBatch } from './run-batch.ts';
 
 const PROCESSES = 2;
 const JOBS_AT_ONCE = 100;
@@ -65,16 +66,8 @@ export async function runLong(
   );
 }
 
-async function measure({ batches }: Environment, durations: readonly number[]): Promise<number> {
-  const startedAt = performance.now();
-  const batch = await batches.create({ description: `${durations.length} jobs that wait` });
-  await batch.on('complete', done);
-  await batch.jobs(async () => {
-    for (const ms of durations) await pause.performAsync(ms);
-  });
-  const { complete } = await batch.wait();
-  if (complete !== durations.length) throw new Error(`${complete} of ${durations.length} jobs are complete.`);
-  return (performance.now() - startedAt) / 1_000;
+async function measure(environment: Environment, durations: readonly number[]): Promise<number> {
+  return (await runBatch(environment, pause, durations)) / 1_000;
 }
 
 /** When the last job would end if each took the first free slot, without any overhead. In ms. */

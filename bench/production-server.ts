@@ -12,7 +12,8 @@ const MODULE = 'go.temporal.io/server';
 const VERSION = 'v1.31.2';
 const HOST = '127.0.0.1';
 const NAMESPACE = 'default';
-const STORES = ['temporal', 'visibility'] as const;
+/** Databases, by the name of their schema's folder. */
+const STORES = { temporal: 'temporal', visibility: 'temporal_visibility' } as const;
 const SERVICES = ['frontend', 'history', 'matching', 'worker'] as const;
 /** By default the server would take 512, far more than one machine has a use for. */
 const HISTORY_SHARDS = 4;
@@ -49,14 +50,17 @@ export async function startProductionServer(
     stopSignal: 'SIGINT',
     probe: () => probe(address),
   });
-  await server.start();
-  return {
-    address,
-    async stop() {
-      await server.stop();
-      await rm(folder, { recursive: true });
-    },
+  const stop = async () => {
+    await server.stop();
+    await rm(folder, { recursive: true });
   };
+  try {
+    await server.start();
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return { address, stop };
 }
 
 /** Builds the programs once. */
@@ -81,12 +85,9 @@ async function go(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise
     return stdout;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    throw new Error(
-      '`go` is not on the PATH: --server production builds the Temporal server. Install Go 1.25.',
-      {
-        cause: error,
-      },
-    );
+    throw new Error('`go` is not on the PATH: --server production builds the Temporal server. Install Go.', {
+      cause: error,
+    });
   }
 }
 
@@ -95,19 +96,20 @@ async function createSchemas(sql: string, url: URL): Promise<void> {
   const { Dir: module } = JSON.parse(await go(['mod', 'download', '-json', `${MODULE}@${VERSION}`])) as {
     Dir: string;
   };
-  for (const store of STORES) {
+  const { user, password } = credentialsOf(url);
+  for (const [schema, database] of Object.entries(STORES)) {
     const run = (...args: string[]) =>
-      execa(sql, ['--plugin', 'postgres12', '--database', databaseOf(store), ...args], {
+      execa(sql, ['--plugin', 'postgres12', '--database', database, ...args], {
         env: {
           SQL_HOST: url.hostname,
           SQL_PORT: url.port,
-          SQL_USER: decodeURIComponent(url.username),
-          SQL_PASSWORD: decodeURIComponent(url.password),
+          SQL_USER: user,
+          SQL_PASSWORD: password,
         },
       });
     await run('create-database');
     await run('setup-schema', '--version', '0.0');
-    const files = path.join(module, 'schema', 'postgresql', 'v12', store, 'versioned');
+    const files = path.join(module, 'schema', 'postgresql', 'v12', schema, 'versioned');
     await run('update-schema', '--schema-dir', files);
   }
 }
@@ -126,14 +128,13 @@ async function writeConfig(folder: string, url: URL, metricsPort: number | undef
     services[service] = { rpc: { grpcPort, membershipPort: await nextPort(), bindOnLocalHost: true } };
   }
   const frontendPort = ports[0]!;
-  const store = (name: (typeof STORES)[number]) => ({
+  const store = (databaseName: string) => ({
     sql: {
       pluginName: 'postgres12',
-      databaseName: databaseOf(name),
+      databaseName,
       connectAddr: url.host,
       connectProtocol: 'tcp',
-      user: decodeURIComponent(url.username),
-      password: decodeURIComponent(url.password),
+      ...credentialsOf(url),
       maxConns: 20,
       maxIdleConns: 20,
     },
@@ -152,7 +153,7 @@ async function writeConfig(folder: string, url: URL, metricsPort: number | undef
       defaultStore: 'temporal',
       visibilityStore: 'visibility',
       numHistoryShards: HISTORY_SHARDS,
-      datastores: { temporal: store('temporal'), visibility: store('visibility') },
+      datastores: { temporal: store(STORES.temporal), visibility: store(STORES.visibility) },
     },
     global: {
       membership: { maxJoinDuration: '30s', broadcastAddress: HOST },
@@ -187,8 +188,8 @@ async function writeConfig(folder: string, url: URL, metricsPort: number | undef
   return frontendPort;
 }
 
-function databaseOf(store: (typeof STORES)[number]): string {
-  return store === 'temporal' ? 'temporal' : 'temporal_visibility';
+function credentialsOf(url: URL): { user: string; password: string } {
+  return { user: decodeURIComponent(url.username), password: decodeURIComponent(url.password) };
 }
 
 /** Makes the namespace that a dev server would make by itself, and resolves once it can be used. */

@@ -4,7 +4,8 @@ import { done, noop } from './jobs.ts';
 import { openRawCopy, rawStatements } from './raw-rows.ts';
 import { report, type BenchOptions } from './report.ts';
 import { RIVALS } from './rivals/index.ts';
-import { checkCount, rateSince, type Rival, type Way } from './rivals/rival.ts';
+import type { Rival, Way } from './rivals/rival.ts';
+import { runNoops } from './run-batch.ts';
 
 const WARM_UP = 10_000;
 
@@ -46,23 +47,11 @@ export async function runThroughput(options: ThroughputOptions): Promise<void> {
   });
 }
 
-function ourBatch({ batches }: Environment): Way {
+function ourBatch(environment: Environment): Way {
   return {
     name: 'batch, enrolment to callback',
     settings: {},
-
-    async measure(jobs) {
-      const startedAt = performance.now();
-      const batch = await batches.create({ description: `Benchmark of ${jobs} jobs` });
-      await batch.on('complete', done);
-      await batch.jobs(async () => {
-        for (let index = 0; index < jobs; index++) await noop.performAsync(index);
-      });
-      const { complete } = await batch.wait();
-      const rate = rateSince(startedAt, jobs);
-      checkCount(complete, jobs);
-      return rate;
-    },
+    measure: async (jobs) => (jobs / (await runNoops(environment, jobs))) * 1_000,
   };
 }
 

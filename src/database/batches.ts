@@ -10,7 +10,10 @@ import type { Database } from './connect.ts';
 import { BATCH_COLUMNS, JOB_COLUMNS, type BatchRow, type JobRecord } from './rows.ts';
 
 /** @returns whether the row is this workflow's: false when another batch has the id */
-export async function insertBatch({ knex, schema }: Database, input: CreateBatchInput): Promise<boolean> {
+export async function insertBatch(
+  { knex, schema }: Database,
+  input: Omit<CreateBatchInput, 'startedAt'>,
+): Promise<boolean> {
   const { rowCount } = await knex.raw(
     `insert into :schema:.batches as b (id, first_execution_run_id, description, context)
      values (:batchId, :firstExecutionRunId, :description, :context::jsonb)

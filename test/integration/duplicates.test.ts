@@ -195,7 +195,6 @@ describe('outcomes', () => {
     await insertBatch(database, {
       batchId,
       firstExecutionRunId: 'none',
-      startedAt: Date.now(),
       description: id,
       context: {},
     });
