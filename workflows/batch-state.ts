@@ -131,8 +131,9 @@ const MAX_RANGE = 25_000;
 const MAX_RUNNERS = 2;
 /**
  * Ranges that take few chunks at the lane's pace run in the batch workflow itself: a child workflow, and its signals,
- * would cost more than they do. Batches of short jobs need no child at all. Few is one chunk for so many events of the
- * longest history: 40 by default.
+ * would cost more than they do. Batches of short jobs need no child at all: the first range is cut so that it runs
+ * here, and tells how long jobs take. Few is one chunk for so many events of the longest history: 40 by default,
+ * none where histories are to be shorter than this.
  */
 const EVENTS_PER_INLINE_CHUNK = 100;
 /** ... and so few jobs, in case that those that follow are slower. */
@@ -277,7 +278,7 @@ export function assignRanges(
   state: BatchState,
   settings: BatchSettings,
 ): { state: BatchState; assignments: Assignment[] } {
-  const maxInlineChunks = Math.ceil(settings.maxHistoryEvents / EVENTS_PER_INLINE_CHUNK);
+  const maxInlineChunks = Math.floor(settings.maxHistoryEvents / EVENTS_PER_INLINE_CHUNK);
   const assignments: Assignment[] = [];
   let next = state;
   for (const [lane, { pace }] of Object.entries(state.lanes)) {
@@ -286,12 +287,16 @@ export function assignRanges(
       const from = next.lanes[lane]!.dispatched + 1;
       const available = next.enrolled - from + 1;
       if (available <= 0) break;
-      const { size } = pace ?? INITIAL_PACE;
+      const { size, jobMs } = pace ?? INITIAL_PACE;
+      // Until the first range has found out how long jobs take, the others would have to find out for themselves.
+      const isKnown = jobMs !== undefined;
       // Less than a chunk beside a running range waits for company, unless no more will come.
       const waits = available < size && state.enrollment.phase !== 'sealed';
-      if (active.length >= (waits ? 1 : MAX_RUNNERS)) break;
-      const inlineJobs = Math.min(available, MAX_INLINE_JOBS);
-      const inline = inlineJobs <= maxInlineChunks * size;
+      if (active.length >= (waits || !isKnown ? 1 : MAX_RUNNERS)) break;
+      const inlineLimit = maxInlineChunks * size;
+      const isFirst = pace === undefined && inlineLimit > 0;
+      const inlineJobs = Math.min(available, MAX_INLINE_JOBS, isFirst ? inlineLimit : Infinity);
+      const inline = inlineJobs <= inlineLimit;
       const to = from - 1 + (inline ? inlineJobs : Math.min(available, MAX_RANGE));
       const runner = `${next.runnersStarted + 1}`;
       assignments.push({ runner, lane, from, to, inline, ...(pace ? { pace } : {}) });

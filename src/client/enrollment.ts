@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../database/connect.ts';
 import { insertJobs, type EnrolledJob } from '../database/enroll.ts';
 import { DATABASE_TIMEOUT_MS, withRetry } from '../database/retry.ts';
@@ -30,6 +31,12 @@ const FLUSH_BYTES = 1024 * 1024;
 const FLUSH_DELAY_MS = 50;
 /** A loop that only awaits `performAsync` would keep the event loop of its process to itself. */
 const YIELD_AFTER_ROWS = 250;
+/**
+ * A large block rests after each insert for this part of the time that the insert took, so that it never has the
+ * database, and the processors that it shares, to itself: the steps of a small batch wait for each of them.
+ */
+const REST_RATIO = 0.8;
+const REST_AFTER_ROWS = 20_000;
 /** `performAsync` waits while more than this is on its way: bounds the enqueuer's memory. */
 const MAX_BUFFERED_ROWS = 5_000;
 const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
@@ -162,6 +169,7 @@ export class Enrollment {
     const { batchId, database, logger } = this.#options;
     while (this.#buffer.length > 0 && this.#error === undefined) {
       const jobs = this.#takeRows();
+      const startedAt = performance.now();
       try {
         const isOpen = await withRetry(() => insertJobs(database, batchId, this.#durable + 1, jobs), {
           timeoutMs: DATABASE_TIMEOUT_MS,
@@ -185,6 +193,8 @@ export class Enrollment {
         this.#fail(error);
       }
       this.#wakeWaiters();
+      const isLarge = this.#durable > REST_AFTER_ROWS;
+      if (isLarge && !this.#isClosed) await delay((performance.now() - startedAt) * REST_RATIO);
     }
     this.#wakeWaiters();
   }

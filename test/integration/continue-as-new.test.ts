@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Batch } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { runsOf } from '../support/histories.ts';
@@ -33,10 +34,13 @@ test('a batch and its runners go on over many runs, and the counts stay right', 
 });
 
 test('a batch that runs its jobs itself carries what is left to its next run', async () => {
-  const batch = await createBatch(world, { continueAsNewAfterEvents: 30 });
+  const batch = await createBatch(world, { continueAsNewAfterEvents: 100 });
+  const { failTimes } = world.fixtures.jobs;
   await batch.jobs(async () => {
-    for (let i = 0; i < 24; i++) await world.fixtures.jobs.failTimes.performAsync(i, i % 4);
+    for (let i = 0; i < 24; i++)
+      await (i % 3 === 0 ? failTimes.set({ startDelay: '5s' }) : failTimes).performAsync(i, i % 4);
   });
+  await untilNewRun(batch);
   const expected = { status: 'failed', total: 24, complete: 18, failed: 6 };
   expect(await batch.wait({ timeout: '50s' })).toMatchObject(expected);
   await expectConsistent(world, batch);
@@ -46,18 +50,22 @@ test('a batch that runs its jobs itself carries what is left to its next run', a
 
 test('a runner that is terminated after its batch continued as new is replaced all the same', async () => {
   const batch = await createBatch(world, { continueAsNewAfterEvents: 20 });
-  const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
   await batch.jobs(async () => {
     for (let i = 0; i < 200; i++) await world.fixtures.jobs.record.set({ startDelay: '80s' }).performAsync(i);
   });
-  const { runId } = await handle.describe();
-  // Messages make history; a batch that is asked often enough continues as new.
-  await eventually(async () => {
-    await handle.signal('completed', { runner: 'nobody', completed: 0, failed: 0, ended: false });
-    expect((await handle.describe()).runId).not.toBe(runId);
-  });
+  await untilNewRun(batch);
   await world.client.workflow.getHandle(`batch:${batch.id}/runner/1`).terminate('by an operator');
   expect(await batch.wait({ timeout: '150s' })).toMatchObject({ status: 'complete', complete: 200 });
   await expectConsistent(world, batch);
   expect(await world.ledger.of(batch.id, 'job')).toHaveLength(200);
 }, 180_000);
+
+/** Messages make history; a batch that is told things often enough continues as new. */
+async function untilNewRun(batch: Batch): Promise<void> {
+  const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
+  const { runId } = await handle.describe();
+  await eventually(async () => {
+    await handle.signal('completed', { runner: 'nobody', completed: 0, failed: 0, ended: false });
+    expect((await handle.describe()).runId).not.toBe(runId);
+  });
+}

@@ -39,7 +39,7 @@ export const SCENARIOS: readonly Scenario[] = [
     name: 'large-batch-with-a-runner',
     async run(world) {
       const { jobs } = world.fixtures;
-      const batch = await createBatch(world, { continueAsNewAfterEvents: 500 });
+      const batch = await createBatch(world, { continueAsNewAfterEvents: 80 });
       await batch.jobs(async () => {
         for (const i of times(2_000)) await (i % 200 === 0 ? jobs.failTimes : jobs.noop).performAsync(i, 1);
       });
@@ -174,7 +174,7 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: 'runner-terminated',
     async run(world) {
-      const batch = await createBatch(world, { continueAsNewAfterEvents: 500 });
+      const batch = await createBatch(world, { continueAsNewAfterEvents: 80 });
       await batch.jobs(async () => {
         for (const i of times(300)) await world.fixtures.jobs.work.performAsync(i, 300);
       });
@@ -186,7 +186,7 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: 'cancel-requested',
     async run(world) {
-      const batch = await createBatch(world, { continueAsNewAfterEvents: 200 });
+      const batch = await createBatch(world, { continueAsNewAfterEvents: 80 });
       await batch.jobs(async () => {
         for (const i of times(150)) await world.fixtures.jobs.work.performAsync(i, 300);
       });

@@ -48,9 +48,14 @@ function sealedBatch(upTo: number, error?: string): BatchState {
 
 /** A batch that has learned how large its chunks can be. */
 function withPace(state: BatchState, size: number | undefined): BatchState {
-  return size === undefined
-    ? state
-    : { ...state, lanes: { '': { dispatched: 0, pace: { size, window: 8 } } } };
+  if (size === undefined) return state;
+  const lane = { ...state.lanes[''], dispatched: state.lanes['']?.dispatched ?? 0 };
+  return { ...state, lanes: { ...state.lanes, '': { ...lane, pace: { size, window: 8, jobMs: 1 } } } };
+}
+
+/** Jobs that take long, so that chunks stay as small as the first ones. */
+function withLongJobs(state: BatchState): BatchState {
+  return withPace(state, INITIAL_PACE.size);
 }
 
 function assignRanges(state: BatchState) {
@@ -255,12 +260,6 @@ describe('ranges', () => {
       where: 'the batch workflow',
       inline: true,
     },
-    {
-      jobs: MAX_INLINE_CHUNKS * INITIAL_PACE.size + 1,
-      size: undefined,
-      where: 'a child workflow',
-      inline: false,
-    },
     { jobs: MAX_INLINE_CHUNKS, size: 1, where: 'the batch workflow', inline: true },
     { jobs: MAX_INLINE_CHUNKS + 1, size: 1, where: 'a child workflow', inline: false },
     { jobs: MAX_INLINE_JOBS, size: 2_000, where: 'the batch workflow', inline: true },
@@ -271,8 +270,29 @@ describe('ranges', () => {
   });
 
   test('run in child workflows where histories are to be short', () => {
-    const { assignments } = rules.assignRanges(sealedBatch(150), settings({ maxHistoryEvents: 200 }));
+    const known = withLongJobs(sealedBatch(150));
+    const { assignments } = rules.assignRanges(known, settings({ maxHistoryEvents: 200 }));
     expect(assignments).toMatchObject([{ from: 1, to: 150, inline: false }]);
+  });
+
+  test('behind the first one wait until it is known how long jobs take', () => {
+    const first = MAX_INLINE_CHUNKS * INITIAL_PACE.size;
+    const { state, assignments } = assignRanges(sealedBatch(5_000));
+    expect(assignments).toMatchObject([{ runner: '1', from: 1, to: first, inline: true }]);
+    const pace = { size: 2_000, window: 9, jobMs: 0.01 };
+    const told = rules.reported(state, { ...report('1', INITIAL_PACE.size, 0, false), pace });
+    expect(assignRanges(told).assignments).toMatchObject([
+      { from: first + 1, to: 5_000, inline: true, pace },
+    ]);
+  });
+
+  test('behind the first one start when all its jobs have, one range at a time, and not in the batch workflow', () => {
+    const { state } = assignRanges(sealedBatch(100_000));
+    const first = MAX_INLINE_CHUNKS * INITIAL_PACE.size;
+    const pace = { size: INITIAL_PACE.size, window: 20 };
+    const idle = { runner: '1', completed: 0, failed: 0, ended: false, idle: true, pace };
+    const next = assignRanges(rules.reported(state, idle));
+    expect(next.assignments).toMatchObject([{ from: first + 1, to: first + MAX_RANGE, inline: false }]);
   });
 
   test('of many short jobs run in the batch workflow part by part', () => {
@@ -284,7 +304,7 @@ describe('ranges', () => {
   });
 
   test('are cut, and at most two of a lane run at once', () => {
-    const { state, assignments } = assignRanges(sealedBatch(100_000));
+    const { state, assignments } = assignRanges(withLongJobs(sealedBatch(100_000)));
     expect(assignments).toMatchObject([
       { runner: '1', from: 1, to: MAX_RANGE },
       { runner: '2', from: MAX_RANGE + 1, to: 2 * MAX_RANGE },
@@ -294,7 +314,7 @@ describe('ranges', () => {
   });
 
   test('of few jobs wait for company beside a running one while the block is open', () => {
-    const { state } = assignRanges(enrolledBatch(500));
+    const { state } = assignRanges(withLongJobs(enrolledBatch(500)));
     const more = rules.enrolled(state, message(499 + INITIAL_PACE.size), NOW);
     expect(assignRanges(more).assignments).toEqual([]);
     const many = rules.enrolled(more, message(500 + INITIAL_PACE.size), NOW);
@@ -304,13 +324,13 @@ describe('ranges', () => {
   });
 
   test('of few jobs start beside a running one when no more will come', () => {
-    const { state } = assignRanges(enrolledBatch(500));
+    const { state } = assignRanges(withLongJobs(enrolledBatch(500)));
     const sealed = rules.sealed(state, message(550), NOW);
     expect(assignRanges(sealed).assignments).toMatchObject([{ from: 501, to: 550, inline: true }]);
   });
 
   test('start behind runners that only wait for a time to come', () => {
-    const { state, assignments } = assignRanges(enrolledBatch(75_000));
+    const { state, assignments } = assignRanges(withLongJobs(enrolledBatch(75_000)));
     expect(assignments).toHaveLength(2);
     const waiting = assignments.reduce(
       (current, { runner }) =>
@@ -356,7 +376,7 @@ describe('ranges', () => {
     const { state } = assignRanges(enrolledBatch(500));
     const later = rules.enrolled(state, message(800, ['gpu']), NOW);
     const gpu = assignRanges(later).assignments.filter(({ lane }) => lane === 'gpu');
-    expect(gpu).toEqual([{ runner: '3', lane: 'gpu', from: 501, to: 800, inline: true }]);
+    expect(gpu).toEqual([{ runner: '2', lane: 'gpu', from: 501, to: 800, inline: true }]);
   });
 
   test('of a task queue keep their start when the queue is named again', () => {
@@ -386,7 +406,7 @@ describe('ranges', () => {
         const next = assignRanges(state);
         state = next.state;
         for (const assignment of next.assignments) {
-          const { runner, lane, from, to, inline } = assignment;
+          const { runner, lane, from, to, inline, pace = INITIAL_PACE } = assignment;
           expect(active.has(runner), `runner id ${runner} is new`).toBe(false);
           expect(from, `start of ${JSON.stringify(assignment)}`).toBe(
             (coveredTo[lane] ?? startOf[lane]! - 1) + 1,
@@ -394,7 +414,7 @@ describe('ranges', () => {
           expect(to).toBeGreaterThanOrEqual(from);
           expect(to).toBeLessThanOrEqual(state.enrolled);
           expect(to - from + 1).toBeLessThanOrEqual(MAX_RANGE);
-          expect(inline).toBe(to - from + 1 <= MAX_INLINE_CHUNKS * INITIAL_PACE.size);
+          expect(inline).toBe(to - from + 1 <= MAX_INLINE_CHUNKS * pace.size);
           coveredTo[lane] = to;
           active.set(runner, assignment);
         }
@@ -407,7 +427,8 @@ describe('ranges', () => {
       const endOne = () => {
         const { runner, from, to } = random.pick([...active.values()]);
         active.delete(runner);
-        state = rules.reported(state, report(runner, to - from + 1, 0, true));
+        const pace = { size: random.pick([1, 25, 2_000]), window: 8, jobMs: 1 };
+        state = rules.reported(state, { ...report(runner, to - from + 1, 0, true), pace });
       };
       for (let step = random.int(1, 15); step > 0; step--) {
         if (random.chance(0.2)) {
@@ -482,7 +503,7 @@ describe('reports', () => {
   });
 
   test('of several runners add up', () => {
-    const { state } = runningBatch(60_000);
+    const { state } = assignRanges(withLongJobs(sealedBatch(60_000)));
     const both = rules.reported(rules.reported(state, report('1', 100, 5)), report('2', 200, 7, true));
     expect(rules.terminalCounts(both)).toEqual({ completed: 300, failed: 12 });
   });

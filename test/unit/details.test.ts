@@ -17,7 +17,9 @@ function running(
 ): rules.BatchState {
   const open = rules.opened(rules.initialBatch(0), 'token', 0);
   const seal = { token: 'token', upTo: jobs, queues: [], ...(error === undefined ? {} : { error }) };
-  const { state } = rules.assignRanges(rules.sealed(open, seal, 0), SETTINGS);
+  const sealed = rules.sealed(open, seal, 0);
+  const lanes = { '': { dispatched: 0, pace: { size: 25, window: 8, jobMs: 300 } } };
+  const { state } = rules.assignRanges({ ...sealed, lanes }, SETTINGS);
   return rules.decided(rules.reported(state, { runner: '1', ...counts, ended: false }), SETTINGS);
 }
 
