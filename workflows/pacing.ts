@@ -35,7 +35,7 @@ const SHORT_QUEUE_MS = 100;
 const LONG_QUEUE_MS = 1_500;
 
 /** Before anything is known: enough jobs to learn from, few enough if each takes a minute. */
-export const INITIAL_PACE: Pace = { size: 25, window: 8 };
+export const INITIAL_PACE: Pace = { size: 25, window: 4 };
 
 /** The pace after one more chunk. */
 export function adjustPace(pace: Pace, timing: ChunkTiming): Pace {

@@ -6,6 +6,8 @@ import { poll } from './poll.ts';
 const RETRY_INTERVAL_MS = 100;
 const START_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 10_000;
+/** What a server says first and last: a panic names its reason first, and ends with a long trace. */
+const OUTPUT_HEAD_CHARACTERS = 2_000;
 const OUTPUT_TAIL_CHARACTERS = 8_000;
 
 /** What it takes to run one server. */
@@ -112,16 +114,21 @@ function launch(command: ServerCommand): RunningServer {
     extendEnv: false,
     stdin: 'ignore',
     all: true,
-    // Servers run for hours: only the end of what they say is kept.
+    // Servers run for hours: only the beginning and the end of what they say are kept.
     buffer: false,
     reject: false,
     ...(command.cwd === undefined ? {} : { cwd: command.cwd }),
     ...(command.uid === undefined ? {} : { uid: command.uid }),
     ...(command.gid === undefined ? {} : { gid: command.gid }),
   });
+  let head = '';
   let tail = '';
+  let length = 0;
   child.all.setEncoding('utf8').on('data', (text: string) => {
-    tail = (tail + text).slice(-OUTPUT_TAIL_CHARACTERS);
+    length += text.length;
+    const room = OUTPUT_HEAD_CHARACTERS - head.length;
+    head += text.slice(0, room);
+    tail = (tail + text.slice(room)).slice(-OUTPUT_TAIL_CHARACTERS);
   });
   const exit = new AbortController();
   const exited = child.then((result) => {
@@ -134,7 +141,7 @@ function launch(command: ServerCommand): RunningServer {
     pid: child.pid,
     exited,
     exitSignal: exit.signal,
-    output: () => tail.trim(),
+    output: () => (head + (length > head.length + tail.length ? '\n...\n' : '') + tail).trim(),
     signal: (signal) => void child.kill(signal),
   };
 }

@@ -99,6 +99,8 @@ export async function startTemporal(options: TemporalOptions = {}): Promise<Temp
     args: serverArguments({ ...options, port, uiPort, namespace }),
     env: temporalEnvironment(base.env),
     stopSignal: 'SIGINT',
+    // It picks ports of its own, which another program may take before it listens.
+    isTransientExit: (output) => output.includes('panic') && output.includes('address already in use'),
     probe: () => probeTemporal(address, namespace),
   });
   await server.start();
