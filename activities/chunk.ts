@@ -1,4 +1,4 @@
-import { activityInfo, cancellationSignal, log } from '@temporalio/activity';
+import { activityInfo, Context, log } from '@temporalio/activity';
 import { CancelledFailure } from '@temporalio/common';
 import {
   clearMarks,
@@ -23,6 +23,7 @@ import { isShareUsed } from './loop-share.ts';
 import { Outbox } from './outbox.ts';
 import { patiently } from './patiently.ts';
 import { RunningJobs, timedOut, type TimeLimit } from './running-jobs.ts';
+import type { RowSteering } from './steering.ts';
 
 /** A job that was lost so often while it was watched runs alone in its worker, so that it is proven guilty or not. */
 const LOSSES_BEFORE_SOLO = 1;
@@ -33,6 +34,8 @@ const DUE_TOLERANCE_MS = 50;
 const DELAY_STEP_MS = 100;
 /** A chunk that ends within this time of its last start is not worth a message. */
 const DRAINED_AFTER_MS = 50;
+/** A chunk in which many jobs fail does not say so more often. */
+const NOTICE_INTERVAL_MS = 1_000;
 /** A worker that shuts down does not wait longer for a mark: a job would count one loss too many, no more. */
 const UNMARK_TIMEOUT_MS = 2_000;
 
@@ -45,7 +48,9 @@ class ChunkRun {
   readonly #deps: ActivityDependencies;
   readonly #input: ChunkInput;
   readonly #spans: readonly Span[];
-  readonly #signal = cancellationSignal();
+  /** Fires when the server gave the chunk up, or the worker stops waiting for it: then its report goes nowhere. */
+  readonly #givenUp = new AbortController();
+  readonly #unlisten: (() => void)[] = [];
   readonly #scheduledAt = activityInfo().currentAttemptScheduledTimestampMs;
   /** From there to the start of the first job. */
   #queueMs: number | undefined;
@@ -61,9 +66,16 @@ class ChunkRun {
   #failed = 0;
   #ran = 0;
   #busyMs = 0;
-  #hasNoticed = false;
+  #noticedAt = -Infinity;
   /** Local time when the rows were read, and so their ages. */
   #loadedAt = 0;
+  /** The batch was paused or changed: what has not started goes back. */
+  #isHeld = false;
+  /** The batch was stopped: handlers were asked to end, and what has not ended is no failure. */
+  #isStopped = false;
+  /** Waits for a slot, if anything does; and what to do with the jobs behind it when it need not any more. */
+  #waiting: (() => void) | undefined;
+  #giveBackWaiting: () => void = () => {};
   #starting: number[] = [];
   #marking: Promise<void> | undefined;
   /** The database stayed away: the chunk runs again later. */
@@ -73,24 +85,55 @@ class ChunkRun {
     this.#deps = dependencies;
     this.#input = input;
     this.#spans = parseSpans(input.spans);
-    this.#outbox = new Outbox(dependencies.database, input.batchId, () => this.#notice());
-    this.#running = new RunningJobs(this.#signal);
+    this.#outbox = new Outbox(dependencies.database, input.batchId, (failed) => this.#notice(failed));
+    this.#running = new RunningJobs(this.#givenUp.signal);
+  }
+
+  #listen(): void {
+    const { steering } = this.#deps;
+    this.#unlisten.push(steering.listen(this.#input.batchId, (row) => this.#steered(row)));
+    const context = Context.current();
+    const onAbort = () => {
+      // The batch was stopped; its row says how long handlers may go on.
+      if (context.cancellationDetails?.cancelRequested) void steering.read();
+      else this.#givenUp.abort(context.cancellationSignal.reason);
+    };
+    context.cancellationSignal.addEventListener('abort', onAbort, { once: true });
+    this.#unlisten.push(() => context.cancellationSignal.removeEventListener('abort', onAbort));
+    if (context.cancellationSignal.aborted) onAbort();
+  }
+
+  #steered({ number, graceMs }: RowSteering): void {
+    if (number <= this.#input.steering) return;
+    this.#isHeld = true;
+    if (graceMs !== null && !this.#isStopped) {
+      this.#isStopped = true;
+      this.#running.stop(new Error('The batch was stopped'), graceMs);
+    }
+    // Nobody frees a slot for what will not start.
+    const waiting = this.#waiting;
+    if (waiting && this.#deps.slots.withdraw(waiting)) {
+      this.#waiting = undefined;
+      this.#giveBackWaiting();
+    }
   }
 
   async run(): Promise<ChunkReport> {
-    const jobs = await this.#load();
-    const runnable = jobs.filter((job) => this.#sort(job));
+    this.#listen();
     try {
+      const jobs = await this.#load();
+      const runnable = jobs.filter((job) => this.#sort(job));
       if (this.#input.careful) await this.#runWatched(runnable);
       else await this.#runTogether(runnable);
       if (this.#error !== undefined) throw this.#error;
     } finally {
       this.#running.close();
+      for (const unlisten of this.#unlisten) unlisten();
       await this.#outbox.drain();
       await this.#unmark();
     }
     // Given up by the server: whoever runs these jobs now reports them.
-    if (this.#signal.aborted && !this.#deps.isDraining())
+    if (this.#givenUp.signal.aborted && !this.#deps.isDraining())
       throw new CancelledFailure('The chunk was given up');
     if (this.#outbox.contested > 0) await this.#readBack();
     return this.#report();
@@ -104,6 +147,8 @@ class ChunkRun {
       selectChunk(database, { batchId, spans: this.#spans, taskQueue }),
     );
     this.#loadedAt = Date.now();
+    // A chunk that waited for a worker may be older than the pause.
+    if ((jobs[0]?.steering ?? 0) > this.#input.steering) this.#isHeld = true;
     // Rows that somebody deleted belong to the batch's own queue, so that one runner counts them and not several.
     if (taskQueue === null && jobs.length < countOf(this.#spans)) {
       const missing = missingFrom(this.#spans, new Set(jobs.map(({ position }) => position)));
@@ -147,13 +192,22 @@ class ChunkRun {
         clearTimeout(drainedTimer);
         resolve();
       };
+      const giveBack = () => {
+        for (; next < jobs.length; next++) this.#remaining.push(jobs[next]!.position);
+        endIfDone();
+      };
+      const take = () => {
+        const isFree = slots.take(goOn);
+        this.#waiting = isFree ? undefined : goOn;
+        return isFree;
+      };
       /** Goes on with a slot that is taken. */
       const goOn = () => {
+        this.#waiting = undefined;
         for (;;) {
           if (this.#isStopping()) {
-            for (; next < jobs.length; next++) this.#remaining.push(jobs[next]!.position);
             slots.release();
-            endIfDone();
+            giveBack();
             return;
           }
           running++;
@@ -163,13 +217,14 @@ class ChunkRun {
             return;
           }
           if (isShareUsed()) {
-            setImmediate(() => slots.take(goOn) && goOn());
+            setImmediate(() => take() && goOn());
             return;
           }
-          if (!slots.take(goOn)) return;
+          if (!take()) return;
         }
       };
-      if (slots.take(goOn)) goOn();
+      this.#giveBackWaiting = giveBack;
+      if (take()) goOn();
     });
   }
 
@@ -207,7 +262,7 @@ class ChunkRun {
   }
 
   #isStopping(): boolean {
-    return this.#signal.aborted || this.#deps.isDraining();
+    return this.#isHeld || this.#givenUp.signal.aborted || this.#deps.isDraining();
   }
 
   /** When the last jobs take a while, the workflow learns that it can send more. */
@@ -311,7 +366,7 @@ class ChunkRun {
   }
 
   #failAttempt(row: ChunkJob, job: AnyJob, error: unknown, startedAt: number): void {
-    if (this.#signal.aborted) {
+    if (this.#givenUp.signal.aborted || this.#isStopped) {
       // Stopped from outside, not failed: nobody is charged an attempt.
       this.#remaining.push(row.position);
       return;
@@ -338,13 +393,15 @@ class ChunkRun {
     });
   }
 
-  /** With failWhen 'immediate' the batch is not to wait for the rest of the chunk. The report says it again. */
-  async #notice(): Promise<void> {
-    if (!this.#input.noticeFailures || this.#hasNoticed) return;
-    this.#hasNoticed = true;
+  /** A batch that is judged early is not to wait for the rest of the chunk. The report says it again. */
+  async #notice(failed: number): Promise<void> {
+    if (!this.#input.noticeFailures || Date.now() - this.#noticedAt < NOTICE_INTERVAL_MS) return;
+    this.#noticedAt = Date.now();
     const { client } = this.#deps.batches;
     try {
-      await client.workflow.getHandle(batchWorkflowId(this.#input.batchId)).signal(jobFailedSignal);
+      await client.workflow
+        .getHandle(batchWorkflowId(this.#input.batchId))
+        .signal(jobFailedSignal, { failed });
     } catch (error) {
       log.warn('The batch could not be told of a failed job yet; the report will', { error });
     }

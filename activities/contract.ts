@@ -7,7 +7,8 @@ export interface MirrorActivities {
   sealBatch(input: SealBatchInput): Promise<void>;
   discardBatch(input: DiscardBatchInput): Promise<void>;
   registerCallback(input: { batchId: string; event: BatchEvent; callback: string }): Promise<void>;
-  finishBatch(input: FinishBatchInput): Promise<void>;
+  steerBatch(input: SteerBatchInput): Promise<void>;
+  finishBatch(input: FinishBatchInput): Promise<{ completed: number; failed: number } | null>;
   failCallback(input: FailCallbackInput): Promise<void>;
 }
 
@@ -26,6 +27,19 @@ export interface CreateBatchInput {
   readonly startedAt: number;
   readonly description: string;
   readonly context: unknown;
+  readonly failWhenFailed: string;
+  /** Epoch milliseconds. */
+  readonly deadlineAt: number | null;
+}
+
+export interface SteerBatchInput {
+  readonly batchId: string;
+  /** Number of this change; the row keeps the newest. */
+  readonly steering: number;
+  readonly isPaused: boolean;
+  readonly stop: { readonly reason: string; readonly graceMs: number } | null;
+  readonly failWhenFailed: string;
+  readonly deadlineAt: number | null;
 }
 
 export interface DiscardBatchInput {
@@ -72,6 +86,8 @@ export interface ChunkInput {
   readonly noticeFailures: boolean;
   /** Jobs whose names this worker does not know fail for good. */
   readonly failUnknown: boolean;
+  /** Which of the batch's changes its workflow knew: after a newer one the chunk gives back what has not started. */
+  readonly steering: number;
 }
 
 export interface CallbackInput {

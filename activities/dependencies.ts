@@ -3,6 +3,7 @@ import type { Database } from '../src/database/connect.ts';
 import type { Callback } from '../src/jobs/define-callback.ts';
 import type { Job } from '../src/jobs/define-job.ts';
 import type { Slots } from '../src/worker/slots.ts';
+import type { SteeringWatch } from './steering.ts';
 
 /** A job of any arguments. Jobs differ in their argument types; rows bring the arguments back as they were given. */
 // oxlint-disable-next-line typescript/no-explicit-any -- parameter types are contravariant: no other type takes all jobs
@@ -17,6 +18,8 @@ export interface ActivityDependencies {
   readonly batches: BatchClient;
   /** The worker's limit for jobs that run at once. */
   readonly slots: Slots;
+  /** Tells chunks that their batch was paused, changed or stopped. */
+  readonly steering: SteeringWatch;
   /** Whether the worker shuts down: then no further job starts. */
   readonly isDraining: () => boolean;
 }

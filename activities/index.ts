@@ -16,4 +16,5 @@ export function createActivities(dependencies: ActivityDependencies): MirrorActi
 }
 
 export type { HandlerActivities, MirrorActivities } from './contract.ts';
+export { SteeringWatch } from './steering.ts';
 export type { ActivityDependencies } from './dependencies.ts';

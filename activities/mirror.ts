@@ -1,6 +1,6 @@
 import { activityInfo } from '@temporalio/activity';
 import type { Client } from '@temporalio/client';
-import { deleteBatch, insertBatch, markFinished, markSealed } from '../src/database/batches.ts';
+import { deleteBatch, insertBatch, markFinished, markSealed, markSteered } from '../src/database/batches.ts';
 import { insertCallback, markCallbackFailure } from '../src/database/callbacks.ts';
 import type { MirrorActivities } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
@@ -24,6 +24,7 @@ export function createMirrorActivities({
     sealBatch: (input) => markSealed(database, input),
     discardBatch: (input) => deleteBatch(database, input),
     registerCallback: (input) => insertCallback(database, input),
+    steerBatch: (input) => markSteered(database, input),
     finishBatch: (input) => markFinished(database, input),
     failCallback: ({ errorClass, errorMessage, ...key }) =>
       markCallbackFailure(database, key, { errorClass, errorMessage, final: true }),

@@ -17,7 +17,7 @@ const FLUSH_DELAY_MS = 200;
 export class Outbox {
   readonly #database: Database;
   readonly #batchId: string;
-  readonly #onFailed: () => Promise<void>;
+  readonly #onFailed: (failed: number) => Promise<void>;
   #successes: Success[] = [];
   #failures: FailedAttempt[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -26,8 +26,8 @@ export class Outbox {
   /** Jobs that another execution of the same chunk had decided before. */
   contested = 0;
 
-  /** @param onFailed called after rows of jobs that failed for good are committed */
-  constructor(database: Database, batchId: string, onFailed: () => Promise<void>) {
+  /** @param onFailed called after rows of jobs that failed for good are committed, with how many the batch has now */
+  constructor(database: Database, batchId: string, onFailed: (failed: number) => Promise<void>) {
     this.#database = database;
     this.#batchId = batchId;
     this.#onFailed = onFailed;
@@ -76,8 +76,13 @@ export class Outbox {
           ...failure,
           retryInMs: retryAt === null ? null : Math.max(0, retryAt - Date.now()),
         }));
-        await this.#write(relative, (rows) => markFailures(this.#database, this.#batchId, rows));
-        if (failures.some(({ retryAt }) => retryAt === null)) await this.#onFailed();
+        let failed = 0;
+        await this.#write(relative, async (rows) => {
+          const written = await markFailures(this.#database, this.#batchId, rows);
+          ({ failed } = written);
+          return written.changed;
+        });
+        if (failed > 0 && failures.some(({ retryAt }) => retryAt === null)) await this.#onFailed(failed);
       }
     } catch (error) {
       this.#error ??= error;

@@ -47,7 +47,7 @@ export type OnEnd = (failure: { readonly error: unknown } | undefined) => void;
 export class RunningJobs {
   readonly #workerSignal: AbortSignal;
   readonly #running = new Set<RunningJob>();
-  readonly #onAbort = () => this.#stopAll();
+  readonly #onAbort = () => this.stop(this.#workerSignal.reason, ABORT_GRACE_MS);
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Infinity;
 
@@ -60,7 +60,7 @@ export class RunningJobs {
   start(call: HandlerCall, onEnd: OnEnd): void {
     const job = new RunningJob(call, onEnd);
     this.#running.add(job);
-    if (this.#workerSignal.aborted) this.#stop(job);
+    if (this.#workerSignal.aborted) this.#stop(job, this.#workerSignal.reason, ABORT_GRACE_MS);
     this.#wakeAt(job.endsAt);
     let result: unknown;
     try {
@@ -87,18 +87,19 @@ export class RunningJobs {
     if (this.#running.delete(job)) job.onEnd(failure);
   }
 
-  #stopAll(): void {
+  /** Asks all that run to stop. @param graceMs how long one that ignores its signal is waited for */
+  stop(reason: unknown, graceMs: number): void {
     for (const job of this.#running) {
-      this.#stop(job);
+      this.#stop(job, reason, graceMs);
       this.#wakeAt(job.endsAt);
     }
   }
 
-  /** A handler that ignores its signal must not hold up the shutdown of its worker. */
-  #stop(job: RunningJob): void {
-    job.abort(this.#workerSignal.reason);
+  /** A handler that ignores its signal must not hold up the shutdown of its worker, nor the end of its batch. */
+  #stop(job: RunningJob, reason: unknown, graceMs: number): void {
+    job.abort(reason);
     job.isStopped = true;
-    job.endsAt = performance.now() + ABORT_GRACE_MS;
+    job.endsAt = Math.min(job.endsAt, performance.now() + graceMs);
   }
 
   #wakeAt(time: number): void {
@@ -119,7 +120,7 @@ export class RunningJobs {
         this.#wakeAt(job.endsAt);
         continue;
       }
-      const error = job.isStopped ? new Error('The worker stopped waiting') : job.timedOut();
+      const error = job.isStopped ? new Error('Nobody waits for it any more') : job.timedOut();
       job.abort(error);
       this.#end(job, { error });
     }
@@ -135,7 +136,7 @@ class RunningJob implements JobContext {
   readonly onEnd: OnEnd;
   /** When its time is over, by `performance.now()`. */
   endsAt: number;
-  /** Whether the worker asked it to stop. */
+  /** Whether it was asked to stop. */
   isStopped = false;
   readonly #call: HandlerCall;
   #logger: Logger | undefined;

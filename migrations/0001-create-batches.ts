@@ -18,7 +18,7 @@ create table :schema:.batches (
   first_execution_run_id text not null,
   description text not null,
   context jsonb not null default '{}',
-  status text not null default 'pending' check (status in ('pending', 'running', 'complete', 'failed')),
+  status text not null default 'pending' check (status in ('pending', 'running', 'complete', 'failed', 'cancelled')),
   total integer not null default 0 check (total >= 0),
   completed_count integer not null default 0 check (completed_count >= 0),
   failed_count integer not null default 0 check (failed_count >= 0),
@@ -26,11 +26,20 @@ create table :schema:.batches (
   sealed_at timestamptz,
   completed_at timestamptz,
   settled_at timestamptz,
+  fail_when_failed text not null default 'any',
+  deadline_at timestamptz,
+  steering integer not null default 0 check (steering >= 0),
+  paused_at timestamptz,
+  stopped_at timestamptz,
+  stop_reason text,
+  stop_grace_ms integer,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
+  check ((stopped_at is null) = (stop_reason is null)),
+  check ((stopped_at is null) = (stop_grace_ms is null)),
   check (completed_count + failed_count <= total),
   check ((status = 'pending') = (sealed_at is null)),
-  check ((status in ('complete', 'failed')) = (completed_at is not null))
+  check ((status in ('complete', 'failed', 'cancelled')) = (completed_at is not null))
 ) with (fillfactor = 50);
 
 create table :schema:.batch_jobs (
@@ -69,7 +78,7 @@ create trigger delete_jobs after delete on :schema:.batches
 
 create table :schema:.batch_callbacks (
   batch_id text not null references :schema:.batches (id) on delete cascade,
-  event text not null check (event in ('complete', 'failure', 'settled')),
+  event text not null check (event in ('complete', 'failure', 'cancelled', 'settled')),
   callback text not null,
   status text not null default 'registered'
     check (status in ('registered', 'scheduled', 'running', 'completed', 'failed', 'skipped')),
@@ -97,19 +106,25 @@ select
   b.total,
   b.completed_count as complete,
   b.failed_count as failed,
-  b.total - b.completed_count - b.failed_count as pending,
+  case when b.settled_at is null then 0 else b.total - b.completed_count - b.failed_count end as cancelled,
+  case when b.settled_at is null then b.total - b.completed_count - b.failed_count else 0 end as pending,
   case when b.total > 0
     then trunc(100.0 * (b.completed_count + b.failed_count) / b.total, 1)
   end as percent,
   round(((b.completed_count + b.failed_count)
     / greatest(extract(epoch from coalesce(b.settled_at, now()) - b.created_at), 0.001))::numeric, 1) as jobs_per_second,
-  case when b.settled_at is null and b.completed_count + b.failed_count > 0
+  case when b.settled_at is null and b.stopped_at is null and b.completed_count + b.failed_count > 0
     then make_interval(secs =>
       (extract(epoch from now() - b.created_at) / (b.completed_count + b.failed_count)
         * (b.total - b.completed_count - b.failed_count))::double precision)
   end as eta,
   case when b.settled_at is null then now() - b.updated_at end as idle,
   b.enrollment_error,
+  b.fail_when_failed,
+  b.deadline_at,
+  b.paused_at,
+  b.stopped_at,
+  b.stop_reason,
   (select jsonb_object_agg(c.event, jsonb_strip_nulls(jsonb_build_object(
      'callback', c.callback, 'status', c.status, 'attempts', c.attempts,
      'errorClass', c.error_class, 'errorMessage', c.error_message)))
@@ -121,6 +136,33 @@ select
   b.settled_at,
   b.updated_at
 from :schema:.batches b;
+
+-- A row a job. One that was neither complete nor failed when its batch settled is cancelled: nothing is written to the
+-- rows of jobs that never started, so that cancelling takes as long for a million of them as for ten.
+create view :schema:.jobs as
+select
+  j.batch_id,
+  j.position,
+  j.jid,
+  j.worker_class,
+  j.args,
+  j.task_queue,
+  case when j.status = 'pending' and b.settled_at is not null then 'cancelled' else j.status end as status,
+  j.attempts,
+  j.error_class,
+  j.error_message,
+  j.started_at,
+  j.finished_at,
+  j.created_at,
+  j.updated_at
+from :schema:.batch_jobs j join :schema:.batches b on b.id = j.batch_id;
+
+-- Ends the statement of an outcome that came after its batch had settled: the job counts as cancelled by then.
+create function :schema:.refuse_late_outcome() returns integer language plpgsql as $$
+begin
+  raise exception 'the batch has settled' using errcode = 'BJ001';
+end
+$$;
 
 create view :schema:.failed_jobs as
 select
@@ -145,11 +187,13 @@ export async function down(knex: Knex, schema: string): Promise<void> {
   await knex.raw(
     `
 drop view :schema:.failed_jobs;
+drop view :schema:.jobs;
 drop view :schema:.batch_progress;
 drop table :schema:.batch_callbacks;
 drop table :schema:.batch_jobs;
 drop table :schema:.batches;
 drop function :schema:.delete_jobs_of_batches;
+drop function :schema:.refuse_late_outcome;
 `,
     { schema },
   );

@@ -1,6 +1,7 @@
 /** Stable codes of the errors that this library throws. Branch on these, not on message texts. */
 export type BatchErrorCode =
   | 'ALREADY_ENROLLED'
+  | 'BATCH_CANCELLED'
   | 'BATCH_EXISTS'
   | 'BATCH_NOT_FOUND'
   | 'BATCH_SETTLED'
@@ -102,7 +103,17 @@ export class BatchExistsError extends BatchError {
   }
 }
 
-/** Thrown by `on` once the event can no longer fire, or fired already. */
+/** Thrown by `jobs` and `performAsync` when the batch was stopped while its block was open, or before. */
+export class BatchCancelledError extends BatchError {
+  static {
+    this.prototype.name = 'BatchCancelledError';
+  }
+}
+
+/**
+ * Thrown by `on` once the event can no longer fire, or fired already; by `cancel`, `pause`, `resume` and `update` when
+ * all jobs are terminal, or the batch was stopped.
+ */
 export class BatchSettledError extends BatchError {
   static {
     this.prototype.name = 'BatchSettledError';

@@ -5,13 +5,15 @@ export {
   type BatchLogger,
   type ListOptions,
 } from './client/batch-client.ts';
-export type { BatchOptions } from './client/batch-options.ts';
-export type { Batch, CallbackRecord, WaitOptions } from './client/batch.ts';
+export type { FailurePolicy } from '../workflows/failure-policy.ts';
+export type { BatchOptions, BatchPolicyOptions } from './client/batch-options.ts';
+export type { Batch, CallbackRecord, CancelOptions, WaitOptions } from './client/batch.ts';
 export type { DatabaseOptions } from './database/connect.ts';
 export { migrate, migrationSql, migrationStatus, type MigrationStatus } from './database/migrate.ts';
-export type { JobRecord } from './database/rows.ts';
+export type { JobRecord, JobStatus } from './database/rows.ts';
 export {
   AlreadyEnrolledError,
+  BatchCancelledError,
   BatchError,
   BatchExistsError,
   BatchNotFoundError,

@@ -22,6 +22,22 @@ export function resolveDuration(option: string, value: Duration): number {
   return ms;
 }
 
+/** Epoch milliseconds of a Date, or of a `Duration` from now on. @throws {@link InvalidOptionError} unless it is to come */
+// oxlint-disable-next-line typescript/no-redundant-type-constituents -- Duration is any where @types/ms is missing
+export function resolveTime(option: string, value: Duration | Date): number {
+  if (!(value instanceof Date)) return Date.now() + resolveDuration(option, value);
+  if (!(value.getTime() > Date.now())) {
+    throw new InvalidOptionError(option, 'a Date that is to come, or a Temporal Duration', value);
+  }
+  return value.getTime();
+}
+
+/** @throws {@link InvalidOptionError} unless it is absent or one of these */
+export function assertOneOf(option: string, value: string | undefined, values: readonly string[]): void {
+  if (value === undefined || values.includes(value)) return;
+  throw new InvalidOptionError(option, values.map((one) => `'${one}'`).join(' or '), value);
+}
+
 /** A retry policy with our defaults, in milliseconds. @throws {@link InvalidOptionError} */
 export function resolveRetry(
   option: string,

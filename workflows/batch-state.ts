@@ -1,3 +1,4 @@
+import { describePolicy, isExceeded, isFailurePolicy, type FailurePolicy } from './failure-policy.ts';
 import { INITIAL_PACE, type Pace } from './pacing.ts';
 
 /**
@@ -6,10 +7,11 @@ import { INITIAL_PACE, type Pace } from './pacing.ts';
  *
  * Every event may arrive late, twice or out of order: watermarks and cumulative counts only ever move up.
  */
-export type BatchEvent = 'complete' | 'failure' | 'settled';
-const EVENTS: readonly BatchEvent[] = ['complete', 'failure', 'settled'];
-export type BatchStatus = 'pending' | 'running' | 'complete' | 'failed';
-export type BatchOutcome = 'complete' | 'failed';
+export type BatchEvent = 'complete' | 'failure' | 'cancelled' | 'settled';
+const EVENTS: readonly BatchEvent[] = ['complete', 'failure', 'cancelled', 'settled'];
+export type BatchStatus = 'pending' | 'running' | BatchOutcome;
+export type BatchOutcome = 'complete' | 'failed' | 'cancelled';
+const EVENT_OF = { complete: 'complete', failed: 'failure', cancelled: 'cancelled' } as const;
 
 /** Where a batch stands, in jobs. */
 export interface BatchProgress {
@@ -17,6 +19,8 @@ export interface BatchProgress {
   readonly total: number;
   readonly complete: number;
   readonly failed: number;
+  /** Jobs that were neither complete nor failed when the batch settled, because it was stopped. */
+  readonly cancelled: number;
   readonly pending: number;
 }
 
@@ -39,9 +43,20 @@ export interface RetryOptions {
   readonly nonRetryableErrorTypes: readonly string[];
 }
 
-/** Options of a batch, resolved: the client filled in the defaults. */
-export interface BatchSettings {
+/** What may change while the batch runs. Durations in milliseconds, times as epoch milliseconds. */
+export interface BatchPolicy {
   readonly failWhen: 'settled' | 'immediate';
+  readonly failWhenFailed: FailurePolicy;
+  /** What becomes of the rest once it is certain that the batch fails. */
+  readonly afterFailure: 'continue' | 'cancelRemaining';
+  /** What has not ended by then is stopped; null: no deadline. */
+  readonly deadlineAt: number | null;
+  /** What a batch is that was stopped by its deadline. */
+  readonly afterDeadline: 'fail' | 'cancel';
+}
+
+/** Options of a batch, resolved: the client filled in the defaults. */
+export interface BatchSettings extends BatchPolicy {
   /** A block from which nothing was heard for so long is closed by the batch itself. */
   readonly enrollmentTimeoutMs: number;
   /** A batch whose block was never opened ends after so long. */
@@ -71,8 +86,17 @@ export interface BatchState {
   /** Jobs of runners that ended. */
   readonly completed: number;
   readonly failed: number;
-  /** A job failed for good; it may not be counted yet. */
-  readonly hasFailure: boolean;
+  /** So many jobs have failed for good, as their rows say; they may not be counted yet. */
+  readonly failuresNoticed: number;
+  /** What was changed of the settings since the batch was created. */
+  readonly changes: Partial<BatchPolicy>;
+  readonly isPaused: boolean;
+  /** From then on no job starts, and what has not ended is cancelled. Set once. */
+  readonly stop: Stop | null;
+  /** Counts what runners and workers must hear of: pauses, resumptions, the stop. */
+  readonly steering: number;
+  /** Up to which number of them the row says so. */
+  readonly steeringWritten: number;
   readonly callbacks: Readonly<Partial<Record<BatchEvent, CallbackRegistration>>>;
   /** Set once, and never changed. */
   readonly outcome: BatchOutcome | null;
@@ -88,6 +112,23 @@ export interface BatchState {
   readonly firing: readonly BatchEvent[];
   /** Events whose callback ran to its end. */
   readonly fired: readonly BatchEvent[];
+}
+
+/** Why a batch was stopped before all its jobs were terminal. */
+export interface Stop {
+  readonly outcome: 'failed' | 'cancelled';
+  readonly reason: string;
+  /** How long handlers may go on after they were asked to stop. */
+  readonly graceMs: number;
+}
+
+export type CancelRequest = Pick<Stop, 'reason' | 'graceMs'>;
+
+/** What runners are told of how the batch stands; a higher number is newer. */
+export interface Steering {
+  readonly number: number;
+  readonly isPaused: boolean;
+  readonly isStopped: boolean;
 }
 
 interface Lane {
@@ -139,6 +180,9 @@ const EVENTS_PER_INLINE_CHUNK = 100;
 /** ... and so few jobs, in case that those that follow are slower. */
 const MAX_INLINE_JOBS = 10_000;
 
+/** How long handlers may go on when a batch stops itself. */
+export const STOP_GRACE_MS = 10_000;
+
 /** The batch's own task queue, as a key of `lanes`. */
 export const OWN_LANE = '';
 
@@ -151,7 +195,12 @@ export function initialBatch(now: number): BatchState {
     runnersStarted: 0,
     completed: 0,
     failed: 0,
-    hasFailure: false,
+    failuresNoticed: 0,
+    changes: {},
+    isPaused: false,
+    stop: null,
+    steering: 0,
+    steeringWritten: 0,
     callbacks: {},
     outcome: null,
     written: { created: false, sealed: false, outcome: false, settled: false },
@@ -171,6 +220,7 @@ export interface Refusal {
 export function refuseOpen(state: BatchState, token: string): Refusal | undefined {
   const { phase, timedOut } = state.enrollment;
   if (phase === 'unopened' || (phase === 'open' && state.enrollment.token === token)) return undefined;
+  if (state.stop) return closedByStop(state.stop);
   return timedOut
     ? {
         code: 'ENROLLMENT_TIMED_OUT',
@@ -182,6 +232,13 @@ export function refuseOpen(state: BatchState, token: string): Refusal | undefine
         message:
           'jobs() was called for this batch before. A batch has one enrolment block; create another batch.',
       };
+}
+
+function closedByStop({ reason }: Stop): Refusal {
+  return {
+    code: 'BATCH_CANCELLED',
+    message: `The batch was stopped: ${reason}. Nothing can be enrolled any more.`,
+  };
 }
 
 export function opened(state: BatchState, token: string, now: number): BatchState {
@@ -236,6 +293,7 @@ export function refuseSeal(
         'Jobs enrolled until then run; the batch ends failed.',
     };
   }
+  if (state.stop && phase === 'sealed') return closedByStop(state.stop);
   if (phase === 'unopened' || state.enrollment.token !== token) {
     return { code: 'ALREADY_ENROLLED', message: 'Another block of this batch is open or was sealed.' };
   }
@@ -270,7 +328,123 @@ export function quietTimeMs({ enrollment }: BatchState, settings: BatchSettings)
 
 /** An empty block without an error leaves nothing behind: the batch is to be removed. */
 export function isDiscarded(state: BatchState): boolean {
-  return state.enrollment.phase === 'sealed' && state.enrolled === 0 && state.enrollment.error === null;
+  const { enrollment, enrolled: total, stop } = state;
+  return enrollment.phase === 'sealed' && total === 0 && enrollment.error === null && stop === null;
+}
+
+/** The policy that holds now. */
+export function policyOf(state: BatchState, settings: BatchSettings): BatchPolicy {
+  return { ...settings, ...state.changes };
+}
+
+/** How long a batch that was not stopped has until its deadline; undefined: for ever, or it is over. */
+export function timeLeftMs(state: BatchState, settings: BatchSettings, now: number): number | undefined {
+  const { deadlineAt } = policyOf(state, settings);
+  if (deadlineAt === null || state.stop || isSettled(state)) return undefined;
+  return Math.max(0, deadlineAt - now);
+}
+
+export function steeringOf({ steering, isPaused, stop }: BatchState): Steering {
+  return { number: steering, isPaused, isStopped: stop !== null };
+}
+
+/** Whether the batch can still be steered: its jobs are not all terminal, and it was not stopped. */
+function refuseSteering(state: BatchState, verb: string): Refusal | undefined {
+  if (!isSettled(state) && state.stop === null) return undefined;
+  const { status } = progressOf(state);
+  const why = state.stop ? `it was stopped (${state.stop.reason})` : `it has settled`;
+  return {
+    code: 'BATCH_SETTLED',
+    message: `The batch is ${status}, and ${why}: it cannot be ${verb} any more.`,
+  };
+}
+
+/** Whether the batch can be cancelled. One that was stopped already is: asking again changes nothing. */
+export function refuseCancel(state: BatchState, request: CancelRequest): Refusal | undefined {
+  const { reason, graceMs } = request;
+  if (typeof reason !== 'string' || reason === '' || !isCount(graceMs)) {
+    return {
+      code: 'INVALID_OPTION',
+      message: 'A cancellation must have reason, a text, and graceMs, a count.',
+    };
+  }
+  return state.stop ? undefined : refuseSteering(state, 'cancelled');
+}
+
+export function cancelled(state: BatchState, request: CancelRequest): BatchState {
+  if (refuseCancel(state, request)) return state;
+  return stopped(state, { outcome: 'cancelled', reason: request.reason, graceMs: request.graceMs });
+}
+
+/**
+ * Stops the batch: nothing starts any more. A block that is open closes with the jobs that were announced. The first
+ * stop wins, and a batch that has settled stays as it is.
+ */
+export function stopped(state: BatchState, stop: Stop): BatchState {
+  if (state.stop || isSettled(state)) return state;
+  return {
+    ...state,
+    stop,
+    isPaused: false,
+    steering: state.steering + 1,
+    enrollment: { ...state.enrollment, phase: 'sealed' },
+  };
+}
+
+export function refusePause(state: BatchState): Refusal | undefined {
+  return refuseSteering(state, 'paused');
+}
+
+export function refuseResume(state: BatchState): Refusal | undefined {
+  return refuseSteering(state, 'resumed');
+}
+
+export function paused(state: BatchState, isPaused: boolean): BatchState {
+  return state.isPaused === isPaused ? state : { ...state, isPaused, steering: state.steering + 1 };
+}
+
+export function refuseUpdate(state: BatchState, changes: Partial<BatchPolicy>): Refusal | undefined {
+  const { afterDeadline, afterFailure, deadlineAt, failWhen, failWhenFailed, ...others } = changes;
+  const isWellFormed =
+    [undefined, 'fail', 'cancel'].includes(afterDeadline) &&
+    [undefined, 'continue', 'cancelRemaining'].includes(afterFailure) &&
+    (deadlineAt === undefined || deadlineAt === null || isCount(deadlineAt)) &&
+    [undefined, 'settled', 'immediate'].includes(failWhen) &&
+    (failWhenFailed === undefined || isFailurePolicy(failWhenFailed)) &&
+    Object.keys(others).length === 0;
+  if (!isWellFormed) {
+    return { code: 'INVALID_OPTION', message: 'The change is not one that Batch.update makes.' };
+  }
+  return refuseSteering(state, 'changed');
+}
+
+export function updated(state: BatchState, changes: Partial<BatchPolicy>): BatchState {
+  return { ...state, changes: { ...state.changes, ...changes }, steering: state.steering + 1 };
+}
+
+export function wroteSteering(state: BatchState, number: number): BatchState {
+  return { ...state, steeringWritten: Math.max(state.steeringWritten, number) };
+}
+
+export function isSteeringWritten(state: BatchState): boolean {
+  return state.steeringWritten >= state.steering;
+}
+
+/** Whether a failed job may matter before its chunk is over. */
+export function noticesFailures(state: BatchState, settings: BatchSettings): boolean {
+  const { failWhen, afterFailure } = policyOf(state, settings);
+  return failWhen === 'immediate' || afterFailure === 'cancelRemaining';
+}
+
+/** The deadline is over. */
+export function deadlinePassed(state: BatchState, settings: BatchSettings, now: number): BatchState {
+  if (timeLeftMs(state, settings, now) !== 0) return state;
+  const { afterDeadline, deadlineAt } = policyOf(state, settings);
+  return stopped(state, {
+    outcome: afterDeadline === 'fail' ? 'failed' : 'cancelled',
+    reason: `its deadline has passed (${new Date(deadlineAt!).toISOString()})`,
+    graceMs: STOP_GRACE_MS,
+  });
 }
 
 /** Hands out what can be run now. Each position of a lane is handed out once. */
@@ -278,6 +452,7 @@ export function assignRanges(
   state: BatchState,
   settings: BatchSettings,
 ): { state: BatchState; assignments: Assignment[] } {
+  if (state.isPaused || state.stop) return { state, assignments: [] };
   const maxInlineChunks = Math.floor(settings.maxHistoryEvents / EVENTS_PER_INLINE_CHUNK);
   const assignments: Assignment[] = [];
   let next = state;
@@ -354,6 +529,10 @@ export function runnerLost(state: BatchState, id: string): { state: BatchState; 
   const lost = state.runners[id];
   if (!lost) return { state };
   const { [id]: _lost, ...others } = state.runners;
+  if (state.stop) {
+    const { completed, failed } = terminalCountsOf(state, [lost]);
+    return { state: { ...state, runners: others, completed, failed } };
+  }
   const runner = `${state.runnersStarted + 1}`;
   const { lane, from, to, inline } = lost;
   return {
@@ -390,35 +569,65 @@ export function recounted(state: BatchState): BatchState {
 
 /** Completed and failed jobs, running ranges included. */
 export function terminalCounts(state: BatchState): { completed: number; failed: number } {
+  return terminalCountsOf(state, Object.values(state.runners));
+}
+
+function terminalCountsOf(
+  state: BatchState,
+  runners: readonly Runner[],
+): { completed: number; failed: number } {
   let { completed, failed } = state;
-  for (const runner of Object.values(state.runners)) {
+  for (const runner of runners) {
     completed += runner.completed;
     failed += runner.failed;
   }
   return { completed, failed };
 }
 
-/** A job failed for good, ahead of its chunk's report. */
-export function failureNoticed(state: BatchState): BatchState {
-  return { ...state, hasFailure: true };
+/** What the rows say at the end of a batch that was stopped: a lost chunk may have written more than it reported. */
+export function counted(state: BatchState, counts: { completed: number; failed: number }): BatchState {
+  return { ...state, runners: {}, ...counts };
 }
 
-/** Whether the block is sealed and every job is terminal. */
+/** Jobs failed for good, ahead of their chunks' reports. */
+export function failuresNoticed(state: BatchState, { failed }: { failed: number }): BatchState {
+  if (!isCount(failed) || failed > state.enrolled) return state;
+  return { ...state, failuresNoticed: Math.max(state.failuresNoticed, failed) };
+}
+
+/** Whether the block is sealed and every job is terminal: of a batch that was stopped, none runs any more. */
 export function isSettled(state: BatchState): boolean {
   const { completed, failed } = terminalCounts(state);
-  return state.enrollment.phase === 'sealed' && completed + failed >= state.enrolled;
+  const isOver = state.stop !== null && Object.keys(state.runners).length === 0;
+  return state.enrollment.phase === 'sealed' && (isOver || completed + failed >= state.enrolled);
 }
 
 /**
- * Decides the outcome, once. Never before the block is sealed. `failWhen: 'immediate'` needs no more than one failed
- * job, or a broken enrolment; otherwise all jobs are waited for.
+ * Decides the outcome, once. Never before the block is sealed. `failWhen: 'immediate'` needs no more than it being
+ * certain: too many failed jobs, or a broken enrolment; otherwise all jobs are waited for. A batch that is cancelled is
+ * so at once.
  */
 export function decided(state: BatchState, settings: BatchSettings): BatchState {
   if (state.outcome !== null || state.enrollment.phase !== 'sealed') return state;
-  const hasFailures = state.enrollment.error !== null || state.hasFailure || terminalCounts(state).failed > 0;
-  if (hasFailures && (settings.failWhen === 'immediate' || isSettled(state)))
-    return { ...state, outcome: 'failed' };
-  return isSettled(state) ? { ...state, outcome: 'complete' } : state;
+  if (state.stop?.outcome === 'cancelled') return { ...state, outcome: 'cancelled' };
+  const { failWhen, afterFailure } = policyOf(state, settings);
+  const failure = failureOf(state, settings);
+  if (failure === undefined) return isSettled(state) ? { ...state, outcome: 'complete' } : state;
+  const next =
+    afterFailure === 'cancelRemaining'
+      ? stopped(state, { outcome: 'failed', reason: failure, graceMs: STOP_GRACE_MS })
+      : state;
+  return failWhen === 'immediate' || isSettled(next) ? { ...next, outcome: 'failed' } : next;
+}
+
+/** Why the batch fails, whatever its other jobs do; undefined as long as that is open. */
+function failureOf(state: BatchState, settings: BatchSettings): string | undefined {
+  const { failWhenFailed } = policyOf(state, settings);
+  if (state.enrollment.error !== null) return 'its enrolment broke';
+  const failed = Math.max(terminalCounts(state).failed, state.failuresNoticed);
+  if (isExceeded(failWhenFailed, failed, state.enrolled))
+    return `too many jobs failed (failWhenFailed: ${describePolicy(failWhenFailed)})`;
+  return state.stop?.outcome === 'failed' ? state.stop.reason : undefined;
 }
 
 /** Whether a callback can be registered. The same one twice is a retry, not a second callback. */
@@ -460,7 +669,12 @@ export function registered(state: BatchState, registration: CallbackRegistration
 
 /** The event of an outcome. */
 export function eventOf(outcome: BatchOutcome): BatchEvent {
-  return outcome === 'complete' ? 'complete' : 'failure';
+  return EVENT_OF[outcome];
+}
+
+/** The events of the outcomes that the batch does not have. */
+export function eventsThatNeverFire(outcome: BatchOutcome): BatchEvent[] {
+  return Object.values(EVENT_OF).filter((event) => event !== eventOf(outcome));
 }
 
 /** No callback can be registered for these any more. */
@@ -488,11 +702,14 @@ export function wrote(state: BatchState, what: keyof BatchState['written']): Bat
 
 export function progressOf(state: BatchState): BatchProgress {
   const { completed, failed } = terminalCounts(state);
+  const left = state.enrolled - completed - failed;
+  const [cancelled, pending] = isSettled(state) ? [left, 0] : [0, left];
   return {
     status: state.outcome ?? (state.enrollment.phase === 'sealed' ? 'running' : 'pending'),
     total: state.enrolled,
     complete: completed,
     failed,
-    pending: state.enrolled - completed - failed,
+    cancelled,
+    pending,
   };
 }

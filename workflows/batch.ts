@@ -24,6 +24,7 @@ import {
   OUTLIVES_RUN,
   runnerWorkflowId,
   startWatched,
+  tell,
   watchChildOfEarlierRun,
 } from './children.ts';
 import { batchDetails, callbackSummary, groupDigits } from './details.ts';
@@ -35,6 +36,7 @@ import { callbackFailed, runCallback } from './run-callback.ts';
 import { runRange } from './run-range.ts';
 import { batchRunner } from './runner.ts';
 import { describeFailure } from './failure.ts';
+import { describePolicy } from './failure-policy.ts';
 
 export interface BatchInput {
   readonly batchId: string;
@@ -80,6 +82,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   let startingChildren = 0;
   let registering = 0;
   let isRecounting = false;
+  let isSteering = false;
   let isIdTaken = false;
 
   const apply = (next: BatchState) => {
@@ -91,6 +94,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     }
     setCurrentDetails(batchDetails(batchId, state));
     if (rules.isStranded(state) && !isRecounting) void shielded(recount);
+    if (state.written.created && !rules.isSteeringWritten(state) && !isSteering) void shielded(steer);
   };
   const start = (assignment: Assignment) => {
     const range = initialRange([[assignment.from, assignment.to]], assignment.pace);
@@ -109,7 +113,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   onSignal(messages.callbackEndedSignal, ({ event }) => {
     if (state.firing.includes(event)) apply(rules.fired(state, event));
   });
-  setHandler(messages.jobFailedSignal, () => apply(rules.failureNoticed(state)));
+  onSignal(messages.jobFailedSignal, (message) => apply(rules.failuresNoticed(state, message)));
   setHandler(messages.progressQuery, () => rules.progressOf(state));
   setHandler(messages.stateQuery, () => state);
   setHandler(messages.rangesQuery, () =>
@@ -154,6 +158,25 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     { validator: (registration) => refuseIf(rules.refuseRegistration(state, registration)) },
   );
 
+  const steered = (next: () => BatchState) =>
+    shielded(async () => {
+      apply(next());
+      await condition(() => rules.isSteeringWritten(state));
+    });
+  onSignal(messages.cancelRequestedSignal, (request) => apply(rules.cancelled(state, request)));
+  setHandler(messages.cancelUpdate, (request) => steered(() => rules.cancelled(state, request)), {
+    validator: (request) => refuseIf(rules.refuseCancel(state, request)),
+  });
+  setHandler(messages.pauseUpdate, () => steered(() => rules.paused(state, true)), {
+    validator: () => refuseIf(rules.refusePause(state)),
+  });
+  setHandler(messages.resumeUpdate, () => steered(() => rules.paused(state, false)), {
+    validator: () => refuseIf(rules.refuseResume(state)),
+  });
+  setHandler(messages.updateUpdate, (changes) => steered(() => rules.updated(state, changes)), {
+    validator: (changes) => refuseIf(rules.refuseUpdate(state, changes)),
+  });
+
   for (const range of input.carried?.inline ?? []) void runInline(range);
   for (const [runner, { inline: isInline }] of Object.entries(state.runners)) {
     const isNeeded = () => state.runners[runner] !== undefined;
@@ -174,6 +197,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       startedAt: startTime.getTime(),
       description,
       context,
+      failWhenFailed: describePolicy(settings.failWhenFailed),
+      deadlineAt: settings.deadlineAt,
     });
     if (!created) {
       isIdTaken = true;
@@ -183,6 +208,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     apply(rules.wrote(state, 'created'));
   }
   void watchEnrollment();
+  void watchDeadline();
 
   await until(() => state.enrollment.phase === 'sealed');
   if (rules.isDiscarded(state)) {
@@ -197,10 +223,11 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
 
   await until(() => state.outcome !== null);
   if (!state.written.outcome) await writeOutcome();
+  // A batch is cancelled at once; its callback finds that nothing runs any more.
+  if (state.outcome === 'cancelled') await settle();
   await fire(rules.eventOf(state.outcome!));
 
-  await until(() => rules.isSettled(state));
-  if (!state.written.settled) await writeOutcome();
+  await settle();
   await fire('settled');
   return finished(false);
 
@@ -210,7 +237,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     // Nothing may be in the middle: a handler's answer, a chunk of ours, the start of a runner. A handler may also be
     // waiting for what this function does once the condition is true, so that goes first.
     await condition(
-      () => isTrue() || (allHandlersFinished() && inlineRunning === 0 && startingChildren === 0),
+      () =>
+        isTrue() || (allHandlersFinished() && inlineRunning === 0 && startingChildren === 0 && !isSteering),
     );
     if (isTrue()) return;
     await continueAsNew<typeof batch>({ ...input, carried: { state, inline: [...inline.values()] } });
@@ -243,6 +271,46 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     }
   }
 
+  /** Stops what has not ended when the deadline is over. It may be set, and moved, at any time. */
+  async function watchDeadline(): Promise<void> {
+    const deadline = () => rules.policyOf(state, settings).deadlineAt;
+    for (;;) {
+      await condition(() => deadline() !== null);
+      const deadlineAt = deadline();
+      const left = rules.timeLeftMs(state, settings, Date.now());
+      if (left === undefined) return;
+      if (left === 0) {
+        apply(rules.deadlinePassed(state, settings, Date.now()));
+        return;
+      }
+      const isMoot = () => rules.timeLeftMs(state, settings, Date.now()) === undefined;
+      await condition(() => deadline() !== deadlineAt || isMoot(), left);
+    }
+  }
+
+  /** Tells runners and, by the row, workers of a pause, a resumption, a change or the stop. */
+  async function steer(): Promise<void> {
+    isSteering = true;
+    while (!rules.isSteeringWritten(state)) {
+      const steering = rules.steeringOf(state);
+      const policy = rules.policyOf(state, settings);
+      const runners = Object.entries(state.runners).filter(([, { inline: isInline }]) => !isInline);
+      await Promise.all([
+        ...runners.map(([runner]) => tell(runnerWorkflowId(runner), steering)),
+        mirror.steerBatch({
+          batchId,
+          steering: steering.number,
+          isPaused: steering.isPaused,
+          stop: state.stop && { reason: state.stop.reason, graceMs: state.stop.graceMs },
+          failWhenFailed: describePolicy(policy.failWhenFailed),
+          deadlineAt: policy.deadlineAt,
+        }),
+      ]);
+      state = rules.wroteSteering(state, steering.number);
+    }
+    isSteering = false;
+  }
+
   /** Repairs counts from which jobs are missing: see `isStranded`. */
   async function recount(): Promise<void> {
     isRecounting = true;
@@ -257,6 +325,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
 
   async function startRunner(assignment: Assignment, range: RangeState): Promise<void> {
     const { runner, lane, from, to } = assignment;
+    const given = rules.steeringOf(state);
     startingChildren++;
     await startWatched(
       () =>
@@ -271,14 +340,18 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
               runner,
               lane,
               unknownJobTimeoutMs: settings.unknownJobTimeoutMs,
-              noticeFailures: settings.failWhen === 'immediate',
+              noticeFailures: rules.noticesFailures(state, settings),
               maxHistoryEvents: settings.maxHistoryEvents,
+              steering: given,
               range,
             },
           ],
         }),
       (error) => replace(runner, error),
     );
+    // What changed while it started was told to nobody.
+    const steering = rules.steeringOf(state);
+    if (steering.number > given.number) await tell(runnerWorkflowId(runner), steering);
     startingChildren--;
   }
 
@@ -301,7 +374,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       runner: assignment.runner,
       lane: assignment.lane,
       unknownJobTimeoutMs: settings.unknownJobTimeoutMs,
-      noticeFailures: settings.failWhen === 'immediate',
+      noticeFailures: () => rules.noticesFailures(state, settings),
+      steering: () => rules.steeringOf(state),
       maxInFlight: MAX_INLINE_IN_FLIGHT,
       hasMore: () => rules.hasMore(state, assignment.lane),
       onDrained: (listener) => drainedListeners.set(assignment.runner, listener),
@@ -314,21 +388,27 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     inlineRunning--;
   }
 
+  async function settle(): Promise<void> {
+    await until(() => rules.isSettled(state));
+    if (!state.written.settled) await writeOutcome();
+  }
+
   /** Commits where the batch stands before any callback can see it. */
   async function writeOutcome(): Promise<void> {
     const settled = rules.isSettled(state);
     const fires: BatchEvent[] = [rules.eventOf(state.outcome!), ...(settled ? ['settled' as const] : [])];
-    const never: BatchEvent = state.outcome === 'complete' ? 'failure' : 'complete';
-    apply(rules.eventsClosed(state, [...fires, never]));
+    const never = rules.eventsThatNeverFire(state.outcome!);
+    apply(rules.eventsClosed(state, [...fires, ...never]));
     // A callback that was registered at the last moment has its row before the row says that it is due.
     await condition(() => registering === 0);
-    await mirror.finishBatch({
+    const counts = await mirror.finishBatch({
       batchId,
       outcome: state.outcome!,
       settled,
       schedule: fires.filter((event) => state.callbacks[event] && !state.fired.includes(event)),
-      skip: [never],
+      skip: never,
     });
+    if (settled && state.stop && counts) state = rules.counted(state, counts);
     apply(rules.wrote(settled ? rules.wrote(state, 'settled') : state, 'outcome'));
   }
 

@@ -1,7 +1,7 @@
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
-import { getExternalWorkflowHandle, ParentClosePolicy, sleep, workflowInfo } from '@temporalio/workflow';
-import type { BatchEvent } from './batch-state.ts';
-import { pingSignal } from './messages.ts';
+import { getExternalWorkflowHandle, log, ParentClosePolicy, sleep, workflowInfo } from '@temporalio/workflow';
+import type { BatchEvent, Steering } from './batch-state.ts';
+import { pingSignal, steeredSignal } from './messages.ts';
 
 /** How often workflows that an earlier run of this one started are asked whether they are there. */
 const PING_INTERVAL = '1 minute';
@@ -34,6 +34,15 @@ export async function startWatched(
     void child.result().catch(onLost);
   } catch (error) {
     if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+  }
+}
+
+/** Tells a runner how the batch stands. One that is gone has nothing left to steer. */
+export async function tell(workflowId: string, steering: Steering): Promise<void> {
+  try {
+    await getExternalWorkflowHandle(workflowId).signal(steeredSignal, steering);
+  } catch (error) {
+    log.debug('A runner that has ended was not told', { workflowId, error: String(error) });
   }
 }
 

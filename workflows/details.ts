@@ -2,7 +2,7 @@ import { progressOf, type BatchEvent, type BatchState } from './batch-state.ts';
 
 /** What the Web UI shows as the current details of a batch: how far it is, and where to look next. */
 export function batchDetails(batchId: string, state: BatchState): string {
-  const { status, total, complete, failed, pending } = progressOf(state);
+  const { status, total, complete, failed, cancelled, pending } = progressOf(state);
   const percent = total > 0 ? ` (${Math.floor((100 * (complete + failed)) / total)} %)` : '';
   const lines = [
     `**${status}**${percent}`,
@@ -12,6 +12,12 @@ export function batchDetails(batchId: string, state: BatchState): string {
     `| ${[total, complete, failed, pending].map(groupDigits).join(' | ')} |`,
   ];
   if (state.enrollment.error) lines.push('', `Enrolment broke: ${state.enrollment.error}`);
+  if (state.stop)
+    lines.push(
+      '',
+      `Stopped: ${state.stop.reason}${cancelled > 0 ? `. Cancelled: ${groupDigits(cancelled)}` : ''}`,
+    );
+  else if (state.isPaused) lines.push('', 'Paused: nothing new starts until `resume`');
   const callbacks = Object.values(state.callbacks);
   if (callbacks.length > 0) {
     lines.push('', `Callbacks: ${callbacks.map(callbackSummary).join(', ')}`);

@@ -1,10 +1,13 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import type {
   BatchEvent,
+  BatchPolicy,
   BatchProgress,
   BatchState,
   CallbackRegistration,
+  CancelRequest,
   RunnerReport,
+  Steering,
 } from './batch-state.ts';
 import type { RangeState } from './range-state.ts';
 
@@ -43,10 +46,10 @@ export const completedSignal = defineSignal<[RunnerReport]>('completed');
 export const failedSignal = defineSignal<[RunnerReport]>('failed');
 
 /**
- * Sent by a chunk's activity of a batch with `failWhen: 'immediate'` when a job has failed for good, before the chunk
- * is over and counted.
+ * Sent by a chunk's activity of a batch that is judged before all jobs are terminal, when a job has failed for good and
+ * its chunk is not over: how many jobs of the batch have failed by now, as the row says.
  */
-export const jobFailedSignal = defineSignal('jobFailed');
+export const jobFailedSignal = defineSignal<[{ failed: number }]>('jobFailed');
 
 /**
  * Sent by a chunk's activity to the workflow that started it, once all its jobs have started and some still run: the
@@ -56,6 +59,9 @@ export const chunkDrainedSignal = defineSignal<[{ runner: string; chunk: number 
 
 /** Sent by the workflow that runs a callback once that has ended: see `fire` in batch.ts. */
 export const callbackEndedSignal = defineSignal<[{ event: BatchEvent }]>('callbackEnded');
+
+/** Sent by the batch to its runners: it was paused, resumed or stopped. */
+export const steeredSignal = defineSignal<[Steering]>('steered');
 
 /** Sent to a workflow that works for the batch to learn whether it is still there. */
 export const pingSignal = defineSignal('ping');
@@ -68,6 +74,16 @@ export const openUpdate = defineUpdate<OpenResult, [{ token: string }]>('open');
 export const sealUpdate = defineUpdate<SealResult, [SealMessage]>('seal');
 /** Registers a callback for an event. */
 export const registerUpdate = defineUpdate<void, [CallbackRegistration]>('register');
+
+/** Stops the batch: what has not started never starts. Answers once the row says so. */
+export const cancelUpdate = defineUpdate<void, [CancelRequest]>('cancel');
+/** The same for when no worker is up to answer the update. */
+export const cancelRequestedSignal = defineSignal<[CancelRequest]>('cancelRequested');
+/** Nothing new starts until `resume`. */
+export const pauseUpdate = defineUpdate<void>('pause');
+export const resumeUpdate = defineUpdate<void>('resume');
+/** Changes the policy of the batch from now on. */
+export const updateUpdate = defineUpdate<void, [Partial<BatchPolicy>]>('update');
 
 export const progressQuery = defineQuery<BatchProgress>('progress');
 /** The whole state, for people and tools that look into a batch. */

@@ -2,14 +2,15 @@ import {
   ActivityCancellationType,
   ActivityFailure,
   ApplicationFailure,
+  CancellationScope,
   condition,
   log,
   proxyActivities,
   sleep,
   TimeoutFailure,
 } from '@temporalio/workflow';
-import type { HandlerActivities } from '../activities/contract.ts';
-import type { RunnerReport } from './batch-state.ts';
+import type { ChunkInput, HandlerActivities } from '../activities/contract.ts';
+import type { RunnerReport, Steering } from './batch-state.ts';
 import {
   chunkEnded,
   chunkLost,
@@ -31,7 +32,9 @@ export interface RangeOptions {
   readonly lane: string;
   readonly unknownJobTimeoutMs: number;
   /** Chunks tell the batch of a job that failed for good before they are over. */
-  readonly noticeFailures: boolean;
+  readonly noticeFailures: () => boolean;
+  /** While the batch is paused nothing is dispatched; once it is stopped, what runs is cancelled and the rest left. */
+  readonly steering: () => Steering;
   /** When true, nothing new is dispatched and the loop returns once nothing is in flight. */
   readonly shouldStop: () => boolean;
   /** Chunks in flight, whether they still hold jobs that wait or not: a workflow may have 2,000 activities at most. */
@@ -57,7 +60,8 @@ const REPORT_INTERVAL_MS = 1_000;
  * Runs a range of jobs by chunk activities, several in flight: wiring between the rules in range-state.ts and
  * Temporal. Used by the runner workflow, and by the batch workflow for small ranges.
  *
- * @returns the state where it stopped: exhausted, or what is left for the next run after continue-as-new
+ * @returns the state where it stopped: exhausted, or what is left, for the next run after continue-as-new or because
+ * the batch was stopped
  */
 export async function runRange(initial: RangeState, options: RangeOptions): Promise<RangeState> {
   let state = initial;
@@ -70,6 +74,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   let reportedAt = 0;
   let reported = { completed: 0, failed: 0, idle: false, knowsPace: initial.pace.jobMs !== undefined };
   const activities = activitiesFor(options.lane);
+  const chunks = new CancellationScope();
 
   options.onDrained((chunk) => {
     if (!inFlight.has(chunk)) return;
@@ -82,21 +87,24 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     inFlight.add(number);
     try {
       const unknownFor = chunk.unknownSince === undefined ? 0 : Date.now() - chunk.unknownSince;
-      const report = await activities.runChunk.executeWithOptions({ summary: describeChunk(chunk) }, [
-        {
-          batchId: options.batchId,
-          runner: options.runner,
-          chunk: hasDue(state) || options.hasMore() ? number : null,
-          spans: formatSpans(chunk.spans),
-          taskQueue: options.lane || null,
-          careful: chunk.losses === 2,
-          noticeFailures: options.noticeFailures,
-          failUnknown: chunk.unknownSince !== undefined && unknownFor >= options.unknownJobTimeoutMs,
-        },
-      ]);
+      const input: ChunkInput = {
+        batchId: options.batchId,
+        runner: options.runner,
+        chunk: hasDue(state) || options.hasMore() ? number : null,
+        spans: formatSpans(chunk.spans),
+        taskQueue: options.lane || null,
+        careful: chunk.losses === 2,
+        noticeFailures: options.noticeFailures(),
+        failUnknown: chunk.unknownSince !== undefined && unknownFor >= options.unknownJobTimeoutMs,
+        steering: options.steering().number,
+      };
+      const report = await chunks.run(() =>
+        activities.runChunk.executeWithOptions({ summary: describeChunk(chunk) }, [input]),
+      );
       state = chunkEnded(state, chunk, report, Date.now());
     } catch (error) {
-      state = afterFailure(state, chunk, error);
+      // Of a batch that was stopped, nothing runs again.
+      if (!options.steering().isStopped) state = afterFailure(state, chunk, error);
     } finally {
       inFlight.delete(number);
       drained.delete(number);
@@ -128,16 +136,23 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   const hasRoom = () =>
     inFlight.size - drained.size < state.pace.window && inFlight.size < options.maxInFlight;
 
+  const mayDispatch = () => {
+    const { isPaused, isStopped } = options.steering();
+    return !isPaused && !isStopped && !options.shouldStop() && hasRoom();
+  };
+
   for (;;) {
     wake = false;
-    while (!options.shouldStop() && hasRoom()) {
+    const { number, isStopped } = options.steering();
+    if (isStopped) chunks.cancel();
+    while (mayDispatch()) {
       const next = nextChunk(state, Date.now());
       if (!next) break;
       state = next.state;
       void run(next.chunk);
     }
     options.onChange(state);
-    if (inFlight.size === 0 && isExhausted(state)) {
+    if (inFlight.size === 0 && (isStopped || isExhausted(state))) {
       await report(true);
       return state;
     }
@@ -158,7 +173,9 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     }
     const dueAt = nextDueAt(state);
     if (dueAt !== undefined) wakeAt(dueAt);
-    await condition(() => wake || (inFlight.size === 0 && options.shouldStop()));
+    await condition(
+      () => wake || options.steering().number !== number || (inFlight.size === 0 && options.shouldStop()),
+    );
   }
 }
 

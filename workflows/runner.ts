@@ -7,8 +7,15 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import { onSignal, shielded } from './handlers.ts';
-import { chunkDrainedSignal, completedSignal, failedSignal, pingSignal, rangesQuery } from './messages.ts';
-import type { RunnerReport } from './batch-state.ts';
+import {
+  chunkDrainedSignal,
+  completedSignal,
+  failedSignal,
+  pingSignal,
+  rangesQuery,
+  steeredSignal,
+} from './messages.ts';
+import type { RunnerReport, Steering } from './batch-state.ts';
 import { isExhausted, type RangeState } from './range-state.ts';
 import { runRange } from './run-range.ts';
 
@@ -23,6 +30,7 @@ export interface RunnerInput {
   readonly unknownJobTimeoutMs: number;
   readonly noticeFailures: boolean;
   readonly maxHistoryEvents: number;
+  readonly steering: Steering;
   readonly range: RangeState;
 }
 
@@ -40,6 +48,10 @@ async function runRunner(input: RunnerInput): Promise<void> {
   setHandler(pingSignal, () => {});
   let isBatchGone = false;
   let failed = input.range.failed;
+  let { steering } = input;
+  onSignal(steeredSignal, (message) => {
+    if (message.number > steering.number) steering = message;
+  });
 
   const report = async (message: RunnerReport) => {
     setCurrentDetails(
@@ -66,6 +78,8 @@ async function runRunner(input: RunnerInput): Promise<void> {
   setHandler(rangesQuery, () => ({ [input.runner]: current }));
   const range = await runRange(input.range, {
     ...input,
+    noticeFailures: () => input.noticeFailures,
+    steering: () => steering,
     maxInFlight: MAX_IN_FLIGHT,
     hasMore: () => true,
     onDrained: (listener) => onSignal(chunkDrainedSignal, ({ chunk }) => listener(chunk)),
@@ -73,5 +87,7 @@ async function runRunner(input: RunnerInput): Promise<void> {
     onChange: (state) => (current = state),
     shouldStop: () => isBatchGone || shouldContinueAsNew(),
   });
-  if (!isExhausted(range) && !isBatchGone) await continueAsNew<typeof batchRunner>({ ...input, range });
+  if (!isExhausted(range) && !isBatchGone && !steering.isStopped) {
+    await continueAsNew<typeof batchRunner>({ ...input, steering, range });
+  }
 }

@@ -73,7 +73,13 @@ const ABANDON_TIMEOUT_MS = 3_000;
 
 const MAX_DETAILS_LENGTH = 10_000;
 
-const STATUSES: readonly string[] = ['pending', 'running', 'complete', 'failed'] satisfies BatchStatus[];
+const STATUSES: readonly string[] = [
+  'pending',
+  'running',
+  'complete',
+  'failed',
+  'cancelled',
+] satisfies BatchStatus[];
 
 const WARNINGS: BatchLogger = {
   warn: (message, meta) => process.emitWarning(`${message} ${JSON.stringify(meta ?? {})}`, 'BatchWarning'),

@@ -1,17 +1,54 @@
 import type { Duration } from '@temporalio/common';
-import type { BatchSettings } from '../../workflows/batch-state.ts';
+import type { BatchPolicy, BatchSettings } from '../../workflows/batch-state.ts';
+import { isFailurePolicy, type FailurePolicy } from '../../workflows/failure-policy.ts';
 import { InvalidOptionError } from '../errors.ts';
 import { toExactJson } from '../json-value.ts';
 import {
   assertKnownKeys,
   assertName,
+  assertOneOf,
   assertPlainObject,
   assertWholeNumber,
   resolveDuration,
+  resolveTime,
 } from '../options.ts';
 
+/** What makes a batch fail, and what ends it early: options of `BatchClient.create` and of `Batch.update`. */
+export interface BatchPolicyOptions {
+  /**
+   * What becomes of a batch that its deadline stopped: `failed` or `cancelled`.
+   * @default 'fail'
+   */
+  readonly afterDeadline?: 'fail' | 'cancel';
+  /**
+   * What becomes of the rest once it is certain that the batch fails: it goes on, or what has not started never does
+   * and what runs is asked to stop.
+   * @default 'continue'
+   */
+  readonly afterFailure?: 'continue' | 'cancelRemaining';
+  /**
+   * When what has not ended is stopped: a Date, or a Duration from now on. `null`: never.
+   * @default null
+   */
+  // oxlint-disable-next-line typescript/no-redundant-type-constituents -- Duration is any where @types/ms is missing
+  readonly deadline?: Duration | Date | null;
+  /**
+   * When too many failed jobs decide the batch: once all jobs are terminal, or as soon as it is certain (never before
+   * the block is closed).
+   * @default 'settled'
+   */
+  readonly failWhen?: 'settled' | 'immediate';
+  /**
+   * How many failed jobs make the batch `failed`: `'any'` one, `'all'` of them, or more than a number or a percentage
+   * of the sealed total. Percentages are not rounded: `{ moreThan: '5%' }` of 30 jobs is 1.5, so that the second failed
+   * job is too many. A batch within its tolerance is `complete`, and its failed jobs stay `failed`.
+   * @default 'any'
+   */
+  readonly failWhenFailed?: FailurePolicy;
+}
+
 /** Options of `BatchClient.create`. */
-export interface BatchOptions {
+export interface BatchOptions extends BatchPolicyOptions {
   /**
    * Anything JSON can carry exactly, up to 64 KiB: what callbacks need to know.
    * @default {}
@@ -30,11 +67,6 @@ export interface BatchOptions {
    * @default '5 minutes'
    */
   readonly enrollmentTimeout?: Duration;
-  /**
-   * When a failed job decides the batch: once all jobs are terminal, or at once (never before the block is closed).
-   * @default 'settled'
-   */
-  readonly failWhen?: 'settled' | 'immediate';
   /** Letters, digits and `_ . : -`, up to 128. The workflow id is `batch:` and this. @default a UUID */
   readonly id?: string;
   /** A batch whose block is never opened ends `failed` after so long. @default '1 day' */
@@ -50,12 +82,14 @@ export interface ResolvedBatchOptions {
   readonly settings: BatchSettings;
 }
 
+const POLICY_KEYS = ['afterDeadline', 'afterFailure', 'deadline', 'failWhen', 'failWhenFailed'];
+
 const KEYS = [
+  ...POLICY_KEYS,
   'context',
   'continueAsNewAfterEvents',
   'description',
   'enrollmentTimeout',
-  'failWhen',
   'id',
   'openTimeout',
   'unknownJobTimeout',
@@ -70,7 +104,6 @@ export function resolveBatchOptions(options: BatchOptions, newId: () => string):
     continueAsNewAfterEvents = 4_000,
     description,
     enrollmentTimeout = '5 minutes',
-    failWhen = 'settled',
     id = newId(),
     openTimeout = '1 day',
     unknownJobTimeout = '10 minutes',
@@ -79,22 +112,60 @@ export function resolveBatchOptions(options: BatchOptions, newId: () => string):
   assertBatchId(id);
   assertPlainObject('context', context);
   toExactJson('context', context);
-  if (failWhen !== 'settled' && failWhen !== 'immediate') {
-    throw new InvalidOptionError('failWhen', "'settled' or 'immediate'", failWhen);
-  }
   assertWholeNumber('continueAsNewAfterEvents', continueAsNewAfterEvents, 20);
   return {
     id,
     description,
     context,
     settings: {
-      failWhen,
+      ...DEFAULT_POLICY,
+      ...resolvePolicy(options),
       enrollmentTimeoutMs: resolveDuration('enrollmentTimeout', enrollmentTimeout),
       openTimeoutMs: resolveDuration('openTimeout', openTimeout),
       unknownJobTimeoutMs: resolveDuration('unknownJobTimeout', unknownJobTimeout),
       maxHistoryEvents: continueAsNewAfterEvents,
     },
   };
+}
+
+const DEFAULT_POLICY: BatchPolicy = {
+  afterDeadline: 'fail',
+  afterFailure: 'continue',
+  deadlineAt: null,
+  failWhen: 'settled',
+  failWhenFailed: 'any',
+};
+
+/** What `Batch.update` changes. @throws {@link InvalidOptionError} */
+export function resolveBatchChanges(changes: BatchPolicyOptions): Partial<BatchPolicy> {
+  assertPlainObject('changes', changes);
+  assertKnownKeys('changes', changes, POLICY_KEYS);
+  const resolved = resolvePolicy(changes);
+  if (Object.keys(resolved).length === 0)
+    throw new InvalidOptionError('changes', `at least one of ${POLICY_KEYS.join(', ')}`, changes);
+  return resolved;
+}
+
+/** The parts that are given. */
+function resolvePolicy(options: BatchPolicyOptions): Partial<BatchPolicy> {
+  const { afterDeadline, afterFailure, deadline, failWhen, failWhenFailed } = options;
+  assertOneOf('afterDeadline', afterDeadline, ['fail', 'cancel']);
+  assertOneOf('afterFailure', afterFailure, ['continue', 'cancelRemaining']);
+  assertOneOf('failWhen', failWhen, ['settled', 'immediate']);
+  if (failWhenFailed !== undefined) assertFailurePolicy(failWhenFailed);
+  return {
+    ...(afterDeadline === undefined ? {} : { afterDeadline }),
+    ...(afterFailure === undefined ? {} : { afterFailure }),
+    ...(deadline === undefined ? {} : { deadlineAt: deadline && resolveTime('deadline', deadline) }),
+    ...(failWhen === undefined ? {} : { failWhen }),
+    ...(failWhenFailed === undefined ? {} : { failWhenFailed }),
+  };
+}
+
+function assertFailurePolicy(policy: unknown): asserts policy is FailurePolicy {
+  if (isFailurePolicy(policy)) return;
+  const expected = "'any', 'all', { moreThan: a whole number } or { moreThan: a percentage such as '5%' }";
+  throw new InvalidOptionError('failWhenFailed', expected, policy);
 }
 
 /** @throws {@link InvalidOptionError} */

@@ -3,13 +3,18 @@ import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { WorkflowNotFoundError, type Duration } from '@temporalio/common';
 import type { Knex } from 'knex';
 import pRetry from 'p-retry';
-import type { BatchEvent, BatchProgress, BatchStatus } from '../../workflows/batch-state.ts';
+import type { BatchEvent, BatchProgress, BatchStatus, CancelRequest } from '../../workflows/batch-state.ts';
 import type { batch as batchWorkflow } from '../../workflows/batch.ts';
 import {
+  cancelRequestedSignal,
+  cancelUpdate,
   enrolledSignal,
   openUpdate,
+  pauseUpdate,
   registerUpdate,
+  resumeUpdate,
   sealUpdate,
+  updateUpdate,
   type SealMessage,
 } from '../../workflows/messages.ts';
 import { selectJobs } from '../database/batches.ts';
@@ -17,6 +22,7 @@ import { selectCallbacks } from '../database/callbacks.ts';
 import { DATABASE_TIMEOUT_MS } from '../database/retry.ts';
 import { toBatchRecord, type BatchRecord, type CallbackRow, type JobRecord } from '../database/rows.ts';
 import {
+  BatchCancelledError,
   BatchError,
   BatchNotFoundError,
   BatchSettledError,
@@ -29,8 +35,9 @@ import {
   WorkerUnavailableError,
 } from '../errors.ts';
 import { isCallback, type Callback } from '../jobs/define-callback.ts';
-import { assertKnownKeys, assertPlainObject, resolveDuration } from '../options.ts';
+import { assertKnownKeys, assertName, assertPlainObject, resolveDuration } from '../options.ts';
 import { batchWorkflowId, WORKER_TIMEOUT_MS, type BatchClient } from './batch-client.ts';
+import { resolveBatchChanges, type BatchPolicyOptions } from './batch-options.ts';
 import { Enrollment, type EnrollmentChannel } from './enrollment.ts';
 import { currentEnrollment, runInEnrollment } from './enrollment-context.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
@@ -38,6 +45,13 @@ import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
 export interface WaitOptions {
   /** Give up waiting after so long; the batch goes on. @default '1 hour' */
   readonly timeout?: Duration;
+}
+
+export interface CancelOptions {
+  /** How long running handlers may go on after their `AbortSignal` fired. @default '10 seconds' */
+  readonly gracePeriod?: Duration;
+  /** Why, for people: up to 500 characters. Shown in the row and in the Web UI. @default 'cancelled' */
+  readonly reason?: string;
 }
 
 /** A callback of a batch as its row shows it. */
@@ -60,7 +74,7 @@ const SEAL_RETRY = { retries: 40, minTimeout: 500, maxTimeout: 15_000, factor: 2
 /** A connection that hangs must not keep the next sign of life from being sent. */
 const ANNOUNCE_TIMEOUT_MS = 10_000;
 
-const EVENTS: readonly string[] = ['complete', 'failure', 'settled'] satisfies BatchEvent[];
+const EVENTS: readonly string[] = ['complete', 'failure', 'cancelled', 'settled'] satisfies BatchEvent[];
 
 /** A batch. Its properties are as of the last read: `find`, `create`, `reload`, `progress`, `wait`. */
 export class Batch {
@@ -75,7 +89,7 @@ export class Batch {
     this.id = record.id;
   }
 
-  /** `pending` until the block is closed, then `running`, at last `complete` or `failed`. */
+  /** `pending` until the block is closed, then `running`, at last `complete`, `failed` or `cancelled`. */
   get status(): BatchStatus {
     return this.#record.status;
   }
@@ -107,8 +121,28 @@ export class Batch {
     return this.#record.settledAt;
   }
 
+  /** When it was paused, or null while it is not. */
+  get pausedAt(): Date | null {
+    return this.#record.pausedAt;
+  }
+
+  /** When it was stopped before its end, by `cancel`, `deadline` or `afterFailure`; or null. */
+  get stoppedAt(): Date | null {
+    return this.#record.stoppedAt;
+  }
+
+  /** Why it was stopped, or null. */
+  get stopReason(): string | null {
+    return this.#record.stopReason;
+  }
+
+  /** When what has not ended is stopped, or null. */
+  get deadlineAt(): Date | null {
+    return this.#record.deadlineAt;
+  }
+
   /**
-   * Registers a callback. Of `complete` and `failure` exactly one starts, once; `settled` starts after all jobs are
+   * Registers a callback. Of `complete`, `failure` and `cancelled` exactly one starts, once; `settled` starts after all jobs are
    * terminal, whatever the outcome. Registering the same callback again changes nothing.
    *
    * @throws {@link InvalidOptionError} for an unknown event, or a callback that is not from `defineCallback`
@@ -145,6 +179,7 @@ export class Batch {
    * @throws {@link AlreadyEnrolledError} before the block runs, when this batch had its block
    * @throws {@link NestedEnrollmentError} inside another block, which goes on
    * @throws {@link EnrollmentTimedOutError} when the batch closed its block itself
+   * @throws {@link BatchCancelledError} when the batch was stopped before, or meanwhile
    */
   async jobs(block: () => unknown): Promise<{ total: number }> {
     if (typeof block !== 'function') throw new InvalidOptionError('block', 'a function', block);
@@ -164,6 +199,7 @@ export class Batch {
       batchId: this.id,
       database: this.#batches.database,
       channel: this.#channel(token),
+      whyClosed: () => this.#whyClosed(),
       logger: this.#batches.logger,
       enrollmentTimeoutMs,
     });
@@ -181,6 +217,69 @@ export class Batch {
       );
     }
     return { total };
+  }
+
+  /**
+   * Cancels the batch. Jobs that have not started never start, however many they are; the `AbortSignal` of running
+   * handlers fires, and those that have not ended after `gracePeriod` are not waited for. Jobs that have not ended
+   * become `cancelled`, and so does the batch: `cancelled` and `settled` fire, `complete` and `failure` do not. A block
+   * that is open is closed. Cancelling twice changes nothing.
+   *
+   * @throws {@link InvalidOptionError}
+   * @throws {@link BatchSettledError} when all jobs were terminal before
+   */
+  async cancel(options: CancelOptions = {}): Promise<void> {
+    assertPlainObject('options', options);
+    assertKnownKeys('options', options, ['gracePeriod', 'reason']);
+    const { gracePeriod = '10 seconds', reason = 'cancelled' } = options;
+    assertName('reason', reason, 500);
+    const message: CancelRequest = { reason, graceMs: resolveDuration('gracePeriod', gracePeriod) };
+    try {
+      await this.#update('The batch was not cancelled', () =>
+        this.#handle.executeUpdate(cancelUpdate, { args: [message] }),
+      );
+    } catch (error) {
+      if (error instanceof WorkerUnavailableError) return this.#requestCancel(message);
+      // Its workflow has closed: it may have been cancelled before, which is what was asked for.
+      if (error instanceof BatchSettledError && (await this.progress()).status === 'cancelled') return;
+      throw error;
+    }
+  }
+
+  /**
+   * Pauses the batch: nothing new starts, what runs goes on to its end. Deadlines go on, too. Pausing twice changes
+   * nothing.
+   *
+   * @throws {@link BatchSettledError} when all jobs are terminal, or the batch was stopped
+   * @throws {@link WorkerUnavailableError} when no worker answered for 15 s
+   */
+  async pause(): Promise<void> {
+    await this.#update('The batch was not paused', () => this.#handle.executeUpdate(pauseUpdate));
+  }
+
+  /**
+   * Goes on with a batch that was paused.
+   *
+   * @throws {@link BatchSettledError} when all jobs are terminal, or the batch was stopped
+   * @throws {@link WorkerUnavailableError} when no worker answered for 15 s
+   */
+  async resume(): Promise<void> {
+    await this.#update('The batch was not resumed', () => this.#handle.executeUpdate(resumeUpdate));
+  }
+
+  /**
+   * Changes what makes the batch fail, or its deadline, while it runs. What is not given stays as it is. A change that
+   * arrives after the outcome was decided is refused, or changes nothing.
+   *
+   * @throws {@link InvalidOptionError}
+   * @throws {@link BatchSettledError} when all jobs are terminal, or the batch was stopped
+   * @throws {@link WorkerUnavailableError} when no worker answered for 15 s
+   */
+  async update(changes: BatchPolicyOptions): Promise<void> {
+    const resolved = resolveBatchChanges(changes);
+    await this.#update('The batch was not changed', () =>
+      this.#handle.executeUpdate(updateUpdate, { args: [resolved] }),
+    );
   }
 
   /**
@@ -214,6 +313,11 @@ export class Batch {
   /** Jobs that succeeded: a Knex query builder. */
   completedJobs(): Knex.QueryBuilder<object, JobRecord[]> {
     return selectJobs(this.#batches.database, this.id, 'complete');
+  }
+
+  /** Jobs that had not ended when the batch was stopped and settled: a Knex query builder. */
+  cancelledJobs(): Knex.QueryBuilder<object, JobRecord[]> {
+    return selectJobs(this.#batches.database, this.id, 'cancelled');
   }
 
   /** The batch's callbacks and how each one stands. @throws {@link DatabaseUnavailableError} */
@@ -282,6 +386,15 @@ export class Batch {
     }
   }
 
+  /** An update needs a worker; a signal is durable without one. The batch is cancelled once a worker is up. */
+  async #requestCancel(message: CancelRequest): Promise<void> {
+    try {
+      await this.#handle.signal(cancelRequestedSignal, message);
+    } catch (error) {
+      throw toBatchError(this.id, error);
+    }
+  }
+
   #channel(token: string): EnrollmentChannel {
     return {
       announce: async (upTo, queues) => {
@@ -339,6 +452,22 @@ export class Batch {
     throw this.#closedItself(cause);
   }
 
+  /** Why rows are refused while the block is open. */
+  async #whyClosed(): Promise<BatchError> {
+    const row = await this.#batches.readRow(this.id, DATABASE_TIMEOUT_MS);
+    if (row?.stop_reason) {
+      return new BatchCancelledError(
+        'BATCH_CANCELLED',
+        `Batch "${this.id}" was stopped: ${row.stop_reason}. Nothing can be enrolled any more.`,
+      );
+    }
+    return new EnrollmentTimedOutError(
+      'ENROLLMENT_TIMED_OUT',
+      `Batch "${this.id}" is closed: nothing was heard from this process for enrollmentTimeout, or the ` +
+        'batch was deleted. Jobs enrolled until then run; the batch ends failed.',
+    );
+  }
+
   #closedItself(cause: unknown): EnrollmentTimedOutError {
     return new EnrollmentTimedOutError(
       'ENROLLMENT_TIMED_OUT',
@@ -353,6 +482,8 @@ export class Batch {
     try {
       await enrollment.close(blockError ?? new Error('The block threw nothing'));
     } catch (error) {
+      // The batch was stopped or has closed the block: the caller knows, and nothing is left to seal.
+      if (error === blockError) return;
       this.#batches.logger.warn('A broken enrolment block could not be sealed; enrollmentTimeout will', {
         batchId: this.id,
         error: String(error),

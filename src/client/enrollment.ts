@@ -2,7 +2,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../database/connect.ts';
 import { insertJobs, type EnrolledJob } from '../database/enroll.ts';
 import { DATABASE_TIMEOUT_MS, withRetry } from '../database/retry.ts';
-import { BatchError, EnrollmentClosedError, EnrollmentTimedOutError } from '../errors.ts';
+import {
+  BatchCancelledError,
+  BatchError,
+  EnrollmentClosedError,
+  EnrollmentTimedOutError,
+} from '../errors.ts';
 import { describeError } from '../jobs/outcome.ts';
 import type { BatchLogger } from './batch-client.ts';
 import type { JobTarget } from './submit.ts';
@@ -19,6 +24,8 @@ export interface EnrollmentOptions {
   readonly batchId: string;
   readonly database: Database;
   readonly channel: EnrollmentChannel;
+  /** Asked when rows are refused: the batch has closed the block. @returns what to throw */
+  readonly whyClosed: () => Promise<BatchError>;
   readonly logger: BatchLogger;
   /** A sign of life is sent four times in this. */
   readonly enrollmentTimeoutMs: number;
@@ -139,7 +146,9 @@ export class Enrollment {
     this.#announceTimer = undefined;
     await this.#announcing;
     try {
-      if (this.#error instanceof EnrollmentTimedOutError) throw this.#error;
+      const isClosedFor =
+        this.#error instanceof EnrollmentTimedOutError || this.#error instanceof BatchCancelledError;
+      if (isClosedFor) throw this.#error;
       const error = this.#error ?? blockError;
       // Signs of life go on meanwhile: Temporal may be away for longer than the block may be quiet.
       const total = await this.#options.channel.seal(
@@ -180,13 +189,7 @@ export class Enrollment {
               error: messageOf(error),
             }),
         });
-        if (!isOpen) {
-          throw new EnrollmentTimedOutError(
-            'ENROLLMENT_TIMED_OUT',
-            `Batch "${batchId}" is closed: nothing was heard from this process for enrollmentTimeout, or the ` +
-              'batch was deleted. Jobs enrolled until then run; the batch ends failed.',
-          );
-        }
+        if (!isOpen) throw await this.#options.whyClosed();
         this.#durable += jobs.length;
         this.#announceSoon();
       } catch (error) {

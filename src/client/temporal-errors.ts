@@ -6,6 +6,7 @@ import {
 } from '@temporalio/common';
 import {
   AlreadyEnrolledError,
+  BatchCancelledError,
   BatchError,
   BatchExistsError,
   BatchSettledError,
@@ -53,6 +54,8 @@ function refusal(batchId: string, { type, message }: ApplicationFailure): BatchE
   switch (type) {
     case 'ALREADY_ENROLLED':
       return new AlreadyEnrolledError(type, `Batch "${batchId}": ${message}`);
+    case 'BATCH_CANCELLED':
+      return new BatchCancelledError(type, `Batch "${batchId}": ${message}`);
     case 'BATCH_EXISTS':
       return new BatchExistsError(batchId);
     case 'BATCH_SETTLED':

@@ -4,6 +4,7 @@ import type {
   DiscardBatchInput,
   FinishBatchInput,
   SealBatchInput,
+  SteerBatchInput,
 } from '../../activities/contract.ts';
 import { toStorable } from '../json-value.ts';
 import type { Database } from './connect.ts';
@@ -15,8 +16,10 @@ export async function insertBatch(
   input: Omit<CreateBatchInput, 'startedAt'>,
 ): Promise<boolean> {
   const { rowCount } = await knex.raw(
-    `insert into :schema:.batches as b (id, first_execution_run_id, description, context)
-     values (:batchId, :firstExecutionRunId, :description, :context::jsonb)
+    `insert into :schema:.batches as b
+       (id, first_execution_run_id, description, context, fail_when_failed, deadline_at)
+     values (:batchId, :firstExecutionRunId, :description, :context::jsonb, :failWhenFailed,
+       to_timestamp(:deadlineAt::double precision / 1000))
      on conflict (id) do update set updated_at = b.updated_at
        where b.first_execution_run_id = excluded.first_execution_run_id`,
     { schema, ...input, context: JSON.stringify(input.context) },
@@ -69,17 +72,62 @@ export async function deleteBatch(
     .delete();
 }
 
-/** Writes the outcome and which callbacks follow from it, in one transaction: a callback sees all of it. */
-export async function markFinished({ knex, schema }: Database, input: FinishBatchInput): Promise<void> {
+/** Writes what workers must hear of; the newest change wins, in whatever order they arrive. */
+export async function markSteered({ knex, schema }: Database, input: SteerBatchInput): Promise<void> {
+  await knex.raw(
+    `update :schema:.batches
+     set steering = :steering,
+       paused_at = case when :isPaused then coalesce(paused_at, now()) end,
+       stopped_at = case when :isStopped then coalesce(stopped_at, now()) end,
+       stop_reason = :reason, stop_grace_ms = :graceMs, fail_when_failed = :failWhenFailed,
+       deadline_at = to_timestamp(:deadlineAt::double precision / 1000), updated_at = now()
+     where id = :batchId and steering < :steering`,
+    {
+      schema,
+      batchId: input.batchId,
+      steering: input.steering,
+      isPaused: input.isPaused,
+      isStopped: input.stop !== null,
+      reason: input.stop && toStorable(input.stop.reason),
+      graceMs: input.stop && input.stop.graceMs,
+      failWhenFailed: input.failWhenFailed,
+      deadlineAt: input.deadlineAt,
+    },
+  );
+}
+
+/** What became of these batches, of those that were ever paused, changed or stopped. */
+export async function selectSteered(
+  { knex, schema }: Database,
+  batchIds: readonly string[],
+): Promise<{ id: string; steering: number; graceMs: number | null }[]> {
+  return knex
+    .withSchema(schema)
+    .from('batches')
+    .whereIn('id', [...batchIds])
+    .where('steering', '>', 0)
+    .select('id', 'steering', 'stop_grace_ms as graceMs');
+}
+
+/**
+ * Writes the outcome and which callbacks follow from it, in one transaction: a callback sees all of it.
+ *
+ * @returns the counts of the row; null if somebody deleted it
+ */
+export async function markFinished(
+  { knex, schema }: Database,
+  input: FinishBatchInput,
+): Promise<{ completed: number; failed: number } | null> {
   const { batchId, outcome, settled } = input;
-  await knex.transaction(async (trx) => {
-    await trx.raw(
+  return knex.transaction(async (trx) => {
+    const { rows } = await trx.raw(
       `update :schema:.batches
        set status = :outcome,
            completed_at = coalesce(completed_at, now()),
            settled_at = case when :settled then coalesce(settled_at, now()) else settled_at end,
            updated_at = now()
-       where id = :batchId and sealed_at is not null`,
+       where id = :batchId and sealed_at is not null
+       returning completed_count as completed, failed_count as failed`,
       { schema, batchId, outcome, settled },
     );
     const callbacks = () => trx.withSchema(schema).from('batch_callbacks').where('batch_id', batchId);
@@ -91,6 +139,7 @@ export async function markFinished({ knex, schema }: Database, input: FinishBatc
       .whereIn('event', [...input.skip])
       .where('status', 'registered')
       .update({ status: 'skipped' });
+    return rows[0] ?? null;
   });
 }
 
@@ -117,11 +166,7 @@ export function selectJobs(
   batchId: string,
   status: JobRecord['status'],
 ): Knex.QueryBuilder<object, JobRecord[]> {
-  const query = knex
-    .withSchema(schema)
-    .from('batch_jobs')
-    .where({ batch_id: batchId, status })
-    .orderBy('position');
+  const query = knex.withSchema(schema).from('jobs').where({ batch_id: batchId, status }).orderBy('position');
   // Failed jobs have an error: the clause lets the partial index batch_jobs_errors serve them.
   if (status === 'failed') query.whereNotNull('error_class');
   return query.select<JobRecord[]>(JOB_COLUMNS);

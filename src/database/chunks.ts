@@ -20,6 +20,8 @@ export interface ChunkJob {
   readonly due_in_ms: number;
   /** Milliseconds since it was enrolled. */
   readonly age_ms: number;
+  /** Of the batch: see {@link Steering}. */
+  readonly steering: number;
 }
 
 /** What one call's `set(options)` changes; stored in the row. */
@@ -67,7 +69,8 @@ export async function selectChunk(
        job.worker_class, case when job.status = 'pending' then job.args end as args, job.options, job.attempts,
        job.losses,
        coalesce(extract(epoch from job.due_at - now()) * 1000, 0)::double precision as due_in_ms,
-       (extract(epoch from now() - job.created_at) * 1000)::double precision as age_ms
+       (extract(epoch from now() - job.created_at) * 1000)::double precision as age_ms,
+       (select b.steering from :schema:.batches b where b.id = :batchId) as steering
      ${IN_SPANS}
      order by job.position`,
     { schema, ...spanArrays(input.spans), batchId: input.batchId, taskQueue: input.taskQueue },
@@ -108,6 +111,32 @@ export async function selectNames(
 }
 
 /**
+ * How many rows of `done` were changed and `counted`. A batch that has settled counts nothing any more: then the rows
+ * stay as they were, too.
+ */
+const CHANGED = `select count(*)::int as changed, coalesce((select max(failed_count) from counted), 0) as failed,
+       case when count(*) > 0 and not exists (select 1 from counted) then :schema:.refuse_late_outcome() end
+     from done`;
+const LATE_OUTCOME = 'BJ001';
+
+interface Changed {
+  /** Jobs whose rows were changed. */
+  readonly changed: number;
+  /** Jobs of the batch that have failed by now; 0 if nothing was changed. */
+  readonly failed: number;
+}
+
+async function changedUnlessLate(query: Promise<{ rows: Changed[] }>): Promise<Changed> {
+  try {
+    const { rows } = await query;
+    return rows[0]!;
+  } catch (error) {
+    if ((error as { code?: unknown }).code === LATE_OUTCOME) return { changed: 0, failed: 0 };
+    throw error;
+  }
+}
+
+/**
  * Marks jobs as complete, and counts them in their batch, in one statement. The first terminal state wins: jobs that
  * are terminal already are left alone.
  *
@@ -135,8 +164,9 @@ export async function markComplete(
     starts[position - first] = startedAt - base;
     durations[position - first] = Math.max(0, finishedAt - startedAt);
   }
-  const { rows } = await knex.raw(
-    `with done as (
+  const { changed } = await changedUnlessLate(
+    knex.raw(
+      `with done as (
        update :schema:.batch_jobs
        set status = 'complete', attempts = attempts + 1, error_class = null, error_message = null,
          started_at = to_timestamp((:base::double precision + (:starts::real[])[position - :first + 1]) / 1000),
@@ -149,20 +179,22 @@ export async function markComplete(
      ), counted as (
        update :schema:.batches
        set completed_count = completed_count + (select count(*) from done), updated_at = now()
-       where id = :batchId and exists (select 1 from done)
+       where id = :batchId and settled_at is null and exists (select 1 from done)
+       returning failed_count
      )
-     select count(*)::int as changed from done`,
-    {
-      schema,
-      batchId,
-      first,
-      last,
-      base,
-      starts: arrayLiteral(starts),
-      durations: arrayLiteral(durations),
-    },
+     ${CHANGED}`,
+      {
+        schema,
+        batchId,
+        first,
+        last,
+        base,
+        starts: arrayLiteral(starts),
+        durations: arrayLiteral(durations),
+      },
+    ),
   );
-  return rows[0].changed;
+  return changed;
 }
 
 /**
@@ -176,9 +208,10 @@ export async function markFailures(
   { knex, schema }: Database,
   batchId: string,
   failures: readonly Failure[],
-): Promise<number> {
-  const { rows } = await knex.raw(
-    `with outcome as (
+): Promise<Changed> {
+  return changedUnlessLate(
+    knex.raw(
+      `with outcome as (
        select * from jsonb_to_recordset(:failures::jsonb) as o (
          "position" integer, "attempt" integer, "startedAt" double precision, "finishedAt" double precision,
          "retryInMs" double precision, "errorClass" text, "errorMessage" text, "neverStarted" boolean)
@@ -199,17 +232,18 @@ export async function markFailures(
      ), counted as (
        update :schema:.batches
        set failed_count = failed_count + (select count(*) from done where "retryInMs" is null), updated_at = now()
-       where id = :batchId and exists (select 1 from done)
+       where id = :batchId and settled_at is null and exists (select 1 from done)
+       returning failed_count
      )
-     select count(*)::int as changed from done`,
-    {
-      schema,
-      batchId,
-      failures: JSON.stringify(failures),
-      positions: arrayLiteral(failures.map(({ position }) => position)),
-    },
+     ${CHANGED}`,
+      {
+        schema,
+        batchId,
+        failures: JSON.stringify(failures),
+        positions: arrayLiteral(failures.map(({ position }) => position)),
+      },
+    ),
   );
-  return rows[0].changed;
 }
 
 /** Before a chunk is run under watch again: jobs whose start was recorded and never ended were lost once more. */

@@ -13,6 +13,11 @@ export interface BatchRow {
   readonly sealed_at: Date | null;
   readonly completed_at: Date | null;
   readonly settled_at: Date | null;
+  readonly fail_when_failed: string;
+  readonly deadline_at: Date | null;
+  readonly paused_at: Date | null;
+  readonly stopped_at: Date | null;
+  readonly stop_reason: string | null;
   readonly created_at: Date;
   readonly updated_at: Date;
 }
@@ -30,6 +35,14 @@ export interface BatchRecord {
   readonly completedAt: Date | null;
   /** When the last job became terminal. */
   readonly settledAt: Date | null;
+  /** When it was paused; null while it is not. */
+  readonly pausedAt: Date | null;
+  /** When it was cancelled, or its remaining jobs were: from then on none started. */
+  readonly stoppedAt: Date | null;
+  /** Why it was stopped. */
+  readonly stopReason: string | null;
+  /** What is left then is stopped. */
+  readonly deadlineAt: Date | null;
   readonly createdAt: Date;
   readonly updatedAt: Date;
 }
@@ -47,25 +60,39 @@ export const BATCH_COLUMNS = [
   'sealed_at',
   'completed_at',
   'settled_at',
+  'fail_when_failed',
+  'deadline_at',
+  'paused_at',
+  'stopped_at',
+  'stop_reason',
   'created_at',
   'updated_at',
 ] as const satisfies readonly (keyof BatchRow)[];
 
 export function toBatchRecord(row: BatchRow): BatchRecord {
   const { status, total, completed_count: complete, failed_count: failed } = row;
+  const left = total - complete - failed;
+  const [cancelled, pending] = row.settled_at ? [left, 0] : [0, left];
   return {
     id: row.id,
     description: row.description,
     context: row.context,
     status,
-    progress: { status, total, complete, failed, pending: total - complete - failed },
+    progress: { status, total, complete, failed, cancelled, pending },
     enrollmentError: row.enrollment_error,
     completedAt: row.completed_at,
     settledAt: row.settled_at,
+    pausedAt: row.paused_at,
+    stoppedAt: row.stopped_at,
+    stopReason: row.stop_reason,
+    deadlineAt: row.deadline_at,
     createdAt: row.created_at,
     updatedAt: row.updated_at,
   };
 }
+
+/** `cancelled`: neither complete nor failed when its batch settled. */
+export type JobStatus = 'pending' | 'complete' | 'failed' | 'cancelled';
 
 export interface JobRow {
   readonly batch_id: string;
@@ -73,7 +100,7 @@ export interface JobRow {
   readonly jid: string;
   readonly worker_class: string;
   readonly args: unknown[];
-  readonly status: 'pending' | 'complete' | 'failed';
+  readonly status: JobStatus;
   readonly attempts: number;
   readonly error_class: string | null;
   readonly error_message: string | null;
@@ -83,14 +110,14 @@ export interface JobRow {
   readonly updated_at: Date;
 }
 
-/** A job of a batch as `pendingJobs()`, `failedJobs()` and `completedJobs()` return it. */
+/** A job of a batch as `pendingJobs()`, `failedJobs()`, `completedJobs()` and `cancelledJobs()` return it. */
 export interface JobRecord {
   readonly batchId: string;
   readonly position: number;
   readonly jid: string;
   readonly workerClass: string;
   readonly args: unknown[];
-  readonly status: 'pending' | 'complete' | 'failed';
+  readonly status: JobStatus;
   /** Attempts that ended. */
   readonly attempts: number;
   readonly errorClass: string | null;

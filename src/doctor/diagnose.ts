@@ -25,6 +25,7 @@ export function diagnose(facts: Facts): Finding[] {
   const findings = [
     ...unreachable,
     ...rowMissing(facts),
+    ...steered(facts),
     ...workerFindings(facts, temporal),
     ...mirrorBehind(facts, temporal),
     ...block(facts, temporal),
@@ -91,6 +92,35 @@ function over({ batch, callbacks, movedAt }: MirrorFacts): Finding[] {
       advice: batch.progress.failed > 0 ? `select * from failed_jobs where batch_id = '${batch.id}'` : '',
       since: movedAt,
       details: { status: batch.status, enrollmentError: batch.enrollmentError },
+    },
+  ];
+}
+
+/** Somebody paused the batch, or it was stopped and waits for what still runs. */
+function steered({ mirror }: Facts): Finding[] {
+  if (!mirror || mirror.batch.settledAt) return [];
+  const { pausedAt, stoppedAt, stopReason, progress } = mirror.batch;
+  if (stoppedAt) {
+    return [
+      {
+        code: 'STOPPING',
+        severity: 'waiting',
+        message: `The batch was stopped (${oneLine(stopReason ?? '')}): nothing starts any more, and what runs is asked to end.`,
+        advice: 'Nothing: what has not ended when its grace period is over is not waited for.',
+        since: stoppedAt.getTime(),
+        details: { reason: stopReason },
+      },
+    ];
+  }
+  if (!pausedAt) return [];
+  return [
+    {
+      code: 'PAUSED',
+      severity: 'attention',
+      message: `The batch is paused: of ${counted(progress.pending, 'pending job')} none starts.`,
+      advice: 'batch.resume() goes on, batch.cancel() ends it.',
+      since: pausedAt.getTime(),
+      details: { pending: progress.pending },
     },
   ];
 }

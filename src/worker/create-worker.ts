@@ -1,6 +1,6 @@
 import { Client } from '@temporalio/client';
 import { Worker } from '@temporalio/worker';
-import { createActivities } from '../../activities/index.ts';
+import { createActivities, SteeringWatch } from '../../activities/index.ts';
 import { BatchClient } from '../client/batch-client.ts';
 import { openClients } from '../client/open-clients.ts';
 import { assertMigrated } from '../database/migrate.ts';
@@ -64,6 +64,7 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
         isDraining: () => worker.getState() !== 'RUNNING',
         jobs,
         slots: new Slots(maxConcurrentJobs),
+        steering: new SteeringWatch(batches.database),
       }),
     });
     return wrap(worker, resolved.hungProcessTimeoutMs, () => batches.close());

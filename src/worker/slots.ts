@@ -35,6 +35,15 @@ export class Slots {
     return this.take(start) ? undefined : started;
   }
 
+  /** Takes a waiting `start` out of the queue. @returns whether it was there: it will not be called then */
+  withdraw(start: () => void): boolean {
+    const index = this.#queue.findIndex((entry) => entry.start === start);
+    if (index < 0) return false;
+    this.#queue.splice(index, 1);
+    this.#startNext();
+    return true;
+  }
+
   release(): void {
     this.#used--;
     this.#startNext();

@@ -26,6 +26,7 @@ test('after a SIGKILL of the worker in the middle all jobs are done, and the cal
     total: 300,
     complete: 300,
     failed: 0,
+    cancelled: 0,
     pending: 0,
   });
   await expectConsistent(world, batch);
@@ -152,7 +153,7 @@ async function timed300(world: World, meanwhile: (batch: Batch) => Promise<void>
   });
   const startedAt = performance.now();
   await meanwhile(batch);
-  const expected = { status: 'complete', total: 300, complete: 300, failed: 0, pending: 0 };
+  const expected = { status: 'complete', total: 300, complete: 300, failed: 0, cancelled: 0, pending: 0 };
   expect(await batch.wait({ timeout: '100s' })).toEqual(expected);
   const seconds = (performance.now() - startedAt) / 1000;
   await expectConsistent(world, batch);
@@ -281,7 +282,7 @@ describe.concurrent('a job that kills its worker every time', () => {
       await batch.jobs(async () => {
         for (let i = 0; i < 40; i++) await (i === 20 ? jobs[job] : jobs.record).performAsync(i);
       });
-      const expected = { status: 'failed', total: 40, complete: 39, failed: 1, pending: 0 };
+      const expected = { status: 'failed', total: 40, complete: 39, failed: 1, cancelled: 0, pending: 0 };
       expect(await batch.wait({ timeout: '200s' })).toEqual(expected);
       await expectConsistent(world, batch);
       expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);

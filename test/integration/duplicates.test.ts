@@ -81,7 +81,14 @@ describe('signals', () => {
     const progress = await batch.wait({ timeout: '100s' });
     const sent = await repeated;
     const total = attempts.size;
-    expect(progress).toEqual({ status: 'failed', total, complete: total - failed, failed, pending: 0 });
+    expect(progress).toEqual({
+      status: 'failed',
+      total,
+      complete: total - failed,
+      failed,
+      cancelled: 0,
+      pending: 0,
+    });
     await expectConsistent(world, batch);
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
     const rows = await world.knex
@@ -188,6 +195,10 @@ describe('outcomes', () => {
   });
   const positions = Array.from({ length: TOTAL }, (_, i) => i + 1);
 
+  async function failuresChanged(...args: Parameters<typeof markFailures>): Promise<number> {
+    return (await markFailures(...args)).changed;
+  }
+
   /** Rows of a batch that no workflow knows, so that only the test moves them. */
   async function rowsOnly(id: string): Promise<string> {
     const { database } = world.batches;
@@ -197,6 +208,8 @@ describe('outcomes', () => {
       firstExecutionRunId: 'none',
       description: id,
       context: {},
+      failWhenFailed: 'any',
+      deadlineAt: null,
     });
     await insertJobs(
       database,
@@ -223,7 +236,7 @@ describe('outcomes', () => {
 
   const complete = (batchId: string) => markComplete(world.batches.database, batchId, positions.map(success));
   const fail = (batchId: string, attempt: number, retryInMs: number | null) =>
-    markFailures(
+    failuresChanged(
       world.batches.database,
       batchId,
       positions.map((position) => failure(position, attempt, retryInMs)),
@@ -258,7 +271,7 @@ describe('outcomes', () => {
     const changed = await Promise.all(
       parts.flatMap((part) => [
         markComplete(database, batchId, part.map(success)),
-        markFailures(
+        failuresChanged(
           database,
           batchId,
           part.map((position) => failure(position, 1, null)),

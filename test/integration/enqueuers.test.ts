@@ -68,6 +68,7 @@ test('an enqueuer that is killed in its block: what it announced runs, and the b
     total: 50,
     complete: 50,
     failed: 0,
+    cancelled: 0,
     pending: 0,
   });
   expect(batch.enrollmentError).toMatch(/nothing was heard from its process for 2 s \(enrollmentTimeout\)/);

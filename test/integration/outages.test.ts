@@ -98,6 +98,7 @@ async function expectUnharmed(world: World, batch: Batch, { attempts }: OutageFi
     total,
     complete: total,
     failed: 0,
+    cancelled: 0,
     pending: 0,
   });
   await expectConsistent(world, batch);

@@ -15,7 +15,14 @@ describe('the outcome of a batch', () => {
     const { batch, progress, fired } = await runBatch(world, async (jobs) => {
       for (let i = 0; i < 25; i++) await jobs.record.performAsync(i);
     });
-    expect(progress).toEqual({ status: 'complete', total: 25, complete: 25, failed: 0, pending: 0 });
+    expect(progress).toEqual({
+      status: 'complete',
+      total: 25,
+      complete: 25,
+      failed: 0,
+      cancelled: 0,
+      pending: 0,
+    });
     expect(fired).toEqual(['OnComplete', 'OnSettled']);
     const entries = await world.ledger.of(batch.id, 'job');
     expect(entries.map(({ detail }) => detail).sort((a, b) => Number(a) - Number(b))).toEqual(
@@ -29,7 +36,14 @@ describe('the outcome of a batch', () => {
       await jobs.failForGood.performAsync('a');
       for (let i = 0; i < 10; i++) await jobs.record.performAsync(i);
     });
-    expect(progress).toEqual({ status: 'failed', total: 11, complete: 10, failed: 1, pending: 0 });
+    expect(progress).toEqual({
+      status: 'failed',
+      total: 11,
+      complete: 10,
+      failed: 1,
+      cancelled: 0,
+      pending: 0,
+    });
     expect(fired).toEqual(['OnFailure', 'OnSettled']);
   });
 
@@ -59,7 +73,14 @@ describe('the outcome of a batch', () => {
     const { progress } = await runBatch(world, async (jobs) => {
       for (let i = 0; i < 10_000; i++) await jobs.noop.performAsync(i);
     });
-    expect(progress).toEqual({ status: 'complete', total: 10_000, complete: 10_000, failed: 0, pending: 0 });
+    expect(progress).toEqual({
+      status: 'complete',
+      total: 10_000,
+      complete: 10_000,
+      failed: 0,
+      cancelled: 0,
+      pending: 0,
+    });
   });
 
   test('shows 3 failures of 1,247 jobs in failedJobs() with class, args, error class and message, and no others', async () => {
@@ -67,7 +88,14 @@ describe('the outcome of a batch', () => {
     const { batch, progress } = await runBatch(world, async (jobs) => {
       for (let i = 0; i < 1_247; i++) await (bad.has(i) ? jobs.failForGood : jobs.noop).performAsync(i);
     });
-    expect(progress).toEqual({ status: 'failed', total: 1_247, complete: 1_244, failed: 3, pending: 0 });
+    expect(progress).toEqual({
+      status: 'failed',
+      total: 1_247,
+      complete: 1_244,
+      failed: 3,
+      cancelled: 0,
+      pending: 0,
+    });
     const failed = await batch.failedJobs();
     expect(
       failed.map(({ workerClass, args, errorClass, errorMessage, position }) => ({
@@ -215,7 +243,14 @@ describe('a job', () => {
         await jobs.record.set({ taskQueue: other }).performAsync(i);
       }
     });
-    expect(progress).toEqual({ status: 'complete', total: 60, complete: 60, failed: 0, pending: 0 });
+    expect(progress).toEqual({
+      status: 'complete',
+      total: 60,
+      complete: 60,
+      failed: 0,
+      cancelled: 0,
+      pending: 0,
+    });
   });
 
   test('gets its arguments exactly as they were given', async () => {

@@ -73,7 +73,14 @@ test.each([
       await gate(batch.id).arrivals(last);
       if (round === 1) expect(await chunksOf(batch)).toBeGreaterThan(1);
       gate(batch.id).open();
-      await checkEnd(batch, { status: 'complete', total, complete: total, failed: 0, pending: 0 });
+      await checkEnd(batch, {
+        status: 'complete',
+        total,
+        complete: total,
+        failed: 0,
+        cancelled: 0,
+        pending: 0,
+      });
     });
   },
 );
@@ -87,7 +94,14 @@ test('the last success and the last failure end together, 50 times: the batch fa
     );
     await gate(batch.id).arrivals(2);
     gate(batch.id).open();
-    await checkEnd(batch, { status: 'failed', total, complete: total - 1, failed: 1, pending: 0 });
+    await checkEnd(batch, {
+      status: 'failed',
+      total,
+      complete: total - 1,
+      failed: 1,
+      cancelled: 0,
+      pending: 0,
+    });
   });
 });
 
@@ -102,6 +116,6 @@ test('the last job ends while the block closes, 100 times: one outcome, one call
       opening = delay(round % 60).then(() => gate(batch.id).open());
     });
     await opening;
-    await checkEnd(batch, { status: 'complete', total: 1, complete: 1, failed: 0, pending: 0 });
+    await checkEnd(batch, { status: 'complete', total: 1, complete: 1, failed: 0, cancelled: 0, pending: 0 });
   });
 });

@@ -30,7 +30,7 @@ test.each(['settled', 'immediate'] as const)(
         { status: 'pending', attempts: 1, errorClass: 'RangeError', errorMessage: 'the first attempt' },
       ]),
     );
-    const running = { status: 'running', total: 1, complete: 0, failed: 0, pending: 1 };
+    const running = { status: 'running', total: 1, complete: 0, failed: 0, cancelled: 0, pending: 1 };
     expect(await batch.progress()).toEqual(running);
     expect(await world.client.workflow.getHandle(`batch:${batch.id}`).query('progress')).toEqual(running);
     expect(await batch.failedJobs()).toEqual([]);

@@ -15,7 +15,11 @@ export const SECOND = 1_000;
 export const MINUTE = 60_000;
 
 const SETTINGS: BatchSettings = {
+  afterDeadline: 'fail',
+  afterFailure: 'continue',
+  deadlineAt: null,
   failWhen: 'settled',
+  failWhenFailed: 'any',
   enrollmentTimeoutMs: 5 * MINUTE,
   openTimeoutMs: 24 * 60 * MINUTE,
   unknownJobTimeoutMs: 10 * MINUTE,
@@ -43,10 +47,14 @@ export function stillBatch(
         description: 'A test',
         context: {},
         status: 'running',
-        progress: { status: 'running', total: 10, complete: 7, failed: 0, pending: 3 },
+        progress: { status: 'running', total: 10, complete: 7, failed: 0, cancelled: 0, pending: 3 },
         enrollmentError: null,
         completedAt: null,
         settledAt: null,
+        pausedAt: null,
+        stoppedAt: null,
+        stopReason: null,
+        deadlineAt: null,
         createdAt: new Date(movedAt),
         updatedAt: new Date(movedAt),
         ...parts.batch,

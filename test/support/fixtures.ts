@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure } from '@temporalio/common';
 import { currentJob, defineCallback, defineJob, type CallbackOptions } from '../../src/index.ts';
@@ -22,6 +23,18 @@ export function createFixtures(ledger: Ledger) {
     work: defineJob('Work', async (value: unknown, ms: number) => {
       await note(value);
       await delay(ms, undefined, { signal: currentJob().signal });
+    }),
+    /** Waits until it is asked to stop, and then so long; returns. */
+    endsWhenAsked: defineJob('EndsWhenAsked', async (value: unknown, ms: number) => {
+      await note(value);
+      const { signal } = currentJob();
+      if (!signal.aborted) await once(signal, 'abort');
+      await delay(ms);
+    }),
+    failsAfter: defineJob('FailsAfter', async (value: unknown, ms: number) => {
+      await note(value);
+      await delay(ms);
+      throw ApplicationFailure.nonRetryable(`${String(value)} cannot succeed`, 'HopelessError');
     }),
     failTimes: defineJob(
       'FailTimes',

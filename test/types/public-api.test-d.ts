@@ -119,9 +119,9 @@ describe('a callback', () => {
     defineCallback('Notify', (_batchId: number) => {});
   });
 
-  test('is registered for one of three events', () => {
+  test('is registered for one of four events', () => {
     expectTypeOf<Batch['on']>().parameters.toEqualTypeOf<
-      [event: 'complete' | 'failure' | 'settled', callback: Callback]
+      [event: 'complete' | 'failure' | 'cancelled' | 'settled', callback: Callback]
     >();
     expectTypeOf<Batch['on']>().returns.resolves.toEqualTypeOf<void>();
     expectTypeOf(alertOps).toEqualTypeOf<Callback>();
@@ -143,24 +143,25 @@ describe('a batch', () => {
     expectTypeOf<Batch['jobs']>().returns.resolves.toEqualTypeOf<{ total: number }>();
   });
 
-  test('has progress in numbers and one of four statuses', () => {
+  test('has progress in numbers and one of five statuses', () => {
     expectTypeOf<Batch['progress']>().returns.resolves.toEqualTypeOf<BatchProgress>();
     expectTypeOf<BatchProgress>().toEqualTypeOf<{
       readonly status: BatchStatus;
       readonly total: number;
       readonly complete: number;
       readonly failed: number;
+      readonly cancelled: number;
       readonly pending: number;
     }>();
-    expectTypeOf<BatchStatus>().toEqualTypeOf<'pending' | 'running' | 'complete' | 'failed'>();
+    expectTypeOf<BatchStatus>().toEqualTypeOf<'pending' | 'running' | 'complete' | 'failed' | 'cancelled'>();
   });
 
   test('lists jobs as query builders that resolve to records', () => {
-    for (const method of ['pendingJobs', 'failedJobs', 'completedJobs'] as const) {
+    for (const method of ['pendingJobs', 'failedJobs', 'completedJobs', 'cancelledJobs'] as const) {
       expectTypeOf<Awaited<ReturnType<Batch[typeof method]>>>().toEqualTypeOf<JobRecord[]>();
     }
     expectTypeOf<ReturnType<Batch['failedJobs']>['limit']>().toBeFunction();
-    expectTypeOf<JobRecord['status']>().toEqualTypeOf<'pending' | 'complete' | 'failed'>();
+    expectTypeOf<JobRecord['status']>().toEqualTypeOf<'pending' | 'complete' | 'failed' | 'cancelled'>();
     expectTypeOf<JobRecord['errorMessage']>().toEqualTypeOf<string | null>();
   });
 

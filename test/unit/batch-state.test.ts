@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import * as rules from '../../workflows/batch-state.ts';
+import { isExceeded } from '../../workflows/failure-policy.ts';
 import { INITIAL_PACE } from '../../workflows/pacing.ts';
 import type {
   Assignment,
@@ -23,7 +24,11 @@ const MAX_INLINE_CHUNKS = 40;
 const MAX_INLINE_JOBS = 10_000;
 
 const settings = (overrides: Partial<BatchSettings> = {}): BatchSettings => ({
+  afterDeadline: 'fail',
+  afterFailure: 'continue',
+  deadlineAt: null,
   failWhen: 'settled',
+  failWhenFailed: 'any',
   enrollmentTimeoutMs: 300_000,
   openTimeoutMs: 86_400_000,
   unknownJobTimeoutMs: 600_000,
@@ -219,7 +224,13 @@ describe('the enrolment block', () => {
     expect(rules.decided(state, settings()).outcome).toBeNull();
     const done = rules.reported(state, report(assignments[0]!.runner, 2, 0, true));
     expect(rules.decided(done, settings()).outcome).toBe('failed');
-    expect(rules.progressOf(done)).toMatchObject({ total: 2, complete: 2, failed: 0, pending: 0 });
+    expect(rules.progressOf(done)).toMatchObject({
+      total: 2,
+      complete: 2,
+      failed: 0,
+      cancelled: 0,
+      pending: 0,
+    });
   });
 
   test('may be quiet for ever once it is sealed', () => {
@@ -463,6 +474,7 @@ describe('reports', () => {
       total: 10,
       complete: 4,
       failed: 1,
+      cancelled: 0,
       pending: 5,
     });
   });
@@ -517,7 +529,7 @@ describe('a lost runner', () => {
     expect(assignment).toEqual({ runner: '2', lane: '', from: 1, to: 500, inline: true });
     expect(rules.terminalCounts(next)).toEqual({ completed: 0, failed: 0 });
     const ended = rules.reported(next, report('2', 440, 60, true));
-    expect(rules.progressOf(ended)).toMatchObject({ complete: 440, failed: 60, pending: 0 });
+    expect(rules.progressOf(ended)).toMatchObject({ complete: 440, failed: 60, cancelled: 0, pending: 0 });
   });
 
   test('is not heard any more', () => {
@@ -582,20 +594,24 @@ describe('the outcome', () => {
 
   test('is failed with failWhen immediate as soon as a failed job is noticed, before it is counted', () => {
     const { state } = runningBatch(3);
-    const noticed = rules.decided(rules.failureNoticed(state), settings({ failWhen: 'immediate' }));
+    const noticed = rules.decided(
+      rules.failuresNoticed(state, { failed: 1 }),
+      settings({ failWhen: 'immediate' }),
+    );
     expect(noticed.outcome).toBe('failed');
     expect(rules.progressOf(noticed)).toEqual({
       status: 'failed',
       total: 3,
       complete: 0,
       failed: 0,
+      cancelled: 0,
       pending: 3,
     });
   });
 
   test('waits for all jobs after a failed one was noticed', () => {
     const { state } = runningBatch(3);
-    const noticed = rules.failureNoticed(state);
+    const noticed = rules.failuresNoticed(state, { failed: 1 });
     expect(rules.decided(noticed, settings()).outcome).toBeNull();
     expect(rules.decided(rules.reported(noticed, report('1', 2, 1, true)), settings()).outcome).toBe(
       'failed',
@@ -605,7 +621,9 @@ describe('the outcome', () => {
   test('does not change when a failed job is noticed late', () => {
     const { state } = runningBatch(3);
     const complete = rules.decided(rules.reported(state, report('1', 3, 0, true)), settings());
-    expect(rules.decided(rules.failureNoticed(complete), settings()).outcome).toBe('complete');
+    expect(rules.decided(rules.failuresNoticed(complete, { failed: 1 }), settings()).outcome).toBe(
+      'complete',
+    );
   });
 
   test.each(['settled', 'immediate'] as const)(
@@ -613,7 +631,7 @@ describe('the outcome', () => {
     (failWhen) => {
       const options = settings({ failWhen });
       const { state } = assignRanges(enrolledBatch(3));
-      const allFailed = rules.failureNoticed(rules.reported(state, report('1', 0, 3, true)));
+      const allFailed = rules.failuresNoticed(rules.reported(state, report('1', 0, 3, true)), { failed: 1 });
       expect(rules.decided(allFailed, options).outcome).toBeNull();
       expect(rules.isSettled(allFailed)).toBe(false);
       expect(rules.decided(rules.sealed(allFailed, message(3), NOW), options).outcome).toBe('failed');
@@ -666,6 +684,7 @@ describe('progress', () => {
       total: 5,
       complete: 2,
       failed: 1,
+      cancelled: 0,
       pending: 2,
     });
   });
@@ -756,7 +775,7 @@ type Event =
 interface WorldRunner {
   readonly assignment: Assignment;
   /** Positions of its lane that it has not come to. */
-  readonly left: number[];
+  left: number[];
   completed: number;
   failed: number;
 }
@@ -775,6 +794,7 @@ class BatchWalk {
   #delivered: Event[] = [];
   #written = 0;
   #isEnqueuerDone = false;
+  readonly #isSteered: boolean;
   #losses: number;
   readonly #runners = new Map<string, WorldRunner>();
   readonly #handedOut = new Set<string>();
@@ -784,7 +804,14 @@ class BatchWalk {
 
   constructor(random: Random) {
     this.#random = random;
-    this.#settings = settings({ failWhen: random.pick(['settled', 'immediate']) });
+    this.#settings = settings({
+      failWhen: random.pick(['settled', 'immediate']),
+      failWhenFailed: random.pick(['any', 'any', 'all', { moreThan: 2 }, { moreThan: '20%' }]),
+      afterFailure: random.pick(['continue', 'continue', 'cancelRemaining']),
+      deadlineAt: random.chance(0.2) ? NOW + 1_000 : null,
+      afterDeadline: random.pick(['fail', 'cancel']),
+    });
+    this.#isSteered = random.chance(0.3);
     const failures = random.pick([0, 0, 0.1, 1]);
     const queues = random.pick([[''], ['', 'gpu'], ['gpu', 'mail'], ['', 'gpu', 'mail']]);
     this.#jobs = Array.from({ length: random.chance(0.1) ? random.int(90, 260) : random.int(0, 12) }, () => ({
@@ -822,7 +849,10 @@ class BatchWalk {
   /** Also when the batch has settled: what still comes must not change it. */
   #isOver(): boolean {
     return (
-      this.#state.enrollment.phase === 'sealed' && this.#messages.length === 0 && this.#runners.size === 0
+      this.#state.enrollment.phase === 'sealed' &&
+      (!this.#state.isPaused || rules.isSettled(this.#state)) &&
+      this.#messages.length === 0 &&
+      this.#runners.size === 0
     );
   }
 
@@ -832,6 +862,7 @@ class BatchWalk {
   }
 
   #timeOut(): void {
+    if (this.#state.stop) return;
     this.#apply(rules.enrollmentTimedOut(this.#state, this.#settings), 'timed out');
   }
 
@@ -846,6 +877,7 @@ class BatchWalk {
       'stranger',
       'lose',
       'restart',
+      'steer',
     ]);
     if (kind === 'enqueue') this.#enqueue();
     else if (kind === 'deliver') this.#deliver();
@@ -853,7 +885,35 @@ class BatchWalk {
     else if (kind === 'repeat') this.#repeat();
     else if (kind === 'stranger') this.#stranger();
     else if (kind === 'lose') this.#lose();
+    else if (kind === 'steer') this.#steer();
     else this.#restart();
+  }
+
+  /** Somebody pauses, resumes, changes or cancels the batch, or its deadline passes. */
+  #steer(): void {
+    const state = this.#state;
+    // A batch that is paused for ever does not end.
+    const kind = state.isPaused
+      ? this.#random.pick(['resume', 'resume', 'cancel'])
+      : this.#random.pick(['pause', 'update', 'cancel', 'deadline', 'none', 'none', 'none', 'none']);
+    const request = { reason: 'by an operator', graceMs: 1 };
+    if (kind === 'deadline') {
+      if (this.#random.chance(0.3))
+        this.#apply(rules.deadlinePassed(state, this.#settings, NOW + 1_000), 'deadline');
+      return;
+    }
+    if (!this.#isSteered || kind === 'none') return;
+    const isOver = rules.isSettled(state) || state.stop !== null;
+    this.#hold((rules.refusePause(state) !== undefined) === isOver, 'what is over cannot be paused');
+    this.#hold(
+      (rules.refuseCancel(state, request) !== undefined) === (isOver && state.stop === null),
+      'what has settled cannot be cancelled',
+    );
+    if (kind === 'cancel') this.#apply(rules.cancelled(state, request), kind);
+    else if (isOver) return;
+    else if (kind === 'update')
+      this.#apply(rules.updated(state, { failWhenFailed: this.#random.pick(['any', 'all']) }), kind);
+    else this.#apply(rules.paused(state, kind === 'pause'), kind);
   }
 
   #enqueue(): void {
@@ -870,12 +930,12 @@ class BatchWalk {
     }
     // The seal is an update: it is answered, or it was refused.
     this.#isEnqueuerDone = true;
-    const { timedOut } = this.#state.enrollment;
+    const isClosed = this.#state.enrollment.phase === 'sealed';
     this.#hold(
-      (rules.refuseSeal(this.#state, seal(TOKEN)) === undefined) === !timedOut,
-      'the seal is refused after a timeout only',
+      (rules.refuseSeal(this.#state, seal(TOKEN)) === undefined) === !isClosed,
+      'the seal is refused after a timeout or a stop only',
     );
-    if (timedOut) return;
+    if (isClosed) return;
     const error = this.#blockError === undefined ? {} : { error: this.#blockError };
     this.#apply(rules.sealed(this.#state, { ...block, ...error }, NOW), `sealed with ${this.#written}`);
     this.#hold(this.#state.enrolled === this.#written, 'the total is what the block wrote');
@@ -896,7 +956,7 @@ class BatchWalk {
     const before = rules.terminalCounts(this.#state);
     const what = JSON.stringify(event);
     if (event.kind === 'enrolled') this.#apply(rules.enrolled(this.#state, event, NOW), what);
-    else if (event.kind === 'noticed') this.#apply(rules.failureNoticed(this.#state), what);
+    else if (event.kind === 'noticed') this.#apply(rules.failuresNoticed(this.#state, { failed: 1 }), what);
     else this.#apply(rules.reported(this.#state, event.report), what);
     const after = rules.terminalCounts(this.#state);
     this.#hold(
@@ -923,13 +983,15 @@ class BatchWalk {
   #work(): void {
     if (this.#runners.size === 0) return;
     const [id, runner] = this.#random.pick([...this.#runners]);
+    // A runner hears of the stop some time later: what it has not begun is left.
+    if (this.#state.stop && this.#random.chance(0.5)) runner.left = [];
     for (const position of runner.left.splice(0, this.#random.int(0, 1 + runner.left.length / 2))) {
       const { outcome } = this.#jobs[position - 1]!;
       this.#rows.set(position, outcome);
       if (outcome === 'complete') runner.completed++;
       else {
         runner.failed++;
-        if (this.#settings.failWhen === 'immediate' && this.#random.chance(0.5))
+        if (rules.noticesFailures(this.#state, this.#settings) && this.#random.chance(0.5))
           this.#messages.push({ kind: 'noticed' });
       }
     }
@@ -946,12 +1008,16 @@ class BatchWalk {
     const isCounted = this.#state.runners[id] === undefined;
     const { state, assignment } = rules.runnerLost(this.#state, id);
     this.#hold(
-      (assignment === undefined) === isCounted,
-      'a lost runner is replaced if it was not counted yet',
+      (assignment === undefined) === (isCounted || this.#state.stop !== null),
+      'a lost runner is replaced if it was not counted yet, and the batch was not stopped',
     );
-    if (!assignment) return;
+    if (isCounted) return;
     this.#losses--;
     this.#runners.delete(id);
+    if (!assignment) {
+      this.#apply(state, `lost runner ${id}, for good`);
+      return;
+    }
     this.#start(assignment);
     this.#apply(state, `lost runner ${id}`);
   }
@@ -990,7 +1056,7 @@ class BatchWalk {
 
   #expectInvariants(before: BatchState): void {
     const state = this.#state;
-    const { total, complete, failed, pending } = rules.progressOf(state);
+    const { total, complete, failed, cancelled, pending } = rules.progressOf(state);
     const { completed: rowsComplete, failed: rowsFailed } = this.#rowCounts();
     const isSealed = state.enrollment.phase === 'sealed';
     const isSettled = rules.isSettled(state);
@@ -1004,23 +1070,41 @@ class BatchWalk {
       phases.indexOf(state.enrollment.phase) >= phases.indexOf(before.enrollment.phase),
       'the block is never opened again',
     );
-    this.#hold(total === complete + failed + pending && pending >= 0, 'total = complete + failed + pending');
-    this.#hold(complete <= rowsComplete && failed <= rowsFailed, 'no job is counted that is not terminal');
     this.#hold(
-      isSettled === (isSealed && complete + failed === total),
-      'settled is: sealed and all jobs counted',
+      total === complete + failed + cancelled + pending && pending >= 0 && cancelled >= 0,
+      'total = complete + failed + cancelled + pending',
+    );
+    this.#hold(
+      cancelled === 0 || (isSettled && state.stop !== null),
+      'only a stopped batch has cancelled jobs',
+    );
+    this.#hold(before.stop === null || state.stop === before.stop, 'the first stop wins');
+    this.#hold(
+      before.stop === null || Object.keys(state.runners).every((runner) => before.runners[runner]),
+      'nothing starts after the stop',
+    );
+    this.#hold(!before.isPaused || state.isPaused || state.steering > before.steering, 'resuming is told');
+    this.#hold(complete <= rowsComplete && failed <= rowsFailed, 'no job is counted that is not terminal');
+    const isOver = state.stop !== null && Object.keys(state.runners).length === 0;
+    this.#hold(
+      isSettled === (isSealed && (isOver || complete + failed === total)),
+      'settled is: sealed, and all jobs counted or the rest cancelled',
     );
     this.#hold(!isSettled || state.outcome !== null, 'a settled batch is decided');
     this.#hold(
       state.outcome === null ||
         this.#settings.failWhen === 'immediate' ||
         before.outcome !== null ||
+        state.outcome === 'cancelled' ||
         isSettled,
       'with failWhen settled nothing is decided before all jobs are terminal',
     );
-    const hasFailure = state.enrollment.error !== null || failed > 0 || state.hasFailure;
+    const { failWhenFailed } = rules.policyOf(state, this.#settings);
+    const hasFailure =
+      state.enrollment.error !== null ||
+      (failWhenFailed === 'any' && (failed > 0 || state.failuresNoticed > 0));
     this.#hold(
-      !(this.#settings.failWhen === 'immediate' && isSealed && hasFailure) || state.outcome === 'failed',
+      !(this.#settings.failWhen === 'immediate' && isSealed && hasFailure) || state.outcome !== null,
       'with failWhen immediate a failure decides',
     );
   }
@@ -1028,17 +1112,28 @@ class BatchWalk {
   #expectTheEnd(): void {
     const { enrolled, enrollment, outcome } = this.#state;
     const members = this.#jobs.slice(0, enrolled);
-    const failed = members.filter((job) => job.outcome === 'failed').length;
-    expect(rules.progressOf(this.#state)).toEqual({
-      status: enrollment.error !== null || failed > 0 ? 'failed' : 'complete',
-      total: enrolled,
-      complete: enrolled - failed,
-      failed,
-      pending: 0,
-    });
     expect(outcome).not.toBeNull();
     expect(rules.isSettled(this.#state)).toBe(true);
     expect(this.#state.runners).toEqual({});
+    const { stop } = this.#state;
+    if (stop) {
+      if (stop.outcome === 'cancelled') expect(['cancelled', 'failed']).toContain(outcome);
+      else expect(outcome).toBe('failed');
+      return;
+    }
+    const failed = members.filter((job) => job.outcome === 'failed').length;
+    const { failWhenFailed } = rules.policyOf(this.#state, this.#settings);
+    // A policy that changed while the batch ran may have decided before.
+    const isDecidedBefore = this.#isSteered && this.#settings.failWhen === 'immediate';
+    const isFailed = enrollment.error !== null || isExceeded(failWhenFailed, failed, enrolled);
+    expect(rules.progressOf(this.#state)).toEqual({
+      status: isDecidedBefore ? outcome : isFailed ? 'failed' : 'complete',
+      total: enrolled,
+      complete: enrolled - failed,
+      failed,
+      cancelled: 0,
+      pending: 0,
+    });
     expect([...this.#rows.keys()].sort((a, b) => a - b)).toEqual(members.map((_, index) => index + 1));
   }
 
@@ -1056,13 +1151,26 @@ class BatchWalk {
 test('decides each batch once and counts each job once, whatever comes late, twice or out of order', async () => {
   const seen = new Set<string>();
   await forSeeds(3_000, (random) => {
-    const { outcome, enrollment, runnersStarted } = new BatchWalk(random).run();
+    const state = new BatchWalk(random).run();
+    const { outcome, enrollment, runnersStarted, stop, steering } = state;
     seen.add(`${outcome}`);
+    if (rules.progressOf(state).cancelled > 0) seen.add('cancelled jobs');
+    if (stop?.outcome === 'failed') seen.add('stopped by itself');
+    if (stop === null && steering > 0) seen.add('paused');
     if (enrollment.timedOut) seen.add('timed out');
     if (runnersStarted > 4) seen.add('many runners');
   });
   // The walks reach all of these; else they would prove little.
-  expect([...seen].sort()).toEqual(['complete', 'failed', 'many runners', 'timed out']);
+  expect([...seen].sort()).toEqual([
+    'cancelled',
+    'cancelled jobs',
+    'complete',
+    'failed',
+    'many runners',
+    'paused',
+    'stopped by itself',
+    'timed out',
+  ]);
 }, 60_000);
 
 describe('what cannot be', () => {
@@ -1118,7 +1226,7 @@ describe('a batch whose runners ended without all jobs', () => {
       ['', 1, 300],
       ['other', 1, 300],
     ]);
-    expect(rules.progressOf(state)).toMatchObject({ complete: 0, failed: 0, pending: 300 });
+    expect(rules.progressOf(state)).toMatchObject({ complete: 0, failed: 0, cancelled: 0, pending: 300 });
     state = rules.reported(state, report(assignments[0]!.runner, 150, 0, true));
     state = rules.reported(state, report(assignments[1]!.runner, 150, 0, true));
     expect(rules.decided(state, settings()).outcome).toBe('complete');

@@ -15,6 +15,7 @@ const SECTIONS = [
   'Data',
   'Crashes',
   'Duplicates and order',
+  'Steering',
 ];
 
 const root = new URL('../../', import.meta.url);

@@ -3,7 +3,11 @@ import * as rules from '../../workflows/batch-state.ts';
 import { batchDetails, groupDigits } from '../../workflows/details.ts';
 
 const SETTINGS: rules.BatchSettings = {
+  afterDeadline: 'fail',
+  afterFailure: 'continue',
+  deadlineAt: null,
   failWhen: 'settled',
+  failWhenFailed: 'any',
   enrollmentTimeoutMs: 300_000,
   openTimeoutMs: 86_400_000,
   unknownJobTimeoutMs: 600_000,

@@ -126,7 +126,7 @@ const CASES: readonly Case[] = [
   {
     title: 'the workflow was terminated in its callbacks',
     facts: stillBatch({
-      batch: { progress: { status: 'running', total: 1, complete: 1, failed: 0, pending: 0 } },
+      batch: { progress: { status: 'running', total: 1, complete: 1, failed: 0, cancelled: 0, pending: 0 } },
       workflow: { status: 'terminated' },
     }),
     finds: [['WORKFLOW_TERMINATED', 'attention']],
@@ -157,6 +157,22 @@ const CASES: readonly Case[] = [
     facts: withoutRow(stillBatch()),
     finds: [['ROW_MISSING', 'attention']],
     says: ['--schema'],
+  },
+  {
+    title: 'somebody paused it',
+    facts: stillBatch({ batch: { pausedAt: new Date(NOW - 5 * MINUTE) } }),
+    finds: [['PAUSED', 'attention']],
+    says: ['3 pending jobs', 'batch.resume()'],
+    since: NOW - 5 * MINUTE,
+  },
+  {
+    title: 'it was cancelled and waits for what runs',
+    facts: stillBatch({
+      batch: { status: 'cancelled', stoppedAt: new Date(NOW - 5 * SECOND), stopReason: 'no need' },
+    }),
+    finds: [['STOPPING', 'waiting']],
+    says: ['no need'],
+    since: NOW - 5 * SECOND,
   },
   {
     title: 'no worker has polled for long',
@@ -494,8 +510,10 @@ const CODES: Readonly<Record<FindingCode, true>> = {
   NO_ACTIVITY_WORKER: true,
   NO_WORKFLOW_WORKER: true,
   OVER: true,
+  PAUSED: true,
   ROW_MISSING: true,
   RUNNER_LOST: true,
+  STOPPING: true,
   TEMPORAL_UNREACHABLE: true,
   UNEXPLAINED: true,
   UNKNOWN_JOB: true,

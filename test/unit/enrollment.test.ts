@@ -28,6 +28,7 @@ function setup(channel: Partial<EnrollmentChannel> = {}) {
     batchId: 'b-1',
     database,
     channel: { announce, seal },
+    whyClosed: () => Promise.reject(new Error('no row was written')),
     logger: { warn: (message) => void warnings.push(message) },
     enrollmentTimeoutMs: TIMEOUT_MS,
   });

@@ -24,6 +24,11 @@ const errors = [
     'DATABASE_UNAVAILABLE',
     new library.DatabaseUnavailableError('DATABASE_UNAVAILABLE', 'text', { cause }),
   ],
+  [
+    'BatchCancelledError',
+    'BATCH_CANCELLED',
+    new library.BatchCancelledError('BATCH_CANCELLED', 'text', { cause }),
+  ],
   ['EmptyBatchError', 'EMPTY_BATCH', new library.EmptyBatchError('EMPTY_BATCH', 'text', { cause })],
   [
     'EnrollmentClosedError',

@@ -12,7 +12,12 @@ const ROW: BatchRow = {
   enrollment_error: 'Error: no',
   sealed_at: new Date(2_000),
   completed_at: new Date(3_000),
-  settled_at: new Date(4_000),
+  settled_at: null,
+  fail_when_failed: 'any',
+  deadline_at: new Date(9_000),
+  paused_at: new Date(6_000),
+  stopped_at: new Date(7_000),
+  stop_reason: 'no need',
   created_at: new Date(1_000),
   updated_at: new Date(5_000),
 };
@@ -23,13 +28,30 @@ test('turns a row of a batch into a record, with the pending jobs counted', () =
     description: 'Rescore leaderboard 7',
     context: { leaderboardId: 7 },
     status: 'running',
-    progress: { status: 'running', total: 10, complete: 6, failed: 1, pending: 3 },
+    progress: { status: 'running', total: 10, complete: 6, failed: 1, cancelled: 0, pending: 3 },
     enrollmentError: 'Error: no',
     completedAt: new Date(3_000),
-    settledAt: new Date(4_000),
+    settledAt: null,
+    pausedAt: new Date(6_000),
+    stoppedAt: new Date(7_000),
+    stopReason: 'no need',
+    deadlineAt: new Date(9_000),
     createdAt: new Date(1_000),
     updatedAt: new Date(5_000),
   });
+});
+
+test('counts jobs that had not ended when their batch settled as cancelled', () => {
+  const { progress, settledAt } = toBatchRecord({ ...ROW, status: 'cancelled', settled_at: new Date(8_000) });
+  expect(progress).toEqual({
+    status: 'cancelled',
+    total: 10,
+    complete: 6,
+    failed: 1,
+    cancelled: 3,
+    pending: 0,
+  });
+  expect(settledAt).toEqual(new Date(8_000));
 });
 
 test('selects every column that a batch record is made of', () => {
