@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { runCancel } from './cancel.ts';
 import { runContention } from './contention.ts';
 import { runCost } from './cost.ts';
 import { runLatency } from './latency.ts';
@@ -64,4 +65,11 @@ bench('contention', 'A small batch beside a large one, and 20 batches at once.',
   .option('--jobs <n>', 'jobs of the large batch', positiveInteger, 1_000_000)
   .option('--jobs-each <n>', 'jobs of each of the 20 batches', positiveInteger, 5_000)
   .action(runContention);
+bench(
+  'cancel',
+  'How soon a running batch that is cancelled starts nothing more, and has settled.',
+  '--sizes 10000',
+)
+  .option('--sizes <n...>', 'jobs of a batch (default: 10000 1000000)', numbers)
+  .action(({ sizes = [10_000, 1_000_000], ...options }) => runCancel({ sizes, ...options }));
 await program.parseAsync();

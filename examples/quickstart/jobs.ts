@@ -6,5 +6,6 @@ export const scoreEntry = defineJob('ScoreEntry', async (entryId: number) => {
 });
 export const rebuildCache = defineCallback('RebuildCache', async (batchId, { batches }) => {
   const batch = await batches.find(batchId);
-  console.log(await batch.progress()); // { status: 'complete', total: 3, complete: 3, failed: 0, pending: 0 }
+  const { status, total, complete, failed } = await batch.progress();
+  console.log({ status, total, complete, failed }); // { status: 'complete', total: 3, complete: 3, failed: 0 }
 });

@@ -22,9 +22,11 @@ interface Told {
 }
 
 const EVENTS: readonly CallbackEvent[] = ['complete', 'failure', 'settled'];
-const STATUSES = ['pending', 'running', 'complete', 'failed'];
+const STATUSES = ['pending', 'running', 'complete', 'failed', 'cancelled'];
 /** Errors of a call that came to nothing: the block never began, and the batch ends by its timeouts. */
 const NEVER_BEGAN = ['WORKER_UNAVAILABLE', 'TEMPORAL_UNAVAILABLE', 'BATCH_SETTLED', 'ENROLLMENT_TIMED_OUT'];
+/** Errors of a block whose batch was cancelled meanwhile. */
+const CANCELLED = ['BATCH_CANCELLED', 'BATCH_SETTLED'];
 /** Epoch milliseconds of the ledger are whole. */
 const CLOCK_STEP_MS = 2;
 const EXAMPLES = 5;
@@ -145,14 +147,15 @@ class BatchCheck {
     return broken !== undefined && enrolled === 0 && NEVER_BEGAN.includes(broken.error!);
   }
 
-  /** The enqueuer was silent for too long, and heard so. */
+  /** The enqueuer was silent for too long, or its batch was cancelled, and heard so. */
   #isGivenUp(): boolean {
+    if (this.#batch.row?.isStopped && CANCELLED.includes(this.#told.broken?.error ?? '')) return true;
     return this.#batch.expected.isEnqueuerDoomed && this.#told.broken?.error === 'ENROLLMENT_TIMED_OUT';
   }
 
   #checkEnd(row: BatchRow): void {
     const { status, isSealed, isCompleted, isSettled } = row;
-    if (status !== 'complete' && status !== 'failed') this.#add('stuck', `the batch ended and is ${status}`);
+    if (!STATUSES.slice(2).includes(status)) this.#add('stuck', `the batch ended and is ${status}`);
     if (!isSealed) this.#add('wrong', 'the batch ended without sealed_at');
     if (!isCompleted) this.#add('wrong', 'the batch ended without completed_at');
     if (!isSettled) this.#add('wrong', 'the batch ended without settled_at');
@@ -176,7 +179,8 @@ class BatchCheck {
     if (closed && row.total !== closed.total) {
       this.#add('lost', `jobs() resolved with ${closed.total} jobs, and the total is ${row.total}`);
     }
-    if (this.#isPlannedBreak() && !expected.isEnqueuerDoomed && row.total !== expected.throwsAt) {
+    const mayBeCut = expected.isEnqueuerDoomed || row.isStopped;
+    if (this.#isPlannedBreak() && !mayBeCut && row.total !== expected.throwsAt) {
       this.#add('lost', `the block broke after ${expected.throwsAt} jobs, and the total is ${row.total}`);
     }
   }
@@ -196,7 +200,8 @@ class BatchCheck {
     this.#addJobs(
       'lost',
       'members that are not terminal',
-      where(({ status }) => status === 'pending'),
+      // What a stopped batch did not come to is cancelled.
+      where(({ status }) => status === 'pending' && this.#batch.row?.isStopped !== true),
     );
     this.#addJobs(
       'lost',
@@ -271,7 +276,18 @@ class BatchCheck {
   }
 
   #checkOutcome(row: BatchRow): void {
-    const { expected, jobs } = this.#batch;
+    const { id, expected, jobs } = this.#batch;
+    if (this.#evidence.cancelled.includes(id) && !row.isStopped) {
+      this.#add('wrong', `the batch took a cancellation, and is ${row.status}`);
+    }
+    if (row.isStopped) {
+      // A failure that decided at once came first.
+      const isAllowed =
+        row.status === 'cancelled' || (row.status === 'failed' && expected.failWhen === 'immediate');
+      if (!isAllowed) this.#add('wrong', `the batch was stopped, and is ${row.status}`);
+      if (!expected.mayBeCancelled) this.#add('wrong', 'the batch was stopped, and nobody was to cancel it');
+      return;
+    }
     const isFailing = jobs.some(({ position }) => expected.jobs[position - 1]?.end === 'failed');
     const outcome = isFailing || row.enrollmentError !== null ? 'failed' : 'complete';
     if (row.status !== outcome) this.#add('wrong', `the batch is ${row.status}, and should be ${outcome}`);
@@ -314,7 +330,8 @@ class BatchCheck {
         this.#add('doubled', `'${event}', attempt ${attempt}, ran ahead of the row: ${JSON.stringify(seen)}`);
       }
       const waitsForAll = event !== 'failure' || expected.failWhen === 'settled';
-      if (waitsForAll && (seen!.pending !== 0 || seen!.complete + seen!.failed !== seen!.total)) {
+      const isAllThere = row.isStopped || seen!.complete + seen!.failed === seen!.total;
+      if (waitsForAll && (seen!.pending !== 0 || !isAllThere)) {
         this.#add('wrong', `'${event}', attempt ${attempt}, ran before the jobs: ${JSON.stringify(seen)}`);
       }
     }
@@ -349,7 +366,9 @@ class BatchCheck {
       ({ what, event }) => what === 'callback-start' && event === 'settled',
     );
     if (settled < 0) return;
-    const outcome: CallbackEvent = this.#batch.row?.status === 'complete' ? 'complete' : 'failure';
+    const status = this.#batch.row?.status;
+    if (status === 'cancelled') return;
+    const outcome: CallbackEvent = status === 'complete' ? 'complete' : 'failure';
     const ended = callbacks.findIndex(({ what, event }) => what === 'callback-end' && event === outcome);
     if (registered.has(outcome) && (ended < 0 || ended > settled)) {
       this.#add('wrong', `'settled' started before '${outcome}' had returned`);

@@ -25,7 +25,7 @@ export async function collectEvidence(
     const runs = await allRunsOf(client, id);
     batches.push({
       id,
-      expected: expectationOf(batch, gathered.maximumAttempts),
+      expected: expectationOf(plan, batch, gathered.maximumAttempts),
       ...(await readMirror(knex, schema, id)),
       runs: runs.map(toEvidence),
     });
@@ -33,7 +33,7 @@ export async function collectEvidence(
   return { batches, ...gathered };
 }
 
-function expectationOf(batch: BatchPlan, maximumAttempts: number): Expectation {
+function expectationOf(plan: RoundPlan, batch: BatchPlan, maximumAttempts: number): Expectation {
   const jobs = Array.from({ length: batch.size }, (_, index): ExpectedJob => {
     const { failures, isHopeless } = jobOf(batch, index);
     if (isHopeless) return { end: 'failed', attempts: 1, errorClass: 'HopelessError' };
@@ -47,6 +47,9 @@ function expectationOf(batch: BatchPlan, maximumAttempts: number): Expectation {
     throwsAt: batch.enqueuer.throwsAt,
     isEnqueuerDoomed: batch.enqueuer.isProcess,
     isTransactional: batch.callbacks.isTransactional,
+    mayBeCancelled: plan.faults.some(
+      ({ fault }) => fault.kind === 'cancel-batch' && fault.batch === batch.index,
+    ),
   };
 }
 
@@ -67,6 +70,7 @@ async function readMirror(knex: Knex, schema: string, id: string) {
           isSealed: row.sealed_at !== null,
           isCompleted: row.completed_at !== null,
           isSettled: row.settled_at !== null,
+          isStopped: row.stopped_at !== null,
         }
       : null,
     jobs: jobs.map((job) => ({

@@ -10,6 +10,8 @@ export interface Evidence {
   readonly maximumAttempts: number;
   /** Processes that did not end when they were asked to. */
   readonly stubborn: readonly string[];
+  /** Batches that took a cancellation. */
+  readonly cancelled: readonly string[];
   /** Sessions of Postgres that hold a transaction, or wait for a lock, with nothing left to do. */
   readonly sessions: readonly string[];
 }
@@ -35,6 +37,8 @@ export interface Expectation {
   /** Its enqueuer was to be killed, or paused: the batch may have closed its block itself. */
   readonly isEnqueuerDoomed: boolean;
   readonly isTransactional: boolean;
+  /** Somebody was to cancel it. */
+  readonly mayBeCancelled: boolean;
 }
 
 export interface ExpectedJob {
@@ -52,6 +56,8 @@ export interface BatchRow {
   readonly isSealed: boolean;
   readonly isCompleted: boolean;
   readonly isSettled: boolean;
+  /** It was stopped before all its jobs were terminal. */
+  readonly isStopped: boolean;
 }
 
 export interface JobRow {

@@ -1,4 +1,7 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import { WorkflowUpdateFailedError } from '@temporalio/client';
+import { WorkflowNotFoundError } from '@temporalio/common';
 import { signalsOf, type SentSignal } from '../support/messages.ts';
 import { workflowsOf } from './collect.ts';
 import { LedgerReader } from './ledger.ts';
@@ -18,6 +21,8 @@ export interface Casualties {
   freezes: number;
   signalsRepeated: number;
   runnersTerminated: number;
+  batchesPaused: number;
+  batchesCancelled: number;
 }
 
 export function noCasualties(): Casualties {
@@ -32,6 +37,8 @@ export function noCasualties(): Casualties {
     freezes: 0,
     signalsRepeated: 0,
     runnersTerminated: 0,
+    batchesPaused: 0,
+    batchesCancelled: 0,
   };
 }
 
@@ -45,6 +52,8 @@ export interface InjectorOptions {
 }
 
 const POLL_MS = 20;
+/** An update whose worker or server has gone is asked for again. */
+const STEER_TIMEOUT_MS = 5_000;
 const REPEAT_INTERVAL_MS = 700;
 /** How long a runner to terminate is waited for: a batch may have none yet, or none at all. */
 const RUNNER_TIMEOUT_MS = 10_000;
@@ -56,6 +65,8 @@ export class Injector {
   readonly casualties: Casualties = noCasualties();
   /** Workers that did not end when they were asked to. */
   readonly stubborn: string[] = [];
+  /** Batches that took a cancellation. */
+  readonly cancelled: string[] = [];
   /** When the last fault was undone, by `performance.now()`. */
   calmSince = performance.now();
   readonly #options: InjectorOptions;
@@ -162,6 +173,44 @@ export class Injector {
         return this.#repeatSignals(this.#options.batchIds[fault.batch]!, fault.ms);
       case 'terminate-runner':
         return this.#terminateRunner(this.#options.batchIds[fault.batch]!);
+      case 'pause-batch':
+        return this.#pauseBatch(this.#options.batchIds[fault.batch]!, fault.ms);
+      case 'cancel-batch':
+        return this.#cancelBatch(this.#options.batchIds[fault.batch]!);
+    }
+  }
+
+  async #pauseBatch(batchId: string, ms: number): Promise<void> {
+    if (!(await this.#steer(batchId, 'pause'))) return;
+    this.casualties.batchesPaused++;
+    await delay(ms);
+    // Whatever else breaks, somebody goes on until the batch does.
+    await this.#steer(batchId, 'resume');
+  }
+
+  async #cancelBatch(batchId: string): Promise<void> {
+    if (!(await this.#steer(batchId, 'cancel', { reason: 'a fault', graceMs: 2_000 }))) return;
+    this.casualties.batchesCancelled++;
+    this.cancelled.push(batchId);
+  }
+
+  /** Asks until there is an answer. @returns whether the batch took it: one that is over, or was not made, does not */
+  async #steer(batchId: string, update: string, ...args: unknown[]): Promise<boolean> {
+    const { client } = this.#options.arena;
+    const handle = client.workflow.getHandle(`batch:${batchId}`);
+    // The same id: an answer that was lost is asked for again, and nothing is done twice.
+    const updateId = randomUUID();
+    for (;;) {
+      try {
+        await client.withDeadline(Date.now() + STEER_TIMEOUT_MS, () =>
+          handle.executeUpdate(update, { args: args as never, updateId }),
+        );
+        return true;
+      } catch (error) {
+        if (error instanceof WorkflowUpdateFailedError || error instanceof WorkflowNotFoundError)
+          return false;
+        await delay(POLL_MS);
+      }
     }
   }
 

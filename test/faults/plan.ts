@@ -95,7 +95,9 @@ export type Fault =
   | { readonly kind: 'drop-connections'; readonly servers: readonly ServerName[] }
   | { readonly kind: 'freeze-connections'; readonly servers: readonly ServerName[]; readonly ms: number }
   | { readonly kind: 'repeat-signals'; readonly batch: number; readonly ms: number }
-  | { readonly kind: 'terminate-runner'; readonly batch: number };
+  | { readonly kind: 'terminate-runner'; readonly batch: number }
+  | { readonly kind: 'pause-batch'; readonly batch: number; readonly ms: number }
+  | { readonly kind: 'cancel-batch'; readonly batch: number };
 
 export type FaultKind = Fault['kind'];
 
@@ -115,6 +117,8 @@ export const FAULT_KINDS: readonly FaultKind[] = [
   'freeze-connections',
   'repeat-signals',
   'terminate-runner',
+  'pause-batch',
+  'cancel-batch',
 ];
 
 /** Attempts of every job, at most. */
@@ -269,6 +273,10 @@ function planFault(
       return { kind, batch: random.chance(0.7) ? largest(batches) : batch, ms: random.int(0, 8_000) };
     case 'terminate-runner':
       return { kind, batch: largest(batches) };
+    case 'pause-batch':
+      return { kind, batch, ms: random.int(0, 4_000) };
+    case 'cancel-batch':
+      return { kind, batch };
     case 'kill-enqueuer':
     case 'pause-enqueuer':
       throw new Error(`${kind} is planned with its batch.`);

@@ -55,6 +55,8 @@ export function summaryTable(summary: Summary): string {
     ['connections dropped', summary.connectionsDropped],
     ['times connections were frozen', summary.freezes],
     ['signals repeated', summary.signalsRepeated],
+    ['batches paused', summary.batchesPaused],
+    ['batches cancelled', summary.batchesCancelled],
     ['runners terminated', summary.runnersTerminated],
     ['lost', summary.lost],
     ['doubled', summary.doubled],

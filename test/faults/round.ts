@@ -137,6 +137,7 @@ class Round {
         ledger: await readLedger(ledgerFile(folder)),
         samples: watch.samples,
         stubborn: [...this.#stubborn, ...this.#injector.stubborn],
+        cancelled: this.#injector.cancelled,
         sessions,
       });
     } finally {

@@ -116,7 +116,7 @@ async function readmeBlock(file: string): Promise<string | undefined> {
 /** What the example says that its callback prints. */
 async function promisedOutput(): Promise<string | undefined> {
   const code = await readFile(path.join(quickstart, 'jobs.ts'), 'utf8');
-  return /progress\(\)\); \/\/ (.*)$/m.exec(code)?.[1];
+  return /\}\); \/\/ (.*)$/m.exec(code)?.[1];
 }
 
 /** Packs a copy of the sources: packing builds, and a build here would take `dist` away from those who use it. */

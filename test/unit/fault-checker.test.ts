@@ -52,8 +52,16 @@ function clean(): MutableEvidence {
       throwsAt: null,
       isEnqueuerDoomed: false,
       isTransactional: false,
+      mayBeCancelled: false,
     },
-    row: { ...shown, enrollmentError: null, isSealed: true, isCompleted: true, isSettled: true },
+    row: {
+      ...shown,
+      enrollmentError: null,
+      isSealed: true,
+      isCompleted: true,
+      isSettled: true,
+      isStopped: false,
+    },
     jobs,
     callbacks: [
       { event: 'failure', status: 'completed', attempts: 1 },
@@ -79,6 +87,7 @@ function clean(): MutableEvidence {
     ],
     maximumAttempts: 4,
     stubborn: [],
+    cancelled: [],
     sessions: [],
   } satisfies Evidence) as unknown as MutableEvidence;
 }
@@ -94,6 +103,9 @@ test('finds nothing where nothing is wrong', () => {
 const BREAKAGES: readonly [ViolationKind, RegExp, (evidence: MutableEvidence) => void][] = [
   ['stuck', /still runs/, (e) => (e.batches[0]!.runs[0]!.status = 'RUNNING')],
   ['stuck', /did not end on SIGTERM/, (e) => e.stubborn.push('worker 1')],
+  ['wrong', /took a cancellation, and is failed/, (e) => e.cancelled.push(ID)],
+  ['wrong', /nobody was to cancel it/, (e) => (e.batches[0]!.row!.isStopped = true)],
+  ['wrong', /was stopped, and is failed/, (e) => (e.batches[0]!.row!.isStopped = true)],
   ['stuck', /session of Postgres is left/, (e) => e.sessions.push('idle in transaction')],
   ['stuck', /ended and is running/, (e) => (e.batches[0]!.row!.status = 'running')],
   ['lost', /no row/, (e) => (e.batches[0]!.row = null)],
