@@ -1,13 +1,40 @@
 import { proxyLocalActivities } from '@temporalio/workflow';
 import type { MirrorActivities } from '../activities/contract.ts';
 
+/** One after the other; see `mirror`. */
+let last: Promise<unknown> = Promise.resolve();
+
+function inTurn<Args extends unknown[], Result>(
+  write: (...args: Args) => Promise<Result>,
+): (...args: Args) => Promise<Result> {
+  return (...args) => {
+    const result = last.then(() => write(...args));
+    last = result.catch(() => {});
+    return result;
+  };
+}
+
 /**
  * Short writes of the mirror. Local: they would spend most of their time in hops to the server. They retry for ever,
  * so that a database that is down delays the batch and never fails it; after 10 s they wait in durable timers. Each of
  * those costs history: at 30 s an outage may last two days.
  */
-export const mirror = proxyLocalActivities<MirrorActivities>({
+const writes = proxyLocalActivities<MirrorActivities>({
   startToCloseTimeout: '10s',
   localRetryThreshold: '10s',
   retry: { initialInterval: '100ms', backoffCoefficient: 2, maximumInterval: '30s' },
 });
+
+/**
+ * The writes, one at a time. Two local activities at once may end in another order when their workflow is replayed, and
+ * what follows from each would then be done in another order, too: the replay would fail.
+ */
+export const mirror: MirrorActivities = {
+  createBatch: inTurn(writes.createBatch),
+  sealBatch: inTurn(writes.sealBatch),
+  discardBatch: inTurn(writes.discardBatch),
+  registerCallback: inTurn(writes.registerCallback),
+  steerBatch: inTurn(writes.steerBatch),
+  finishBatch: inTurn(writes.finishBatch),
+  failCallback: inTurn(writes.failCallback),
+};

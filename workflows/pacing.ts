@@ -34,21 +34,17 @@ const MAX_WINDOW = 64;
 const SHORT_QUEUE_MS = 100;
 const LONG_QUEUE_MS = 1_500;
 
-/** Chunks in flight once the first has ended: chunks of a worker that died must not be all that may be in flight. */
-const LEARNED_WINDOW = 8;
-
 /** Before anything is known: enough jobs to learn from, few enough if each takes a minute. */
-export const INITIAL_PACE: Pace = { size: 25, window: 4 };
+export const INITIAL_PACE: Pace = { size: 25, window: 8 };
 
 /** The pace after one more chunk. */
 export function adjustPace(pace: Pace, timing: ChunkTiming): Pace {
-  const before = pace.jobMs === undefined ? Math.max(LEARNED_WINDOW, pace.window) : pace.window;
   const window =
     timing.queueMs < SHORT_QUEUE_MS
-      ? Math.min(MAX_WINDOW, before + 1)
+      ? Math.min(MAX_WINDOW, pace.window + 1)
       : timing.queueMs > LONG_QUEUE_MS
-        ? Math.max(MIN_WINDOW, Math.floor(before * 0.8))
-        : before;
+        ? Math.max(MIN_WINDOW, Math.floor(pace.window * 0.8))
+        : pace.window;
   if (timing.ran === 0) return { ...pace, window };
   const observed = timing.busyMs / timing.ran;
   const jobMs = pace.jobMs === undefined ? observed : pace.jobMs * 0.7 + observed * 0.3;

@@ -11,9 +11,6 @@ function chunkOf(pace: Pace, jobMs: number, queueMs = 0): ChunkTiming {
   return { ran: pace.size, busyMs: pace.size * jobMs, queueMs };
 }
 
-/** Chunks in flight once the first has ended. */
-const LEARNED_WINDOW = 8;
-
 function after(chunks: number, jobMs: number, queueMs = 0, from: Pace = INITIAL_PACE): Pace {
   let pace = from;
   for (let count = 0; count < chunks; count++) pace = adjustPace(pace, chunkOf(pace, jobMs, queueMs));
@@ -66,17 +63,17 @@ test('learns nothing of job times from a first chunk in which no job ran', () =>
 });
 
 test('has more chunks in flight while workers take them at once, up to a bound', () => {
-  expect(after(1, 10, 0).window).toBe(LEARNED_WINDOW + 1);
+  expect(after(1, 10, 0).window).toBe(INITIAL_PACE.window + 1);
   expect(after(1_000, 10, 0).window).toBe(MAX_WINDOW);
 });
 
 test('has fewer chunks in flight while they wait for workers, down to a bound', () => {
-  expect(after(1, 10, 5_000).window).toBeLessThan(LEARNED_WINDOW);
+  expect(after(1, 10, 5_000).window).toBeLessThan(INITIAL_PACE.window);
   expect(after(100, 10, 5_000).window).toBe(MIN_WINDOW);
 });
 
 test('keeps as many chunks in flight when they wait a moderate time', () => {
-  expect(after(10, 10, 300).window).toBe(LEARNED_WINDOW);
+  expect(after(10, 10, 300).window).toBe(INITIAL_PACE.window);
 });
 
 test('grows again after it came down', () => {
