@@ -1104,7 +1104,11 @@ class BatchWalk {
       state.enrollment.error !== null ||
       (failWhenFailed === 'any' && (failed > 0 || state.failuresNoticed > 0));
     this.#hold(
-      !(this.#settings.failWhen === 'immediate' && isSealed && hasFailure) || state.outcome !== null,
+      !(this.#settings.failWhen === 'immediate' && isSealed && hasFailure) ||
+        state.outcome === 'failed' ||
+        state.stop?.outcome === 'cancelled' ||
+        // A policy that tolerated the failure may have decided before.
+        (this.#isSteered && state.outcome !== null),
       'with failWhen immediate a failure decides',
     );
   }
