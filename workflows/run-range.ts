@@ -55,6 +55,9 @@ const CHUNK_TIMEOUT = '7 days';
 /** An unreachable database is waited for inside the activity; this is the pause when that gave up. */
 const POSTPONED_MS = 5_000;
 const REPORT_INTERVAL_MS = 1_000;
+/** How many chunks start before one has told how long jobs take, and for how long no more than those. */
+const FIRST_CHUNKS = 4;
+const FIRST_LOOK_MS = 1_000;
 
 /**
  * Runs a range of jobs by chunk activities, several in flight: wiring between the rules in range-state.ts and
@@ -133,8 +136,14 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     await options.report({ runner: options.runner, completed, failed, idle, ended, pace });
   };
 
-  const hasRoom = () =>
-    inFlight.size - drained.size < state.pace.window && inFlight.size < options.maxInFlight;
+  // Few chunks tell how long jobs take as well as many do. But not for long: those few may be with dead workers.
+  const firstLookUntil = Date.now() + FIRST_LOOK_MS;
+  const isFirstLook = () => state.pace.jobMs === undefined && Date.now() < firstLookUntil;
+
+  const hasRoom = () => {
+    const window = isFirstLook() ? FIRST_CHUNKS : state.pace.window;
+    return inFlight.size - drained.size < window && inFlight.size < options.maxInFlight;
+  };
 
   const mayDispatch = () => {
     const { isPaused, isStopped } = options.steering();
@@ -171,6 +180,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
       if (isNews || Date.now() - reportedAt >= REPORT_INTERVAL_MS) await report(false);
       else wakeAt(reportedAt + REPORT_INTERVAL_MS);
     }
+    if (isFirstLook() && hasDue(state)) wakeAt(firstLookUntil);
     const dueAt = nextDueAt(state);
     if (dueAt !== undefined) wakeAt(dueAt);
     await condition(
