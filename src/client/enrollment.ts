@@ -31,8 +31,9 @@ export interface EnrollmentOptions {
   readonly enrollmentTimeoutMs: number;
 }
 
-/** Rows of one insert. */
+/** Rows of one insert; of the first one fewer, so that the first jobs, which tell how long jobs take, start early. */
 const FLUSH_ROWS = 1_000;
+const FIRST_FLUSH_ROWS = 200;
 const FLUSH_BYTES = 1024 * 1024;
 /** A few jobs wait so long for company. */
 const FLUSH_DELAY_MS = 50;
@@ -51,7 +52,7 @@ const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
  * Jobs that are durable and not announced: at most so many, for at most so long. A small block only seals; in a large
  * one the first jobs start soon, and later messages say more each.
  */
-const FIRST_ANNOUNCE_ROWS = 1_000;
+const FIRST_ANNOUNCE_ROWS = FIRST_FLUSH_ROWS;
 const MAX_ANNOUNCE_ROWS = 4_000;
 const ANNOUNCE_DELAY_MS = 250;
 const ANNOUNCE_RETRY_MS = 1_000;
@@ -114,7 +115,7 @@ export class Enrollment {
     this.#buffer.push([target.name, argsJson, overrides, taskQueue, startDelayMs]);
     this.#bufferedBytes += argsJson.length + (overrides?.length ?? 0);
     this.#numbered++;
-    if (this.#buffer.length >= FLUSH_ROWS || this.#bufferedBytes >= FLUSH_BYTES) this.#write();
+    if (this.#buffer.length >= this.#flushRows() || this.#bufferedBytes >= FLUSH_BYTES) this.#write();
     else this.#writeTimer ??= setTimeout(() => this.#write(), FLUSH_DELAY_MS);
     return `${this.batchId}/${this.#numbered}`;
   }
@@ -202,10 +203,15 @@ export class Enrollment {
     this.#wakeWaiters();
   }
 
+  #flushRows(): number {
+    return this.#durable === 0 ? FIRST_FLUSH_ROWS : FLUSH_ROWS;
+  }
+
   #takeRows(): EnrolledJob[] {
     let bytes = 0;
     let count = 0;
-    while (count < this.#buffer.length && count < FLUSH_ROWS && bytes < FLUSH_BYTES) {
+    const most = this.#flushRows();
+    while (count < this.#buffer.length && count < most && bytes < FLUSH_BYTES) {
       const job = this.#buffer[count++]!;
       bytes += job[1].length + (job[2]?.length ?? 0);
     }
@@ -231,7 +237,7 @@ export class Enrollment {
       try {
         await channel.announce(upTo, [...this.#queues]);
         this.#announced = upTo;
-        this.#announceRows = Math.min(MAX_ANNOUNCE_ROWS, this.#announceRows * 2);
+        this.#announceRows = Math.min(MAX_ANNOUNCE_ROWS, Math.max(FLUSH_ROWS, this.#announceRows * 2));
       } catch (error) {
         if (error instanceof BatchError && error.code !== 'TEMPORAL_UNAVAILABLE') {
           // From now on the seal decides. It may have been taken, and the batch be over.
