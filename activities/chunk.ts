@@ -64,6 +64,8 @@ class ChunkRun {
   #missing = 0;
   #completed = 0;
   #failed = 0;
+  /** Jobs that were cancelled in an earlier round. */
+  #cancelled = 0;
   #ran = 0;
   #busyMs = 0;
   #noticedAt = -Infinity;
@@ -85,7 +87,7 @@ class ChunkRun {
     this.#deps = dependencies;
     this.#input = input;
     this.#spans = parseSpans(input.spans);
-    this.#outbox = new Outbox(dependencies.database, input.batchId, (failed) => this.#notice(failed));
+    this.#outbox = new Outbox(dependencies.database, input, (failed) => this.#notice(failed));
     this.#running = new RunningJobs(this.#givenUp.signal);
   }
 
@@ -167,6 +169,7 @@ class ChunkRun {
     if (!job.mine) return false;
     if (job.status === 'complete') this.#completed++;
     else if (job.status === 'failed') this.#failed++;
+    else if (job.round < this.#input.round) this.#cancelled++;
     else if (job.due_in_ms > DUE_TOLERANCE_MS) this.#dueAt.set(job.position, Date.now() + job.due_in_ms);
     else if (!this.#deps.jobs.has(job.worker_class)) this.#reportUnknown(job);
     else if (job.losses >= LOSSES_BEFORE_FAILURE) this.#failLost(job);
@@ -450,7 +453,7 @@ class ChunkRun {
 
   /** Another execution of this chunk decided some of its jobs first: the rows say what holds. */
   async #readBack(): Promise<void> {
-    const { batchId, taskQueue } = this.#input;
+    const { batchId, round, taskQueue } = this.#input;
     const rows = await this.#retrying(() =>
       selectChunkStates(this.#deps.database, batchId, taskQueue, this.#spans),
     );
@@ -458,9 +461,10 @@ class ChunkRun {
     this.#completed = rows.filter(({ status }) => status === 'complete').length;
     this.#failed = this.#missing;
     this.#dueAt.clear();
-    for (const { position, status, due_in_ms } of rows) {
+    for (const { position, status, due_in_ms, round: ranIn } of rows) {
       if (status === 'failed') this.#failed++;
-      else if (status === 'pending' && !skip.has(position)) this.#dueAt.set(position, Date.now() + due_in_ms);
+      else if (status === 'pending' && ranIn === round && !skip.has(position))
+        this.#dueAt.set(position, Date.now() + due_in_ms);
     }
   }
 
@@ -476,6 +480,7 @@ class ChunkRun {
     return {
       completed: this.#completed,
       failed: this.#failed,
+      ...(this.#cancelled > 0 ? { cancelled: this.#cancelled } : {}),
       delayed: [...delayed].map(
         ([delayMs, positions]) => [delayMs, formatSpans(spansOf(positions))] as const,
       ),

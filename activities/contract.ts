@@ -1,12 +1,19 @@
-import type { BatchEvent, BatchOutcome, RetryOptions } from '../workflows/batch-state.ts';
+import type {
+  BatchEvent,
+  BatchOutcome,
+  BatchSettings,
+  CallbackRegistration,
+  RetryOptions,
+} from '../workflows/batch-state.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
+import type { OpenedRound } from '../workflows/rounds.ts';
 
 /** Short writes of the mirror, run as local activities. Each is an upsert: it may run twice. */
 export interface MirrorActivities {
   createBatch(input: CreateBatchInput): Promise<{ created: boolean }>;
   sealBatch(input: SealBatchInput): Promise<void>;
   discardBatch(input: DiscardBatchInput): Promise<void>;
-  registerCallback(input: { batchId: string; event: BatchEvent; callback: string }): Promise<void>;
+  registerCallback(input: RegisterCallbackInput): Promise<void>;
   steerBatch(input: SteerBatchInput): Promise<void>;
   finishBatch(input: FinishBatchInput): Promise<{ completed: number; failed: number } | null>;
   failCallback(input: FailCallbackInput): Promise<void>;
@@ -17,6 +24,7 @@ export interface HandlerActivities {
   runChunk(input: ChunkInput): Promise<ChunkReport>;
   runCallback(input: CallbackInput): Promise<void>;
   runPlainJob(input: PlainJobInput): Promise<void>;
+  openRound(input: OpenRoundInput): Promise<OpenedRound | null>;
 }
 
 export interface CreateBatchInput {
@@ -27,19 +35,33 @@ export interface CreateBatchInput {
   readonly startedAt: number;
   readonly description: string;
   readonly context: unknown;
-  readonly failWhenFailed: string;
-  /** Epoch milliseconds. */
-  readonly deadlineAt: number | null;
+  readonly settings: BatchSettings;
+}
+
+export interface OpenRoundInput {
+  readonly batchId: string;
+  /** The round to open. */
+  readonly number: number;
+  /** Whether cancelled jobs run again, too. */
+  readonly cancelled: boolean;
+  /** Of the run that is the round: tells a repeated write from another run's. */
+  readonly firstExecutionRunId: string;
+  readonly settings: BatchSettings;
+}
+
+export interface RegisterCallbackInput extends CallbackRegistration {
+  readonly batchId: string;
+  readonly round: number;
 }
 
 export interface SteerBatchInput {
   readonly batchId: string;
+  readonly round: number;
   /** Number of this change; the row keeps the newest. */
   readonly steering: number;
   readonly isPaused: boolean;
   readonly stop: { readonly reason: string; readonly graceMs: number } | null;
-  readonly failWhenFailed: string;
-  readonly deadlineAt: number | null;
+  readonly settings: BatchSettings;
 }
 
 export interface DiscardBatchInput {
@@ -55,6 +77,7 @@ export interface SealBatchInput {
 
 export interface FinishBatchInput {
   readonly batchId: string;
+  readonly round: number;
   readonly outcome: BatchOutcome;
   readonly settled: boolean;
   /** Callbacks that are about to start. */
@@ -65,6 +88,7 @@ export interface FinishBatchInput {
 
 export interface FailCallbackInput {
   readonly batchId: string;
+  readonly round: number;
   readonly event: BatchEvent;
   readonly errorClass: string;
   readonly errorMessage: string;
@@ -72,6 +96,8 @@ export interface FailCallbackInput {
 
 export interface ChunkInput {
   readonly batchId: string;
+  /** The round of the batch, from 1: outcomes of an older one come too late. */
+  readonly round: number;
   /** The range that it is a part of. */
   readonly runner: string;
   /** Its number for a `chunkDrained` signal; null: nothing waits for one. */
@@ -92,6 +118,7 @@ export interface ChunkInput {
 
 export interface CallbackInput {
   readonly batchId: string;
+  readonly round: number;
   readonly event: BatchEvent;
   readonly callback: string;
   /** Attempts that the callback gets; absent: no limit. Counted in its row. */

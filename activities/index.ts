@@ -1,7 +1,9 @@
+import { markRoundOpened } from '../src/database/rounds.ts';
 import { runCallback } from './callback.ts';
 import { runChunk } from './chunk.ts';
 import type { HandlerActivities, MirrorActivities } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
+import { withHeartbeat } from './heartbeat.ts';
 import { createMirrorActivities } from './mirror.ts';
 import { runPlainJob } from './plain-job.ts';
 
@@ -12,6 +14,7 @@ export function createActivities(dependencies: ActivityDependencies): MirrorActi
     runChunk: (input) => runChunk(dependencies, input),
     runCallback: (input) => runCallback(dependencies, input),
     runPlainJob: (input) => runPlainJob(dependencies, input),
+    openRound: (input) => withHeartbeat(() => markRoundOpened(dependencies.database, input)),
   };
 }
 

@@ -1,4 +1,10 @@
-import { markComplete, markFailures, type Failure, type Success } from '../src/database/chunks.ts';
+import {
+  markComplete,
+  markFailures,
+  type Failure,
+  type RunningBatch,
+  type Success,
+} from '../src/database/chunks.ts';
 import type { Database } from '../src/database/connect.ts';
 import { patiently } from './patiently.ts';
 
@@ -16,7 +22,7 @@ const FLUSH_DELAY_MS = 200;
  */
 export class Outbox {
   readonly #database: Database;
-  readonly #batchId: string;
+  readonly #batch: RunningBatch;
   readonly #onFailed: (failed: number) => Promise<void>;
   #successes: Success[] = [];
   #failures: FailedAttempt[] = [];
@@ -27,9 +33,9 @@ export class Outbox {
   contested = 0;
 
   /** @param onFailed called after rows of jobs that failed for good are committed, with how many the batch has now */
-  constructor(database: Database, batchId: string, onFailed: (failed: number) => Promise<void>) {
+  constructor(database: Database, batch: RunningBatch, onFailed: (failed: number) => Promise<void>) {
     this.#database = database;
-    this.#batchId = batchId;
+    this.#batch = batch;
     this.#onFailed = onFailed;
   }
 
@@ -71,14 +77,14 @@ export class Outbox {
         const failures = this.#failures;
         this.#successes = [];
         this.#failures = [];
-        await this.#write(successes, (rows) => markComplete(this.#database, this.#batchId, rows));
+        await this.#write(successes, (rows) => markComplete(this.#database, this.#batch, rows));
         const relative = failures.map(({ retryAt, ...failure }) => ({
           ...failure,
           retryInMs: retryAt === null ? null : Math.max(0, retryAt - Date.now()),
         }));
         let failed = 0;
         await this.#write(relative, async (rows) => {
-          const written = await markFailures(this.#database, this.#batchId, rows);
+          const written = await markFailures(this.#database, this.#batch, rows);
           ({ failed } = written);
           return written.changed;
         });

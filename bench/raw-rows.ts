@@ -42,7 +42,7 @@ export function rawStatements({ knex, schema }: Environment): Way {
           startedAt: now,
           finishedAt: now,
         }));
-        completed += await markComplete(database, id, rows);
+        completed += await markComplete(database, { batchId: id, round: 1 }, rows);
       }
       const rate = rateSince(startedAt, jobs);
       checkCount(completed, jobs);

@@ -22,6 +22,11 @@ create table :schema:.batches (
   total integer not null default 0 check (total >= 0),
   completed_count integer not null default 0 check (completed_count >= 0),
   failed_count integer not null default 0 check (failed_count >= 0),
+  cancelled_count integer not null default 0 check (cancelled_count >= 0),
+  round integer not null default 1 check (round >= 1),
+  round_started_at timestamptz,
+  complete_before_round integer not null default 0,
+  settings jsonb not null default '{}',
   enrollment_error text,
   sealed_at timestamptz,
   completed_at timestamptz,
@@ -37,7 +42,7 @@ create table :schema:.batches (
   updated_at timestamptz not null default now(),
   check ((stopped_at is null) = (stop_reason is null)),
   check ((stopped_at is null) = (stop_grace_ms is null)),
-  check (completed_count + failed_count <= total),
+  check (completed_count + failed_count + cancelled_count <= total),
   check ((status = 'pending') = (sealed_at is null)),
   check ((status in ('complete', 'failed', 'cancelled')) = (completed_at is not null))
 ) with (fillfactor = 50);
@@ -50,6 +55,7 @@ create table :schema:.batch_jobs (
   args jsonb not null,
   options jsonb,
   task_queue text,
+  round integer not null default 1 check (round >= 1),
   status text not null default 'pending' check (status in ('pending', 'complete', 'failed')),
   attempts integer not null default 0 check (attempts >= 0),
   due_at timestamptz,
@@ -78,8 +84,10 @@ create trigger delete_jobs after delete on :schema:.batches
 
 create table :schema:.batch_callbacks (
   batch_id text not null references :schema:.batches (id) on delete cascade,
+  round integer not null default 1,
   event text not null check (event in ('complete', 'failure', 'cancelled', 'settled')),
   callback text not null,
+  registration jsonb not null default '{}',
   status text not null default 'registered'
     check (status in ('registered', 'scheduled', 'running', 'completed', 'failed', 'skipped')),
   attempts integer not null default 0 check (attempts >= 0),
@@ -88,7 +96,35 @@ create table :schema:.batch_callbacks (
   scheduled_at timestamptz,
   started_at timestamptz,
   finished_at timestamptz,
-  primary key (batch_id, event)
+  primary key (batch_id, round, event)
+);
+
+-- Rounds that are over, of batches whose failed jobs ran again: what their rows said at the end of each.
+create table :schema:.batch_past_rounds (
+  batch_id text not null references :schema:.batches (id) on delete cascade,
+  round integer not null,
+  status text not null check (status in ('complete', 'failed', 'cancelled')),
+  total integer not null,
+  completed_count integer not null,
+  failed_count integer not null,
+  started_at timestamptz not null,
+  completed_at timestamptz not null,
+  settled_at timestamptz not null,
+  stop_reason text,
+  primary key (batch_id, round)
+);
+
+create table :schema:.batch_job_past_rounds (
+  batch_id text not null references :schema:.batches (id) on delete cascade,
+  position integer not null,
+  round integer not null,
+  status text not null check (status in ('failed', 'cancelled')),
+  attempts integer not null,
+  error_class text,
+  error_message text,
+  started_at timestamptz,
+  finished_at timestamptz,
+  primary key (batch_id, position, round)
 );
 
 -- Serves failedJobs() and the view failed_jobs. Its predicate is a column that a success leaves null: a predicate on
@@ -106,17 +142,22 @@ select
   b.total,
   b.completed_count as complete,
   b.failed_count as failed,
-  case when b.settled_at is null then 0 else b.total - b.completed_count - b.failed_count end as cancelled,
-  case when b.settled_at is null then b.total - b.completed_count - b.failed_count else 0 end as pending,
+  case when b.settled_at is null then b.cancelled_count
+    else b.total - b.completed_count - b.failed_count end as cancelled,
+  case when b.settled_at is null then b.total - b.completed_count - b.failed_count - b.cancelled_count
+    else 0 end as pending,
   case when b.total > 0
     then trunc(100.0 * (b.completed_count + b.failed_count) / b.total, 1)
   end as percent,
-  round(((b.completed_count + b.failed_count)
-    / greatest(extract(epoch from coalesce(b.settled_at, now()) - b.created_at), 0.001))::numeric, 1) as jobs_per_second,
-  case when b.settled_at is null and b.stopped_at is null and b.completed_count + b.failed_count > 0
+  round(((b.completed_count + b.failed_count - b.complete_before_round) / greatest(
+    extract(epoch from coalesce(b.settled_at, now()) - coalesce(b.round_started_at, b.created_at)), 0.001
+  ))::numeric, 1) as jobs_per_second,
+  case when b.settled_at is null and b.stopped_at is null
+      and b.completed_count + b.failed_count > b.complete_before_round
     then make_interval(secs =>
-      (extract(epoch from now() - b.created_at) / (b.completed_count + b.failed_count)
-        * (b.total - b.completed_count - b.failed_count))::double precision)
+      (extract(epoch from now() - coalesce(b.round_started_at, b.created_at))
+        / (b.completed_count + b.failed_count - b.complete_before_round)
+        * (b.total - b.completed_count - b.failed_count - b.cancelled_count))::double precision)
   end as eta,
   case when b.settled_at is null then now() - b.updated_at end as idle,
   b.enrollment_error,
@@ -125,10 +166,12 @@ select
   b.paused_at,
   b.stopped_at,
   b.stop_reason,
+  b.round,
+  coalesce(b.round_started_at, b.created_at) as round_started_at,
   (select jsonb_object_agg(c.event, jsonb_strip_nulls(jsonb_build_object(
      'callback', c.callback, 'status', c.status, 'attempts', c.attempts,
      'errorClass', c.error_class, 'errorMessage', c.error_message)))
-   from :schema:.batch_callbacks c where c.batch_id = b.id) as callbacks,
+   from :schema:.batch_callbacks c where c.batch_id = b.id and c.round = b.round) as callbacks,
   b.context,
   b.created_at,
   b.sealed_at,
@@ -147,15 +190,35 @@ select
   j.worker_class,
   j.args,
   j.task_queue,
-  case when j.status = 'pending' and b.settled_at is not null then 'cancelled' else j.status end as status,
+  case when j.status = 'pending' and (b.settled_at is not null or j.round < b.round) then 'cancelled'
+    else j.status end as status,
   j.attempts,
   j.error_class,
   j.error_message,
   j.started_at,
   j.finished_at,
   j.created_at,
-  j.updated_at
+  j.updated_at,
+  j.round
 from :schema:.batch_jobs j join :schema:.batches b on b.id = j.batch_id;
+
+-- A row a round of a batch, the present one included.
+create view :schema:.batch_rounds as
+select batch_id, round, status, total, completed_count as complete, failed_count as failed,
+  total - completed_count - failed_count as cancelled, started_at, completed_at, settled_at, stop_reason
+from :schema:.batch_past_rounds
+union all
+select id, round, status, total, complete, failed, cancelled, round_started_at, completed_at, settled_at, stop_reason
+from :schema:.batch_progress;
+
+-- A row a job and round in which it was to run, the last one included.
+create view :schema:.job_rounds as
+select batch_id, position, batch_id || '/' || position as jid, round, status, attempts, error_class, error_message,
+  started_at, finished_at
+from :schema:.batch_job_past_rounds
+union all
+select batch_id, position, jid, round, status, attempts, error_class, error_message, started_at, finished_at
+from :schema:.jobs;
 
 -- Ends the statement of an outcome that came after its batch had settled: the job counts as cancelled by then.
 create function :schema:.refuse_late_outcome() returns integer language plpgsql as $$
@@ -186,9 +249,13 @@ where j.status = 'failed' and j.error_class is not null;
 export async function down(knex: Knex, schema: string): Promise<void> {
   await knex.raw(
     `
+drop view :schema:.job_rounds;
+drop view :schema:.batch_rounds;
 drop view :schema:.failed_jobs;
 drop view :schema:.jobs;
 drop view :schema:.batch_progress;
+drop table :schema:.batch_job_past_rounds;
+drop table :schema:.batch_past_rounds;
 drop table :schema:.batch_callbacks;
 drop table :schema:.batch_jobs;
 drop table :schema:.batches;

@@ -4,6 +4,7 @@ export type BatchErrorCode =
   | 'BATCH_CANCELLED'
   | 'BATCH_EXISTS'
   | 'BATCH_NOT_FOUND'
+  | 'BATCH_RUNNING'
   | 'BATCH_SETTLED'
   | 'BATCH_TERMINATED'
   | 'CALLBACK_ALREADY_REGISTERED'
@@ -18,6 +19,7 @@ export type BatchErrorCode =
   | 'NESTED_ENROLLMENT'
   | 'NO_CLIENT'
   | 'NO_JOB_CONTEXT'
+  | 'NOTHING_TO_RETRY'
   | 'TEMPORAL_UNAVAILABLE'
   | 'WAIT_TIMED_OUT'
   | 'WORKER_UNAVAILABLE';
@@ -100,6 +102,13 @@ export class BatchExistsError extends BatchError {
 
   static {
     this.prototype.name = 'BatchExistsError';
+  }
+}
+
+/** Thrown by `retryFailed` while jobs or callbacks of the batch still run. */
+export class BatchRunningError extends BatchError {
+  static {
+    this.prototype.name = 'BatchRunningError';
   }
 }
 

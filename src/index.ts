@@ -7,9 +7,16 @@ export {
 } from './client/batch-client.ts';
 export type { FailurePolicy } from '../workflows/failure-policy.ts';
 export type { BatchOptions, BatchPolicyOptions } from './client/batch-options.ts';
-export type { Batch, CallbackRecord, CancelOptions, WaitOptions } from './client/batch.ts';
+export type {
+  Batch,
+  CallbackRecord,
+  CancelOptions,
+  RetryFailedOptions,
+  WaitOptions,
+} from './client/batch.ts';
 export type { DatabaseOptions } from './database/connect.ts';
 export { migrate, migrationSql, migrationStatus, type MigrationStatus } from './database/migrate.ts';
+export type { RoundRecord } from './database/rounds.ts';
 export type { JobRecord, JobStatus } from './database/rows.ts';
 export {
   AlreadyEnrolledError,
@@ -17,6 +24,7 @@ export {
   BatchError,
   BatchExistsError,
   BatchNotFoundError,
+  BatchRunningError,
   BatchSettledError,
   CallbackAlreadyRegisteredError,
   DatabaseUnavailableError,

@@ -1,5 +1,7 @@
 import { describePolicy, isExceeded, isFailurePolicy, type FailurePolicy } from './failure-policy.ts';
 import { INITIAL_PACE, type Pace } from './pacing.ts';
+import { NO_COUNTS, positionsIn, type Counts, type Round } from './rounds.ts';
+import { countOf, take } from './spans.ts';
 
 /**
  * The rules of a batch: pure functions from state and event to new state, without a Temporal import. The state is
@@ -19,7 +21,7 @@ export interface BatchProgress {
   readonly total: number;
   readonly complete: number;
   readonly failed: number;
-  /** Jobs that were neither complete nor failed when the batch settled, because it was stopped. */
+  /** Jobs that were neither complete nor failed when the batch settled, because it was stopped; or in an earlier round. */
   readonly cancelled: number;
   readonly pending: number;
 }
@@ -78,14 +80,19 @@ export interface BatchState {
   };
   /** Jobs `1..enrolled` are members and have rows. */
   readonly enrolled: number;
+  /** What this run of the workflow runs, if it is not the batch's first round. */
+  readonly round: Round | null;
+  /** A later round whose jobs are not known yet: the mirror opens it. Nothing can be decided meanwhile. */
+  readonly isOpeningRound: boolean;
   /** By task queue (`''` is the batch's own): how far its jobs were handed to runners. */
   readonly lanes: Readonly<Record<string, Lane>>;
   /** Runners that still run, by id. */
   readonly runners: Readonly<Record<string, Runner>>;
   readonly runnersStarted: number;
-  /** Jobs of runners that ended. */
+  /** Jobs of runners that ended, and of earlier rounds. */
   readonly completed: number;
   readonly failed: number;
+  readonly cancelled: number;
   /** So many jobs have failed for good, as their rows say; they may not be counted yet. */
   readonly failuresNoticed: number;
   /** What was changed of the settings since the batch was created. */
@@ -143,6 +150,7 @@ interface Runner {
   readonly inline: boolean;
   readonly completed: number;
   readonly failed: number;
+  readonly cancelled: number;
   /** All that is left of its range runs, or waits for a retry or a start delay. */
   readonly idle: boolean;
 }
@@ -152,6 +160,8 @@ export interface RunnerReport {
   readonly runner: string;
   readonly completed: number;
   readonly failed: number;
+  /** Jobs of an earlier round that were cancelled there; absent: none. */
+  readonly cancelled?: number;
   /** Every job of the range is terminal. */
   readonly ended: boolean;
   /** All that is left runs, or waits for a time to come: the runner does not hold up the ranges behind it. */
@@ -190,11 +200,12 @@ export function initialBatch(now: number): BatchState {
   return {
     enrollment: { phase: 'unopened', token: null, error: null, timedOut: false, heardAt: now },
     enrolled: 0,
+    round: null,
+    isOpeningRound: false,
     lanes: { [OWN_LANE]: { dispatched: 0 } },
     runners: {},
     runnersStarted: 0,
-    completed: 0,
-    failed: 0,
+    ...NO_COUNTS,
     failuresNoticed: 0,
     changes: {},
     isPaused: false,
@@ -207,6 +218,17 @@ export function initialBatch(now: number): BatchState {
     closedEvents: [],
     firing: [],
     fired: [],
+  };
+}
+
+/** A run of the workflow that is a later round, before its rows say so: nothing can be enrolled in it. */
+export function initialRound(callbacks: readonly CallbackRegistration[], now: number): BatchState {
+  const state = initialBatch(now);
+  return {
+    ...state,
+    isOpeningRound: true,
+    enrollment: { ...state.enrollment, phase: 'sealed' },
+    callbacks: Object.fromEntries(callbacks.map((registration) => [registration.event, registration])),
   };
 }
 
@@ -459,9 +481,9 @@ export function assignRanges(
   for (const [lane, { pace }] of Object.entries(state.lanes)) {
     for (;;) {
       const active = Object.values(next.runners).filter((runner) => runner.lane === lane && !runner.idle);
-      const from = next.lanes[lane]!.dispatched + 1;
-      const available = next.enrolled - from + 1;
-      if (available <= 0) break;
+      const positions = positionsIn(next, next.lanes[lane]!.dispatched + 1);
+      const available = countOf(positions);
+      if (available === 0) break;
       const { size, jobMs } = pace ?? INITIAL_PACE;
       // Until the first range has found out how long jobs take, the others would have to find out for themselves.
       const isKnown = jobMs !== undefined;
@@ -472,8 +494,10 @@ export function assignRanges(
       const isFirst = pace === undefined && inlineLimit > 0;
       const inlineJobs = Math.min(available, MAX_INLINE_JOBS, isFirst ? inlineLimit : Infinity);
       const inline = inlineJobs <= inlineLimit;
-      const to = from - 1 + (inline ? inlineJobs : Math.min(available, MAX_RANGE));
-      const runner = `${next.runnersStarted + 1}`;
+      const [taken] = take(positions, inline ? inlineJobs : MAX_RANGE);
+      const from = taken[0]![0];
+      const to = taken.at(-1)![1];
+      const runner = nextRunner(next);
       assignments.push({ runner, lane, from, to, inline, ...(pace ? { pace } : {}) });
       next = {
         ...next,
@@ -481,7 +505,7 @@ export function assignRanges(
         lanes: { ...next.lanes, [lane]: { ...next.lanes[lane]!, dispatched: to } },
         runners: {
           ...next.runners,
-          [runner]: { lane, from, to, inline, completed: 0, failed: 0, idle: false },
+          [runner]: { lane, from, to, inline, ...NO_COUNTS, idle: false },
         },
       };
     }
@@ -489,9 +513,18 @@ export function assignRanges(
   return { state: next, assignments };
 }
 
+/** Its number, with that of the round in front: names of workflows are never used twice. */
+function nextRunner({ round, runnersStarted }: BatchState): string {
+  return `${round ? `${round.number}.` : ''}${runnersStarted + 1}`;
+}
+
 /** Whether jobs of the lane wait to be handed out, or may come. */
 export function hasMore(state: BatchState, lane: string): boolean {
-  return state.enrollment.phase !== 'sealed' || state.lanes[lane]!.dispatched < state.enrolled;
+  return state.enrollment.phase !== 'sealed' || isWaiting(state, lane);
+}
+
+function isWaiting(state: BatchState, lane: string): boolean {
+  return positionsIn(state, state.lanes[lane]!.dispatched + 1).length > 0;
 }
 
 /**
@@ -503,18 +536,29 @@ export function reported(state: BatchState, report: RunnerReport): BatchState {
   if (!runner || !isPlausible(report, runner.to - runner.from + 1)) return state;
   const completed = Math.max(runner.completed, report.completed);
   const failed = Math.max(runner.failed, report.failed);
+  const cancelled = Math.max(runner.cancelled, report.cancelled ?? 0);
   const lane = state.lanes[runner.lane]!;
   const lanes = report.pace ? { ...state.lanes, [runner.lane]: { ...lane, pace: report.pace } } : state.lanes;
   if (!report.ended) {
-    const updated = { ...runner, completed, failed, idle: report.idle ?? false };
+    const updated = { ...runner, completed, failed, cancelled, idle: report.idle ?? false };
     return { ...state, lanes, runners: { ...state.runners, [report.runner]: updated } };
   }
   const { [report.runner]: _ended, ...runners } = state.runners;
-  return { ...state, lanes, runners, completed: state.completed + completed, failed: state.failed + failed };
+  return { ...state, lanes, runners, ...sum([state, { completed, failed, cancelled }]) };
 }
 
-function isPlausible({ completed, failed }: RunnerReport, jobs: number): boolean {
-  return isCount(completed) && isCount(failed) && completed + failed <= jobs;
+function isPlausible({ completed, failed, cancelled = 0 }: RunnerReport, jobs: number): boolean {
+  return [completed, failed, cancelled].every(isCount) && completed + failed + cancelled <= jobs;
+}
+
+function sum(counts: readonly Counts[]): Counts {
+  let { completed, failed, cancelled } = NO_COUNTS;
+  for (const part of counts) {
+    completed += part.completed;
+    failed += part.failed;
+    cancelled += part.cancelled;
+  }
+  return { completed, failed, cancelled };
 }
 
 function isCount(value: number): boolean {
@@ -530,16 +574,15 @@ export function runnerLost(state: BatchState, id: string): { state: BatchState; 
   if (!lost) return { state };
   const { [id]: _lost, ...others } = state.runners;
   if (state.stop) {
-    const { completed, failed } = terminalCountsOf(state, [lost]);
-    return { state: { ...state, runners: others, completed, failed } };
+    return { state: { ...state, runners: others, ...sum([state, lost]) } };
   }
-  const runner = `${state.runnersStarted + 1}`;
+  const runner = nextRunner(state);
   const { lane, from, to, inline } = lost;
   return {
     state: {
       ...state,
       runnersStarted: state.runnersStarted + 1,
-      runners: { ...others, [runner]: { ...lost, completed: 0, failed: 0, idle: false } },
+      runners: { ...others, [runner]: { ...lost, ...NO_COUNTS, idle: false } },
     },
     assignment: { runner, lane, from, to, inline },
   };
@@ -551,9 +594,9 @@ export function runnerLost(state: BatchState, id: string): { state: BatchState; 
  */
 export function isStranded(state: BatchState): boolean {
   return (
-    state.enrollment.phase === 'sealed' &&
+    isSealed(state) &&
     Object.keys(state.runners).length === 0 &&
-    Object.values(state.lanes).every(({ dispatched }) => dispatched >= state.enrolled) &&
+    Object.keys(state.lanes).every((lane) => !isWaiting(state, lane)) &&
     !isSettled(state)
   );
 }
@@ -564,24 +607,13 @@ export function recounted(state: BatchState): BatchState {
     lane,
     { dispatched: 0, ...(pace ? { pace } : {}) },
   ]);
-  return { ...state, completed: 0, failed: 0, lanes: Object.fromEntries(lanes) as BatchState['lanes'] };
+  const counts = state.round?.others ?? NO_COUNTS;
+  return { ...state, ...counts, lanes: Object.fromEntries(lanes) as BatchState['lanes'] };
 }
 
-/** Completed and failed jobs, running ranges included. */
-export function terminalCounts(state: BatchState): { completed: number; failed: number } {
-  return terminalCountsOf(state, Object.values(state.runners));
-}
-
-function terminalCountsOf(
-  state: BatchState,
-  runners: readonly Runner[],
-): { completed: number; failed: number } {
-  let { completed, failed } = state;
-  for (const runner of runners) {
-    completed += runner.completed;
-    failed += runner.failed;
-  }
-  return { completed, failed };
+/** How many jobs ended how, running ranges included. */
+export function terminalCounts(state: BatchState): Counts {
+  return sum([state, ...Object.values(state.runners)]);
 }
 
 /** What the rows say at the end of a batch that was stopped: a lost chunk may have written more than it reported. */
@@ -595,11 +627,16 @@ export function failuresNoticed(state: BatchState, { failed }: { failed: number 
   return { ...state, failuresNoticed: Math.max(state.failuresNoticed, failed) };
 }
 
+/** Whether it is known which jobs the batch has, or this round of it. */
+function isSealed({ enrollment, isOpeningRound }: BatchState): boolean {
+  return enrollment.phase === 'sealed' && !isOpeningRound;
+}
+
 /** Whether the block is sealed and every job is terminal: of a batch that was stopped, none runs any more. */
 export function isSettled(state: BatchState): boolean {
-  const { completed, failed } = terminalCounts(state);
+  const { completed, failed, cancelled } = terminalCounts(state);
   const isOver = state.stop !== null && Object.keys(state.runners).length === 0;
-  return state.enrollment.phase === 'sealed' && (isOver || completed + failed >= state.enrolled);
+  return isSealed(state) && (isOver || completed + failed + cancelled >= state.enrolled);
 }
 
 /**
@@ -608,11 +645,15 @@ export function isSettled(state: BatchState): boolean {
  * so at once.
  */
 export function decided(state: BatchState, settings: BatchSettings): BatchState {
-  if (state.outcome !== null || state.enrollment.phase !== 'sealed') return state;
+  if (state.outcome !== null || !isSealed(state)) return state;
   if (state.stop?.outcome === 'cancelled') return { ...state, outcome: 'cancelled' };
   const { failWhen, afterFailure } = policyOf(state, settings);
   const failure = failureOf(state, settings);
-  if (failure === undefined) return isSettled(state) ? { ...state, outcome: 'complete' } : state;
+  if (failure === undefined) {
+    // 'complete' would say that every job has succeeded.
+    const outcome = terminalCounts(state).cancelled > 0 ? 'cancelled' : 'complete';
+    return isSettled(state) ? { ...state, outcome } : state;
+  }
   const next =
     afterFailure === 'cancelRemaining'
       ? stopped(state, { outcome: 'failed', reason: failure, graceMs: STOP_GRACE_MS })
@@ -703,13 +744,13 @@ export function wrote(state: BatchState, what: keyof BatchState['written']): Bat
 export function progressOf(state: BatchState): BatchProgress {
   const { completed, failed } = terminalCounts(state);
   const left = state.enrolled - completed - failed;
-  const [cancelled, pending] = isSettled(state) ? [left, 0] : [0, left];
+  const cancelled = isSettled(state) ? left : (state.round?.cancelled ?? 0);
   return {
     status: state.outcome ?? (state.enrollment.phase === 'sealed' ? 'running' : 'pending'),
     total: state.enrolled,
     complete: completed,
     failed,
     cancelled,
-    pending,
+    pending: left - cancelled,
   };
 }

@@ -17,6 +17,7 @@ import type {
   BatchSettings,
   BatchState,
   CallbackRegistration,
+  Refusal,
 } from './batch-state.ts';
 import { batchCallback } from './callback.ts';
 import {
@@ -33,16 +34,20 @@ import * as messages from './messages.ts';
 import { mirror } from './mirror.ts';
 import { initialRange, type RangeState } from './range-state.ts';
 import { callbackFailed, runCallback } from './run-callback.ts';
+import * as rounds from './rounds.ts';
+import type { RoundRequest } from './rounds.ts';
+import { openRound } from './open-round.ts';
 import { runRange } from './run-range.ts';
 import { batchRunner } from './runner.ts';
 import { describeFailure } from './failure.ts';
-import { describePolicy } from './failure-policy.ts';
 
 export interface BatchInput {
   readonly batchId: string;
   readonly description: string;
   readonly context: unknown;
   readonly settings: BatchSettings;
+  /** Set where this is not the batch's first round. */
+  readonly round?: RoundRequest;
   /** Set by continue-as-new. */
   readonly carried?: { readonly state: BatchState; readonly inline: readonly InlineRange[] };
 }
@@ -75,7 +80,10 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
 async function runBatch(input: BatchInput): Promise<BatchResult> {
   const { batchId, settings } = input;
   const { firstExecutionRunId, startTime } = workflowInfo();
-  let state = input.carried?.state ?? rules.initialBatch(Date.now());
+  const round = input.round?.number ?? 1;
+  let state =
+    input.carried?.state ??
+    (input.round ? rules.initialRound(input.round.callbacks, Date.now()) : rules.initialBatch(Date.now()));
   const inline = new Map<string, InlineRange>();
   const drainedListeners = new Map<string, (chunk: number) => void>();
   let inlineRunning = 0;
@@ -83,7 +91,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   let registering = 0;
   let isRecounting = false;
   let isSteering = false;
-  let isIdTaken = false;
+  let refusal: Refusal | undefined;
 
   const apply = (next: BatchState) => {
     state = rules.decided(next, settings);
@@ -97,7 +105,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     if (state.written.created && !rules.isSteeringWritten(state) && !isSteering) void shielded(steer);
   };
   const start = (assignment: Assignment) => {
-    const range = initialRange([[assignment.from, assignment.to]], assignment.pace);
+    const positions = rounds.positionsIn(state, assignment.from, assignment.to);
+    const range = initialRange(positions, assignment.pace);
     void shielded(() =>
       assignment.inline ? runInline({ assignment, range }) : startRunner(assignment, range),
     );
@@ -121,8 +130,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   );
   setHandler(messages.createdUpdate, () =>
     shielded(async () => {
-      await condition(() => state.written.created || isIdTaken);
-      if (isIdTaken) throw idTaken(batchId);
+      await condition(() => state.written.created || refusal !== undefined);
+      refuseIf(refusal);
     }),
   );
   setHandler(
@@ -152,7 +161,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
         apply(rules.registered(state, registration));
         registering++;
         await condition(() => state.written.created);
-        await mirror.registerCallback({ batchId, ...registration });
+        await mirror.registerCallback({ batchId, round, ...registration });
         registering--;
       }),
     { validator: (registration) => refuseIf(rules.refuseRegistration(state, registration)) },
@@ -185,27 +194,36 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   }
   for (const event of state.firing) {
     const isNeeded = () => state.firing.includes(event);
-    void watchChildOfEarlierRun(callbackWorkflowId(event), isNeeded, (error) => giveUpCallback(event, error));
+    void watchChildOfEarlierRun(callbackWorkflowId(round, event), isNeeded, (error) =>
+      giveUpCallback(event, error),
+    );
   }
   apply(state);
 
   if (!state.written.created) {
-    const { description, context } = input;
-    const { created } = await mirror.createBatch({
-      batchId,
-      firstExecutionRunId,
-      startedAt: startTime.getTime(),
-      description,
-      context,
-      failWhenFailed: describePolicy(settings.failWhenFailed),
-      deadlineAt: settings.deadlineAt,
-    });
-    if (!created) {
-      isIdTaken = true;
-      await condition(allHandlersFinished);
-      throw idTaken(batchId);
+    if (input.round) {
+      const opened = await openRound({ batchId, firstExecutionRunId, settings, ...input.round });
+      // Not a failure: this run must not look like the end of the batch.
+      if (!opened) refusal = roundTaken(input.round);
+      else apply(rounds.roundOpened(state, input.round, opened));
+    } else {
+      const { description, context } = input;
+      const { created } = await mirror.createBatch({
+        batchId,
+        firstExecutionRunId,
+        startedAt: startTime.getTime(),
+        description,
+        context,
+        settings,
+      });
+      if (!created) refusal = idTaken(batchId);
+      else apply(rules.wrote(state, 'created'));
     }
-    apply(rules.wrote(state, 'created'));
+    if (refusal) {
+      await condition(allHandlersFinished);
+      if (input.round) return finished(false);
+      throw ApplicationFailure.nonRetryable(refusal.message, refusal.code);
+    }
   }
   void watchEnrollment();
   void watchDeadline();
@@ -299,11 +317,11 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
         ...runners.map(([runner]) => tell(runnerWorkflowId(runner), steering)),
         mirror.steerBatch({
           batchId,
+          round,
           steering: steering.number,
           isPaused: steering.isPaused,
           stop: state.stop && { reason: state.stop.reason, graceMs: state.stop.graceMs },
-          failWhenFailed: describePolicy(policy.failWhenFailed),
-          deadlineAt: policy.deadlineAt,
+          settings: { ...settings, ...policy },
         }),
       ]);
       state = rules.wroteSteering(state, steering.number);
@@ -337,6 +355,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
             {
               batchId,
               batchWorkflowId: workflowInfo().workflowId,
+              round,
               runner,
               lane,
               unknownJobTimeoutMs: settings.unknownJobTimeoutMs,
@@ -371,6 +390,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     inlineRunning++;
     await runRange(range, {
       batchId,
+      round,
       runner: assignment.runner,
       lane: assignment.lane,
       unknownJobTimeoutMs: settings.unknownJobTimeoutMs,
@@ -403,6 +423,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     await condition(() => registering === 0);
     const counts = await mirror.finishBatch({
       batchId,
+      round,
       outcome: state.outcome!,
       settled,
       schedule: fires.filter((event) => state.callbacks[event] && !state.fired.includes(event)),
@@ -418,7 +439,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     if (!registration || state.fired.includes(event)) return;
     if (!state.firing.includes(event)) {
       if (rules.isSettled(state)) {
-        await runCallback(batchId, registration);
+        await runCallback({ batchId, round, registration });
         apply(rules.fired(state, event));
         return;
       }
@@ -436,9 +457,9 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       () =>
         startChild(batchCallback, {
           ...OUTLIVES_RUN,
-          workflowId: callbackWorkflowId(event),
+          workflowId: callbackWorkflowId(round, event),
           staticSummary: `${callbackSummary(registration)} of batch ${batchId}`,
-          args: [{ batchId, batchWorkflowId: workflowInfo().workflowId, registration }],
+          args: [{ batchId, round, batchWorkflowId: workflowInfo().workflowId, registration }],
         }),
       (error) => giveUpCallback(event, error),
     );
@@ -448,7 +469,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   /** Somebody terminated the callback's workflow. It may have done its work: it is not started again. */
   async function giveUpCallback(event: BatchEvent, error: unknown): Promise<void> {
     if (!state.firing.includes(event)) return;
-    await callbackFailed(batchId, state.callbacks[event]!, error);
+    await callbackFailed({ batchId, round, registration: state.callbacks[event]! }, error);
     apply(rules.fired(state, event));
   }
 
@@ -459,6 +480,11 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
 }
 
 /** The id has a row of an older batch whose workflow is gone: Temporal could not refuse it. */
-function idTaken(batchId: string): ApplicationFailure {
-  return ApplicationFailure.nonRetryable(`Batch "${batchId}" exists already.`, 'BATCH_EXISTS');
+function idTaken(batchId: string): Refusal {
+  return { code: 'BATCH_EXISTS', message: `Batch "${batchId}" exists already.` };
+}
+
+/** Somebody else opened this round, and it is over, or the batch is gone. */
+function roundTaken({ number }: RoundRequest): Refusal {
+  return { code: 'BATCH_RUNNING', message: `Round ${number} was opened before. Look at the batch again.` };
 }

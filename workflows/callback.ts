@@ -6,6 +6,7 @@ import { runCallback } from './run-callback.ts';
 
 export interface CallbackWorkflowInput {
   readonly batchId: string;
+  readonly round: number;
   readonly batchWorkflowId: string;
   readonly registration: CallbackRegistration;
 }
@@ -15,11 +16,11 @@ export interface CallbackWorkflowInput {
  * callback is retried.
  */
 export async function batchCallback(input: CallbackWorkflowInput): Promise<void> {
-  const { batchId, batchWorkflowId, registration } = input;
+  const { batchWorkflowId, registration } = input;
   setHandler(pingSignal, () => {});
   // As the batch does: Temporal's own cancellation changes nothing.
   await shielded(async () => {
-    await runCallback(batchId, registration);
+    await runCallback(input);
     try {
       await getExternalWorkflowHandle(batchWorkflowId).signal(callbackEndedSignal, {
         event: registration.event,

@@ -10,8 +10,9 @@ export function runnerWorkflowId(runner: string): string {
   return `${workflowInfo().workflowId}/runner/${runner}`;
 }
 
-export function callbackWorkflowId(event: BatchEvent): string {
-  return `${workflowInfo().workflowId}/callback/${event}`;
+export function callbackWorkflowId(round: number, event: BatchEvent): string {
+  const prefix = round === 1 ? '' : `round/${round}/`;
+  return `${workflowInfo().workflowId}/${prefix}callback/${event}`;
 }
 
 /** Options of a child that outlives the run that started it, and is never started twice. */

@@ -16,6 +16,8 @@ export interface RangeState {
   readonly delayed: readonly Delayed[];
   readonly completed: number;
   readonly failed: number;
+  /** Jobs that were cancelled in an earlier round and do not run in this one. */
+  readonly cancelled: number;
   readonly pace: Pace;
 }
 
@@ -47,6 +49,8 @@ export interface Chunk {
 export interface ChunkReport {
   readonly completed: number;
   readonly failed: number;
+  /** Jobs that were cancelled in an earlier round and do not run in this one; absent: none. */
+  readonly cancelled?: number;
   /** Spans that are to run again after so many milliseconds. */
   readonly delayed: readonly (readonly [delayMs: number, spans: string])[];
   /** Spans that were not started, for example because the worker shuts down. */
@@ -61,7 +65,7 @@ const CAREFUL_SIZE = 100;
 const UNKNOWN_RETRY_MS = [1_000, 2_000, 5_000, 10_000, 30_000];
 
 export function initialRange(spans: readonly Span[], pace: Pace = INITIAL_PACE): RangeState {
-  return { ready: spans, lost: [], suspect: [], delayed: [], completed: 0, failed: 0, pace };
+  return { ready: spans, lost: [], suspect: [], delayed: [], completed: 0, failed: 0, cancelled: 0, pace };
 }
 
 /** The next chunk to dispatch, or undefined if nothing is due. */
@@ -128,6 +132,7 @@ export function chunkEnded(state: RangeState, chunk: Chunk, report: ChunkReport,
     delayed: coalesce(delayed),
     completed: state.completed + report.completed,
     failed: state.failed + report.failed,
+    cancelled: state.cancelled + (report.cancelled ?? 0),
     pace: adjustPace(state.pace, report.timing),
   };
 }

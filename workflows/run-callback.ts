@@ -6,8 +6,16 @@ import { describeFailure } from './failure.ts';
 import { mirror } from './mirror.ts';
 import { temporalRetry } from './retry-policy.ts';
 
+/** A callback of a round of a batch. */
+interface CallbackRun {
+  readonly batchId: string;
+  readonly round: number;
+  readonly registration: CallbackRegistration;
+}
+
 /** Schedules a callback's activity, once, and waits for its end. Its row says how it ended. */
-export async function runCallback(batchId: string, registration: CallbackRegistration): Promise<void> {
+export async function runCallback(run: CallbackRun): Promise<void> {
+  const { batchId, round, registration } = run;
   const { event, callback, taskQueue, startToCloseTimeoutMs, retry } = registration;
   const { maximumAttempts, ...unlimited } = retry;
   const activities = proxyActivities<HandlerActivities>({
@@ -22,22 +30,23 @@ export async function runCallback(batchId: string, registration: CallbackRegistr
   try {
     await activities.runCallback({
       batchId,
+      round,
       event,
       callback,
       ...(maximumAttempts === undefined ? {} : { maximumAttempts }),
     });
   } catch (error) {
-    await callbackFailed(batchId, registration, error);
+    await callbackFailed(run, error);
   }
 }
 
 /** Records that no further attempt follows. */
 export async function callbackFailed(
-  batchId: string,
-  { event, callback }: CallbackRegistration,
+  { batchId, round, registration }: CallbackRun,
   error: unknown,
 ): Promise<void> {
+  const { event, callback } = registration;
   const { errorClass, message } = describeFailure(error);
   log.error('A callback failed for good', { event, callback, errorClass, message });
-  await mirror.failCallback({ batchId, event, errorClass, errorMessage: message });
+  await mirror.failCallback({ batchId, round, event, errorClass, errorMessage: message });
 }

@@ -27,6 +27,8 @@ import { formatSpans } from './spans.ts';
 
 export interface RangeOptions {
   readonly batchId: string;
+  /** Which round of the batch it is, from 1. */
+  readonly round: number;
   readonly runner: string;
   /** Task queue of the jobs; empty: the workflow's own. */
   readonly lane: string;
@@ -92,6 +94,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
       const unknownFor = chunk.unknownSince === undefined ? 0 : Date.now() - chunk.unknownSince;
       const input: ChunkInput = {
         batchId: options.batchId,
+        round: options.round,
         runner: options.runner,
         chunk: hasDue(state) || options.hasMore() ? number : null,
         spans: formatSpans(chunk.spans),
@@ -130,10 +133,10 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
 
   const report = async (ended: boolean) => {
     reportedAt = Date.now();
-    const { completed, failed, pace } = state;
+    const { completed, failed, cancelled, pace } = state;
     const idle = isIdle();
     reported = { completed, failed, idle, knowsPace: pace.jobMs !== undefined };
-    await options.report({ runner: options.runner, completed, failed, idle, ended, pace });
+    await options.report({ runner: options.runner, completed, failed, cancelled, idle, ended, pace });
   };
 
   // Few chunks tell how long jobs take as well as many do. But not for long: those few may be with dead workers.

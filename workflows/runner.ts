@@ -25,6 +25,8 @@ const MAX_IN_FLIGHT = 1_000;
 export interface RunnerInput {
   readonly batchId: string;
   readonly batchWorkflowId: string;
+  /** Which round of the batch it is, from 1. */
+  readonly round: number;
   readonly runner: string;
   readonly lane: string;
   readonly unknownJobTimeoutMs: number;

@@ -23,6 +23,11 @@ export function union(lists: readonly (readonly Span[])[]): Span[] {
   return result;
 }
 
+/** The positions that lie in a range. */
+export function clip(spans: readonly Span[], from: number, to: number): Span[] {
+  return spans.map(([a, b]) => [Math.max(a, from), Math.min(b, to)] as const).filter(([a, b]) => a <= b);
+}
+
 /** Splits off the first `count` positions. */
 export function take(spans: readonly Span[], count: number): [taken: Span[], rest: Span[]] {
   const taken: Span[] = [];

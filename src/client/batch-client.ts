@@ -1,20 +1,23 @@
 import { randomUUID } from 'node:crypto';
 import { WithStartWorkflowOperation, type Client } from '@temporalio/client';
-import { WorkflowNotFoundError } from '@temporalio/common';
+import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/common';
 import type { Knex } from 'knex';
 import type { BatchStatus } from '../../workflows/batch-state.ts';
 import type { batch as batchWorkflow } from '../../workflows/batch.ts';
 import { createdUpdate } from '../../workflows/messages.ts';
+import type { RoundRequest } from '../../workflows/rounds.ts';
 import type { plainJob } from '../../workflows/plain-job.ts';
 import { deleteBatch, selectBatch, selectBatches } from '../database/batches.ts';
 import { openDatabase, type Database } from '../database/connect.ts';
 import { assertMigrated } from '../database/migrate.ts';
 import { DATABASE_TIMEOUT_MS, isTransient, withRetry } from '../database/retry.ts';
-import { toBatchRecord, type BatchRow } from '../database/rows.ts';
+import { selectRoundBasis } from '../database/rounds.ts';
+import { toBatchRecord, type BatchRecord, type BatchRow } from '../database/rows.ts';
 import {
   BatchError,
   BatchExistsError,
   BatchNotFoundError,
+  BatchRunningError,
   DatabaseUnavailableError,
   InvalidOptionError,
   WorkerUnavailableError,
@@ -27,7 +30,13 @@ import {
   DEFAULT_TASK_QUEUE,
 } from '../options.ts';
 import { Batch } from './batch.ts';
-import { assertBatchId, resolveBatchOptions, type BatchOptions } from './batch-options.ts';
+import {
+  assertBatchId,
+  resolveBatchOptions,
+  resolveRoundSettings,
+  type BatchOptions,
+  type BatchPolicyOptions,
+} from './batch-options.ts';
 import { openClients } from './open-clients.ts';
 import type { JobTarget } from './submit.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
@@ -148,13 +157,10 @@ export class BatchClient {
     await this.#ready();
     const creationId = randomUUID();
     const start = new WithStartWorkflowOperation<typeof batchWorkflow>('batch', {
-      workflowId: batchWorkflowId(id),
-      taskQueue: this.taskQueue,
+      ...this.#workflowOptions(id, description, context),
       workflowIdConflictPolicy: 'FAIL',
       args: [{ batchId: id, description, context, settings }],
       memo: { batchId: id, creationId, description },
-      staticSummary: description,
-      staticDetails: `Batch \`${id}\`. Context:\n\n\`\`\`json\n${readable(context)}\n\`\`\``,
     });
     try {
       await this.client.withDeadline(Date.now() + WORKER_TIMEOUT_MS, () =>
@@ -225,6 +231,31 @@ export class BatchClient {
     return this.read(() => selectBatch(this.database, id), timeoutMs);
   }
 
+  /** @internal Starts the run of the batch's workflow that is its next round. @throws {@link BatchRunningError} */
+  async startRound(
+    { id, description, context }: BatchRecord,
+    request: Omit<RoundRequest, 'callbacks'>,
+    policy: BatchPolicyOptions,
+  ): Promise<void> {
+    const basis = await this.read(() => selectRoundBasis(this.database, id));
+    if (!basis) throw new BatchNotFoundError(id);
+    const { callbacks } = basis;
+    const settings = resolveRoundSettings(basis.settings, policy);
+    try {
+      await this.client.workflow.start<typeof batchWorkflow>('batch', {
+        ...this.#workflowOptions(id, `${description} (round ${request.number})`, context),
+        args: [{ batchId: id, description, context, settings, round: { ...request, callbacks } }],
+      });
+    } catch (error) {
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw toBatchError(id, error);
+      throw new BatchRunningError(
+        'BATCH_RUNNING',
+        `Batch "${id}" still runs its callbacks, or its failed jobs again. Wait for its end.`,
+        { cause: error },
+      );
+    }
+  }
+
   /** @internal */
   async startPlainJob(target: JobTarget, args: readonly unknown[]): Promise<string> {
     const jid = randomUUID();
@@ -251,6 +282,17 @@ export class BatchClient {
         'Start one with createBatchWorker, and check that it has this task queue and namespace.',
       { cause },
     );
+  }
+
+  /** What each round's run of the batch's workflow has in common, and what people see of it. */
+  #workflowOptions(id: string, summary: string, context: unknown) {
+    return {
+      workflowId: batchWorkflowId(id),
+      taskQueue: this.taskQueue,
+      memo: { batchId: id, description: summary },
+      staticSummary: summary,
+      staticDetails: `Batch \`${id}\`. Context:\n\n\`\`\`json\n${readable(context)}\n\`\`\``,
+    };
   }
 
   async #found(id: string, timeoutMs?: number): Promise<Batch> {

@@ -82,7 +82,7 @@ export interface ResolvedBatchOptions {
   readonly settings: BatchSettings;
 }
 
-const POLICY_KEYS = ['afterDeadline', 'afterFailure', 'deadline', 'failWhen', 'failWhenFailed'];
+export const POLICY_KEYS = ['afterDeadline', 'afterFailure', 'deadline', 'failWhen', 'failWhenFailed'];
 
 const KEYS = [
   ...POLICY_KEYS,
@@ -135,6 +135,11 @@ const DEFAULT_POLICY: BatchPolicy = {
   failWhen: 'settled',
   failWhenFailed: 'any',
 };
+
+/** Settings of a batch's next round: those of the last one, with what is given. Its deadline is over. */
+export function resolveRoundSettings(settings: BatchSettings, options: BatchPolicyOptions): BatchSettings {
+  return { ...settings, deadlineAt: null, ...resolvePolicy(options) };
+}
 
 /** What `Batch.update` changes. @throws {@link InvalidOptionError} */
 export function resolveBatchChanges(changes: BatchPolicyOptions): Partial<BatchPolicy> {

@@ -8,6 +8,7 @@ import type { batch as batchWorkflow } from '../../workflows/batch.ts';
 import {
   cancelRequestedSignal,
   cancelUpdate,
+  createdUpdate,
   enrolledSignal,
   openUpdate,
   pauseUpdate,
@@ -19,12 +20,14 @@ import {
 } from '../../workflows/messages.ts';
 import { selectJobs } from '../database/batches.ts';
 import { selectCallbacks } from '../database/callbacks.ts';
+import { selectRounds, type RoundRecord } from '../database/rounds.ts';
 import { DATABASE_TIMEOUT_MS } from '../database/retry.ts';
 import { toBatchRecord, type BatchRecord, type CallbackRow, type JobRecord } from '../database/rows.ts';
 import {
   BatchCancelledError,
   BatchError,
   BatchNotFoundError,
+  BatchRunningError,
   BatchSettledError,
   EmptyBatchError,
   EnrollmentTimedOutError,
@@ -37,7 +40,7 @@ import {
 import { isCallback, type Callback } from '../jobs/define-callback.ts';
 import { assertKnownKeys, assertName, assertPlainObject, resolveDuration } from '../options.ts';
 import { batchWorkflowId, WORKER_TIMEOUT_MS, type BatchClient } from './batch-client.ts';
-import { resolveBatchChanges, type BatchPolicyOptions } from './batch-options.ts';
+import { POLICY_KEYS, resolveBatchChanges, type BatchPolicyOptions } from './batch-options.ts';
 import { Enrollment, type EnrollmentChannel } from './enrollment.ts';
 import { currentEnrollment, runInEnrollment } from './enrollment-context.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
@@ -52,6 +55,12 @@ export interface CancelOptions {
   readonly gracePeriod?: Duration;
   /** Why, for people: up to 500 characters. Shown in the row and in the Web UI. @default 'cancelled' */
   readonly reason?: string;
+}
+
+/** What may change from one round to the next; its callbacks stay. */
+export interface RetryFailedOptions extends BatchPolicyOptions {
+  /** Run cancelled jobs again, too. @default false */
+  readonly cancelled?: boolean;
 }
 
 /** A callback of a batch as its row shows it. */
@@ -119,6 +128,11 @@ export class Batch {
   /** When the last job became terminal, or null. */
   get settledAt(): Date | null {
     return this.#record.settledAt;
+  }
+
+  /** Which round of its jobs runs, or ran last: 1, and one more for each `retryFailed`. */
+  get round(): number {
+    return this.#record.round;
   }
 
   /** When it was paused, or null while it is not. */
@@ -283,6 +297,50 @@ export class Batch {
   }
 
   /**
+   * Runs the failed jobs of a batch that has settled again, as a new round of the same batch: with new attempts, and the
+   * arguments that they had. Then the outcome is judged again, over all jobs, and its callback runs, once a round.
+   * Callbacks and policy are those of the round before, but for what is given here; a deadline does not carry over. Jobs
+   * that were cancelled and do not run again stay `cancelled`, and so is a batch in which nothing else went wrong.
+   *
+   * Resolves once the jobs are pending again. When no worker answers for 15 s it resolves, too: the round opens once
+   * one is up.
+   *
+   * @returns the number of the round, from 2
+   * @throws {@link BatchRunningError} while its jobs or callbacks run, also when somebody else has opened the round
+   * @throws {@link BatchError} with code `NOTHING_TO_RETRY` when no job failed
+   * @throws {@link InvalidOptionError} @throws {@link BatchNotFoundError} @throws {@link TemporalUnavailableError}
+   * @throws {@link DatabaseUnavailableError}
+   */
+  async retryFailed(options: RetryFailedOptions = {}): Promise<{ round: number }> {
+    assertPlainObject('options', options);
+    assertKnownKeys('options', options, [...POLICY_KEYS, 'cancelled']);
+    const { cancelled = false, ...policy } = options;
+    if (typeof cancelled !== 'boolean') throw new InvalidOptionError('cancelled', 'true or false', cancelled);
+    await this.reload();
+    this.#assertRetryable(cancelled);
+    const round = this.round + 1;
+    await this.#batches.startRound(this.#record, { number: round, cancelled }, policy);
+    try {
+      // Accepted at once where a worker is up; a round of a million jobs takes longer to be opened.
+      const opened = await this.#update('The round was not opened', () =>
+        this.#handle.startUpdate(createdUpdate, { waitForStage: 'ACCEPTED' }),
+      );
+      await opened.result();
+    } catch (caught) {
+      const error = toBatchError(this.id, caught);
+      // The other one says that the round was opened, and is over already.
+      if (!(error instanceof WorkerUnavailableError || error instanceof BatchSettledError)) throw error;
+    }
+    await this.reload();
+    return { round };
+  }
+
+  /** The rounds of the batch, the present one last. @throws {@link DatabaseUnavailableError} */
+  async rounds(): Promise<RoundRecord[]> {
+    return this.#batches.read(() => selectRounds(this.#batches.database, this.id));
+  }
+
+  /**
    * Reads where the batch stands from its row: one row, whatever the size of the batch.
    *
    * @throws {@link BatchNotFoundError} @throws {@link DatabaseUnavailableError}
@@ -384,6 +442,22 @@ export class Batch {
       if (isDeadlineExceeded(error)) throw this.#batches.workerUnavailable(what, error);
       throw toBatchError(this.id, error);
     }
+  }
+
+  #assertRetryable(cancelled: boolean): void {
+    const { settledAt, progress } = this.#record;
+    if (!settledAt) {
+      throw new BatchRunningError(
+        'BATCH_RUNNING',
+        `Batch "${this.id}" is ${progress.status}: ${progress.pending} of its jobs are pending. Wait for its end, or cancel it.`,
+      );
+    }
+    if (progress.failed > 0 || (cancelled && progress.cancelled > 0)) return;
+    throw new BatchError(
+      'NOTHING_TO_RETRY',
+      `Batch "${this.id}" has no failed job${cancelled ? ' and no cancelled one' : ''} to run again.` +
+        (progress.cancelled > 0 && !cancelled ? ' Pass { cancelled: true } to run its cancelled jobs.' : ''),
+    );
   }
 
   /** An update needs a worker; a signal is durable without one. The batch is cancelled once a worker is up. */

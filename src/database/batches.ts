@@ -6,6 +6,8 @@ import type {
   SealBatchInput,
   SteerBatchInput,
 } from '../../activities/contract.ts';
+import type { BatchSettings } from '../../workflows/batch-state.ts';
+import { describePolicy } from '../../workflows/failure-policy.ts';
 import { toStorable } from '../json-value.ts';
 import type { Database } from './connect.ts';
 import { BATCH_COLUMNS, JOB_COLUMNS, type BatchRow, type JobRecord } from './rows.ts';
@@ -17,14 +19,23 @@ export async function insertBatch(
 ): Promise<boolean> {
   const { rowCount } = await knex.raw(
     `insert into :schema:.batches as b
-       (id, first_execution_run_id, description, context, fail_when_failed, deadline_at)
-     values (:batchId, :firstExecutionRunId, :description, :context::jsonb, :failWhenFailed,
+       (id, first_execution_run_id, description, context, settings, fail_when_failed, deadline_at)
+     values (:batchId, :firstExecutionRunId, :description, :context::jsonb, :settings::jsonb, :failWhenFailed,
        to_timestamp(:deadlineAt::double precision / 1000))
      on conflict (id) do update set updated_at = b.updated_at
        where b.first_execution_run_id = excluded.first_execution_run_id`,
-    { schema, ...input, context: JSON.stringify(input.context) },
+    { schema, ...input, context: JSON.stringify(input.context), ...settingsColumns(input.settings) },
   );
   return rowCount > 0;
+}
+
+/** The settings, for the rounds to come; and what people want to see of them. */
+export function settingsColumns(settings: BatchSettings) {
+  return {
+    settings: JSON.stringify(settings),
+    failWhenFailed: describePolicy(settings.failWhenFailed),
+    deadlineAt: settings.deadlineAt,
+  };
 }
 
 /**
@@ -79,19 +90,20 @@ export async function markSteered({ knex, schema }: Database, input: SteerBatchI
      set steering = :steering,
        paused_at = case when :isPaused then coalesce(paused_at, now()) end,
        stopped_at = case when :isStopped then coalesce(stopped_at, now()) end,
-       stop_reason = :reason, stop_grace_ms = :graceMs, fail_when_failed = :failWhenFailed,
+       stop_reason = :reason, stop_grace_ms = :graceMs, settings = :settings::jsonb,
+       fail_when_failed = :failWhenFailed,
        deadline_at = to_timestamp(:deadlineAt::double precision / 1000), updated_at = now()
-     where id = :batchId and steering < :steering`,
+     where id = :batchId and round = :round and steering < :steering`,
     {
       schema,
       batchId: input.batchId,
+      round: input.round,
       steering: input.steering,
       isPaused: input.isPaused,
       isStopped: input.stop !== null,
       reason: input.stop && toStorable(input.stop.reason),
       graceMs: input.stop && input.stop.graceMs,
-      failWhenFailed: input.failWhenFailed,
-      deadlineAt: input.deadlineAt,
+      ...settingsColumns(input.settings),
     },
   );
 }
@@ -118,7 +130,7 @@ export async function markFinished(
   { knex, schema }: Database,
   input: FinishBatchInput,
 ): Promise<{ completed: number; failed: number } | null> {
-  const { batchId, outcome, settled } = input;
+  const { batchId, round, outcome, settled } = input;
   return knex.transaction(async (trx) => {
     const { rows } = await trx.raw(
       `update :schema:.batches
@@ -126,11 +138,12 @@ export async function markFinished(
            completed_at = coalesce(completed_at, now()),
            settled_at = case when :settled then coalesce(settled_at, now()) else settled_at end,
            updated_at = now()
-       where id = :batchId and sealed_at is not null
+       where id = :batchId and round = :round and sealed_at is not null
        returning completed_count as completed, failed_count as failed`,
-      { schema, batchId, outcome, settled },
+      { schema, batchId, round, outcome, settled },
     );
-    const callbacks = () => trx.withSchema(schema).from('batch_callbacks').where('batch_id', batchId);
+    const callbacks = () =>
+      trx.withSchema(schema).from('batch_callbacks').where({ batch_id: batchId, round });
     await callbacks()
       .whereIn('event', [...input.schedule])
       .where('status', 'registered')

@@ -1,4 +1,5 @@
 import type { Knex } from 'knex';
+import type { RegisterCallbackInput } from '../../activities/contract.ts';
 import type { BatchEvent } from '../../workflows/batch-state.ts';
 import { toStorable } from '../json-value.ts';
 import type { Database } from './connect.ts';
@@ -6,18 +7,20 @@ import type { CallbackRow } from './rows.ts';
 
 interface CallbackKey {
   readonly batchId: string;
+  readonly round: number;
   readonly event: BatchEvent;
 }
 
 export async function insertCallback(
   { knex, schema }: Database,
-  { batchId, event, callback }: CallbackKey & { callback: string },
+  { batchId, round, ...registration }: RegisterCallbackInput,
 ): Promise<void> {
+  const { event, callback } = registration;
   await knex.raw(
-    `insert into :schema:.batch_callbacks (batch_id, event, callback)
-     select id, :event, :callback from :schema:.batches where id = :batchId
-     on conflict (batch_id, event) do nothing`,
-    { schema, batchId, event, callback },
+    `insert into :schema:.batch_callbacks (batch_id, round, event, callback, registration)
+     select id, :round, :event, :callback, :registration::jsonb from :schema:.batches where id = :batchId
+     on conflict (batch_id, round, event) do nothing`,
+    { schema, batchId, round, event, callback, registration: JSON.stringify(registration) },
   );
 }
 
@@ -28,15 +31,15 @@ export async function insertCallback(
  */
 export async function markCallbackRunning(
   { knex, schema }: Database,
-  { batchId, event, maximumAttempts }: CallbackKey & { maximumAttempts?: number },
+  { batchId, round, event, maximumAttempts }: CallbackKey & { maximumAttempts?: number },
 ): Promise<number | undefined> {
   const { rows } = await knex.raw(
     `update :schema:.batch_callbacks
      set status = 'running', attempts = attempts + 1, started_at = coalesce(started_at, now())
-     where batch_id = :batchId and event = :event and status in ('registered', 'scheduled', 'running')
+     where batch_id = :batchId and round = :round and event = :event and status in ('registered', 'scheduled', 'running')
        and attempts < coalesce(:maximumAttempts::integer, attempts + 1)
      returning attempts`,
-    { schema, batchId, event, maximumAttempts: maximumAttempts ?? null },
+    { schema, batchId, round, event, maximumAttempts: maximumAttempts ?? null },
   );
   return rows[0]?.attempts;
 }
@@ -91,11 +94,13 @@ export async function selectCallbackStatus(
   return (await rowOf(database, key).first('status'))?.status;
 }
 
+/** Those of the newest round. */
 export async function selectCallbacks({ knex, schema }: Database, batchId: string): Promise<CallbackRow[]> {
   return knex
     .withSchema(schema)
     .from('batch_callbacks')
     .where('batch_id', batchId)
+    .where('round', knex.withSchema(schema).from('batches').where('id', batchId).select('round'))
     .orderBy('event')
     .select<CallbackRow[]>(
       'event',
@@ -110,6 +115,6 @@ export async function selectCallbacks({ knex, schema }: Database, batchId: strin
     );
 }
 
-function rowOf({ knex, schema }: Database, { batchId, event }: CallbackKey) {
-  return knex.withSchema(schema).from('batch_callbacks').where({ batch_id: batchId, event });
+function rowOf({ knex, schema }: Database, { batchId, round, event }: CallbackKey) {
+  return knex.withSchema(schema).from('batch_callbacks').where({ batch_id: batchId, round, event });
 }

@@ -7,6 +7,8 @@ import type { Database } from './connect.ts';
 export interface ChunkJob {
   readonly position: number;
   readonly status: 'pending' | 'complete' | 'failed';
+  /** The last round of the batch that it belongs to. */
+  readonly round: number;
   /** Whether the job belongs to the chunk's task queue. If not, the fields below are null. */
   readonly mine: boolean;
   readonly worker_class: string;
@@ -18,7 +20,7 @@ export interface ChunkJob {
   readonly losses: number;
   /** Milliseconds until it may start, by the database's clock; not positive: now. */
   readonly due_in_ms: number;
-  /** Milliseconds since it was enrolled. */
+  /** Milliseconds since it was enrolled, or since its round was opened. */
   readonly age_ms: number;
   /** Of the batch: see {@link Steering}. */
   readonly steering: number;
@@ -53,7 +55,7 @@ export interface Failure extends Success {
  * Jobs with a position in any of the spans: for each span a range of the primary key. `offset 0` keeps the planner from
  * turning that into one join, for which it scans the batch once a span (measured with 135,000 jobs: 8 s for 1,000 spans, against 9 ms).
  */
-const IN_SPANS = `from unnest(:from::integer[], :to::integer[]) span (a, b)
+export const IN_SPANS = `from unnest(:from::integer[], :to::integer[]) span (a, b)
      cross join lateral (
        select * from :schema:.batch_jobs
        where batch_id = :batchId and position between span.a and span.b offset 0
@@ -65,13 +67,15 @@ export async function selectChunk(
   input: { batchId: string; spans: readonly Span[]; taskQueue: string | null },
 ): Promise<ChunkJob[]> {
   const { rows } = await knex.raw(
-    `select job.position, job.status, job.task_queue is not distinct from :taskQueue as mine,
+    `select job.position, job.status, job.round, job.task_queue is not distinct from :taskQueue as mine,
        job.worker_class, case when job.status = 'pending' then job.args end as args, job.options, job.attempts,
        job.losses,
        coalesce(extract(epoch from job.due_at - now()) * 1000, 0)::double precision as due_in_ms,
-       (extract(epoch from now() - job.created_at) * 1000)::double precision as age_ms,
-       (select b.steering from :schema:.batches b where b.id = :batchId) as steering
+       (extract(epoch from now() - greatest(job.created_at, batch.round_started_at)) * 1000)::double precision
+         as age_ms,
+       batch.steering
      ${IN_SPANS}
+     left join lateral (select steering, round_started_at from :schema:.batches where id = :batchId) batch on true
      order by job.position`,
     { schema, ...spanArrays(input.spans), batchId: input.batchId, taskQueue: input.taskQueue },
   );
@@ -84,9 +88,9 @@ export async function selectChunkStates(
   batchId: string,
   taskQueue: string | null,
   spans: readonly Span[],
-): Promise<Pick<ChunkJob, 'position' | 'status' | 'due_in_ms'>[]> {
+): Promise<Pick<ChunkJob, 'position' | 'status' | 'round' | 'due_in_ms'>[]> {
   const { rows } = await knex.raw(
-    `select job.position, job.status,
+    `select job.position, job.status, job.round,
        coalesce(extract(epoch from job.due_at - now()) * 1000, 0)::double precision as due_in_ms
      ${IN_SPANS}
      where job.task_queue is not distinct from :taskQueue`,
@@ -110,8 +114,14 @@ export async function selectNames(
   return rows;
 }
 
+/** A batch in the round that an outcome belongs to. */
+export interface RunningBatch {
+  readonly batchId: string;
+  readonly round: number;
+}
+
 /**
- * How many rows of `done` were changed and `counted`. A batch that has settled counts nothing any more: then the rows
+ * How many rows of `done` were changed and `counted`. A round that has settled counts nothing any more: then the rows
  * stay as they were, too.
  */
 const CHANGED = `select count(*)::int as changed, coalesce((select max(failed_count) from counted), 0) as failed,
@@ -147,7 +157,7 @@ async function changedUnlessLate(query: Promise<{ rows: Changed[] }>): Promise<C
  */
 export async function markComplete(
   { knex, schema }: Database,
-  batchId: string,
+  { batchId, round }: RunningBatch,
   successes: readonly Success[],
 ): Promise<number> {
   let first = Infinity;
@@ -179,13 +189,14 @@ export async function markComplete(
      ), counted as (
        update :schema:.batches
        set completed_count = completed_count + (select count(*) from done), updated_at = now()
-       where id = :batchId and settled_at is null and exists (select 1 from done)
+       where id = :batchId and round = :round and settled_at is null and exists (select 1 from done)
        returning failed_count
      )
      ${CHANGED}`,
       {
         schema,
         batchId,
+        round,
         first,
         last,
         base,
@@ -206,7 +217,7 @@ export async function markComplete(
  */
 export async function markFailures(
   { knex, schema }: Database,
-  batchId: string,
+  { batchId, round }: RunningBatch,
   failures: readonly Failure[],
 ): Promise<Changed> {
   return changedUnlessLate(
@@ -232,13 +243,14 @@ export async function markFailures(
      ), counted as (
        update :schema:.batches
        set failed_count = failed_count + (select count(*) from done where "retryInMs" is null), updated_at = now()
-       where id = :batchId and settled_at is null and exists (select 1 from done)
+       where id = :batchId and round = :round and settled_at is null and exists (select 1 from done)
        returning failed_count
      )
      ${CHANGED}`,
       {
         schema,
         batchId,
+        round,
         failures: JSON.stringify(failures),
         positions: arrayLiteral(failures.map(({ position }) => position)),
       },
@@ -297,7 +309,7 @@ export function missingFrom(spans: readonly Span[], found: ReadonlySet<number>):
   return spansOf(missing);
 }
 
-function spanArrays(spans: readonly Span[]): { from: string; to: string } {
+export function spanArrays(spans: readonly Span[]): { from: string; to: string } {
   return {
     from: arrayLiteral(spans.map(([from]) => from)),
     to: arrayLiteral(spans.map(([, to]) => to)),

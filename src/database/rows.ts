@@ -9,6 +9,8 @@ export interface BatchRow {
   readonly total: number;
   readonly completed_count: number;
   readonly failed_count: number;
+  readonly cancelled_count: number;
+  readonly round: number;
   readonly enrollment_error: string | null;
   readonly sealed_at: Date | null;
   readonly completed_at: Date | null;
@@ -29,6 +31,8 @@ export interface BatchRecord {
   readonly context: unknown;
   readonly status: BatchStatus;
   readonly progress: BatchProgress;
+  /** Which round of its jobs this is, from 1: see `Batch.retryFailed`. */
+  readonly round: number;
   /** Why the enrolment block broke, or null. */
   readonly enrollmentError: string | null;
   /** When the outcome was decided. */
@@ -56,6 +60,8 @@ export const BATCH_COLUMNS = [
   'total',
   'completed_count',
   'failed_count',
+  'cancelled_count',
+  'round',
   'enrollment_error',
   'sealed_at',
   'completed_at',
@@ -72,13 +78,14 @@ export const BATCH_COLUMNS = [
 export function toBatchRecord(row: BatchRow): BatchRecord {
   const { status, total, completed_count: complete, failed_count: failed } = row;
   const left = total - complete - failed;
-  const [cancelled, pending] = row.settled_at ? [left, 0] : [0, left];
+  const cancelled = row.settled_at ? left : row.cancelled_count;
   return {
     id: row.id,
     description: row.description,
     context: row.context,
     status,
-    progress: { status, total, complete, failed, cancelled, pending },
+    progress: { status, total, complete, failed, cancelled, pending: left - cancelled },
+    round: row.round,
     enrollmentError: row.enrollment_error,
     completedAt: row.completed_at,
     settledAt: row.settled_at,
@@ -100,6 +107,7 @@ export interface JobRow {
   readonly jid: string;
   readonly worker_class: string;
   readonly args: unknown[];
+  readonly round: number;
   readonly status: JobStatus;
   readonly attempts: number;
   readonly error_class: string | null;
@@ -117,8 +125,10 @@ export interface JobRecord {
   readonly jid: string;
   readonly workerClass: string;
   readonly args: unknown[];
+  /** The last round of its batch in which it ran, or was to run. */
+  readonly round: number;
   readonly status: JobStatus;
-  /** Attempts that ended. */
+  /** Attempts that ended, in that round. */
   readonly attempts: number;
   readonly errorClass: string | null;
   readonly errorMessage: string | null;
@@ -135,6 +145,7 @@ export const JOB_COLUMNS: Readonly<Record<keyof JobRecord, keyof JobRow>> = {
   jid: 'jid',
   workerClass: 'worker_class',
   args: 'args',
+  round: 'round',
   status: 'status',
   attempts: 'attempts',
   errorClass: 'error_class',

@@ -8,6 +8,7 @@ import type { Batch } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { createCrashFixtures } from '../support/crash-fixtures.ts';
 import { eventually } from '../support/eventually.ts';
+import { SETTINGS } from '../support/facts.ts';
 import { sealMessageOf, signalsOf, updatesOf, type SentSignal } from '../support/messages.ts';
 import { randomFrom, type Random } from '../support/random.ts';
 import { createWorld, type World } from '../support/world.ts';
@@ -208,8 +209,7 @@ describe('outcomes', () => {
       firstExecutionRunId: 'none',
       description: id,
       context: {},
-      failWhenFailed: 'any',
-      deadlineAt: null,
+      settings: SETTINGS,
     });
     await insertJobs(
       database,
@@ -234,11 +234,12 @@ describe('outcomes', () => {
     return rows[0] as { complete: number; failed: number; attempts: number };
   }
 
-  const complete = (batchId: string) => markComplete(world.batches.database, batchId, positions.map(success));
+  const complete = (batchId: string) =>
+    markComplete(world.batches.database, { batchId, round: 1 }, positions.map(success));
   const fail = (batchId: string, attempt: number, retryInMs: number | null) =>
     failuresChanged(
       world.batches.database,
-      batchId,
+      { batchId, round: 1 },
       positions.map((position) => failure(position, attempt, retryInMs)),
     );
 
@@ -270,10 +271,10 @@ describe('outcomes', () => {
     const parts = Array.from({ length: TOTAL / 10 }, (_, i) => positions.slice(i * 10, i * 10 + 10));
     const changed = await Promise.all(
       parts.flatMap((part) => [
-        markComplete(database, batchId, part.map(success)),
+        markComplete(database, { batchId, round: 1 }, part.map(success)),
         failuresChanged(
           database,
-          batchId,
+          { batchId, round: 1 },
           part.map((position) => failure(position, 1, null)),
         ),
       ]),

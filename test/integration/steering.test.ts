@@ -383,9 +383,10 @@ test('an outcome that comes after the batch has settled changes nothing', async 
   const now = Date.now();
   const [job] = await batch.cancelledJobs().limit(1);
   const ended = { position: job!.position, startedAt: now, finishedAt: now };
-  expect(await markComplete(database, batch.id, [ended])).toBe(0);
+  const running = { batchId: batch.id, round: 1 };
+  expect(await markComplete(database, running, [ended])).toBe(0);
   const error = { attempt: 1, retryInMs: null, errorClass: 'Error', errorMessage: 'late' };
-  expect(await markFailures(database, batch.id, [{ ...ended, ...error }])).toMatchObject({ changed: 0 });
+  expect(await markFailures(database, running, [{ ...ended, ...error }])).toMatchObject({ changed: 0 });
   expect(await batch.progress()).toEqual(progress);
   expect(await batch.cancelledJobs().where({ position: job!.position })).toEqual([job]);
 });

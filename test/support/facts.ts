@@ -14,7 +14,7 @@ export const NOW = Date.UTC(2026, 10, 23, 12);
 export const SECOND = 1_000;
 export const MINUTE = 60_000;
 
-const SETTINGS: BatchSettings = {
+export const SETTINGS: BatchSettings = {
   afterDeadline: 'fail',
   afterFailure: 'continue',
   deadlineAt: null,
@@ -48,6 +48,7 @@ export function stillBatch(
         context: {},
         status: 'running',
         progress: { status: 'running', total: 10, complete: 7, failed: 0, cancelled: 0, pending: 3 },
+        round: 1,
         enrollmentError: null,
         completedAt: null,
         settledAt: null,

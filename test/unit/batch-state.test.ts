@@ -491,6 +491,7 @@ describe('reports', () => {
     expect(rules.terminalCounts(rules.reported(later, report('1', 3, 0)))).toEqual({
       completed: 6,
       failed: 2,
+      cancelled: 0,
     });
   });
 
@@ -500,13 +501,13 @@ describe('reports', () => {
     for (const late of [report('1', 8, 2, true), report('1', 3, 1), report('1', 10, 10)]) {
       expect(rules.reported(ended, late)).toEqual(ended);
     }
-    expect(rules.terminalCounts(ended)).toEqual({ completed: 8, failed: 2 });
+    expect(rules.terminalCounts(ended)).toEqual({ completed: 8, failed: 2, cancelled: 0 });
   });
 
   test('that say less at the end than one before keep what was known', () => {
     const { state } = runningBatch(10);
     const ended = rules.reported(rules.reported(state, report('1', 8, 2)), report('1', 0, 0, true));
-    expect(rules.terminalCounts(ended)).toEqual({ completed: 8, failed: 2 });
+    expect(rules.terminalCounts(ended)).toEqual({ completed: 8, failed: 2, cancelled: 0 });
   });
 
   test('of a runner that nobody knows change nothing', () => {
@@ -517,7 +518,7 @@ describe('reports', () => {
   test('of several runners add up', () => {
     const { state } = assignRanges(withLongJobs(sealedBatch(60_000)));
     const both = rules.reported(rules.reported(state, report('1', 100, 5)), report('2', 200, 7, true));
-    expect(rules.terminalCounts(both)).toEqual({ completed: 300, failed: 12 });
+    expect(rules.terminalCounts(both)).toEqual({ completed: 300, failed: 12, cancelled: 0 });
   });
 });
 
@@ -527,7 +528,7 @@ describe('a lost runner', () => {
     const half = rules.reported(state, report('1', 200, 50));
     const { state: next, assignment } = rules.runnerLost(half, '1');
     expect(assignment).toEqual({ runner: '2', lane: '', from: 1, to: 500, inline: true });
-    expect(rules.terminalCounts(next)).toEqual({ completed: 0, failed: 0 });
+    expect(rules.terminalCounts(next)).toEqual({ completed: 0, failed: 0, cancelled: 0 });
     const ended = rules.reported(next, report('2', 440, 60, true));
     expect(rules.progressOf(ended)).toMatchObject({ complete: 440, failed: 60, cancelled: 0, pending: 0 });
   });

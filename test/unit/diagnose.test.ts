@@ -319,8 +319,26 @@ const CASES: readonly Case[] = [
       temporal: {
         state: sealedState({
           runners: {
-            '1': { lane: '', from: 1, to: 5, inline: true, completed: 0, failed: 0, idle: false },
-            '2': { lane: '', from: 6, to: 10, inline: false, completed: 0, failed: 0, idle: false },
+            '1': {
+              lane: '',
+              from: 1,
+              to: 5,
+              inline: true,
+              completed: 0,
+              failed: 0,
+              cancelled: 0,
+              idle: false,
+            },
+            '2': {
+              lane: '',
+              from: 6,
+              to: 10,
+              inline: false,
+              completed: 0,
+              failed: 0,
+              cancelled: 0,
+              idle: false,
+            },
           },
         }),
       },

@@ -57,6 +57,7 @@ const errors = [
     'TEMPORAL_UNAVAILABLE',
     new library.TemporalUnavailableError('TEMPORAL_UNAVAILABLE', 'text', { cause }),
   ],
+  ['BatchRunningError', 'BATCH_RUNNING', new library.BatchRunningError('BATCH_RUNNING', 'text', { cause })],
   ['WaitTimedOutError', 'WAIT_TIMED_OUT', new library.WaitTimedOutError('WAIT_TIMED_OUT', 'text', { cause })],
   [
     'WorkerUnavailableError',

@@ -9,6 +9,8 @@ const ROW: BatchRow = {
   total: 10,
   completed_count: 6,
   failed_count: 1,
+  cancelled_count: 0,
+  round: 1,
   enrollment_error: 'Error: no',
   sealed_at: new Date(2_000),
   completed_at: new Date(3_000),
@@ -29,6 +31,7 @@ test('turns a row of a batch into a record, with the pending jobs counted', () =
     context: { leaderboardId: 7 },
     status: 'running',
     progress: { status: 'running', total: 10, complete: 6, failed: 1, cancelled: 0, pending: 3 },
+    round: 1,
     enrollmentError: 'Error: no',
     completedAt: new Date(3_000),
     settledAt: null,
@@ -52,6 +55,11 @@ test('counts jobs that had not ended when their batch settled as cancelled', () 
     pending: 0,
   });
   expect(settledAt).toEqual(new Date(8_000));
+});
+
+test('counts jobs that stay cancelled from an earlier round, while the others run', () => {
+  const { progress } = toBatchRecord({ ...ROW, round: 2, cancelled_count: 2 });
+  expect(progress).toMatchObject({ complete: 6, failed: 1, cancelled: 2, pending: 1 });
 });
 
 test('selects every column that a batch record is made of', () => {
