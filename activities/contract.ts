@@ -15,6 +15,8 @@ export interface MirrorActivities {
   discardBatch(input: DiscardBatchInput): Promise<void>;
   registerCallback(input: RegisterCallbackInput): Promise<void>;
   steerBatch(input: SteerBatchInput): Promise<void>;
+  readMovement(input: { batchId: string }): Promise<{ ended: number; idleMs: number }>;
+  alertBatch(input: AlertBatchInput): Promise<void>;
   finishBatch(input: FinishBatchInput): Promise<{ completed: number; failed: number } | null>;
   failCallback(input: FailCallbackInput): Promise<void>;
 }
@@ -62,6 +64,15 @@ export interface SteerBatchInput {
   readonly isPaused: boolean;
   readonly stop: { readonly reason: string; readonly graceMs: number } | null;
   readonly settings: BatchSettings;
+}
+
+export interface AlertBatchInput {
+  readonly batchId: string;
+  readonly round: number;
+  /** How many there were in this round, this one included. */
+  readonly alerts: number;
+  /** The callback of `idle` is about to start. */
+  readonly isCallbackDue: boolean;
 }
 
 export interface DiscardBatchInput {

@@ -1,6 +1,14 @@
 import { activityInfo } from '@temporalio/activity';
 import type { Client } from '@temporalio/client';
-import { deleteBatch, insertBatch, markFinished, markSealed, markSteered } from '../src/database/batches.ts';
+import {
+  deleteBatch,
+  insertBatch,
+  markAlerted,
+  markFinished,
+  markSealed,
+  markSteered,
+  selectMovement,
+} from '../src/database/batches.ts';
 import { insertCallback, markCallbackFailure } from '../src/database/callbacks.ts';
 import type { MirrorActivities } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
@@ -25,6 +33,8 @@ export function createMirrorActivities({
     discardBatch: (input) => deleteBatch(database, input),
     registerCallback: (input) => insertCallback(database, input),
     steerBatch: (input) => markSteered(database, input),
+    readMovement: ({ batchId }) => selectMovement(database, batchId),
+    alertBatch: (input) => markAlerted(database, input),
     finishBatch: (input) => markFinished(database, input),
     failCallback: ({ errorClass, errorMessage, ...key }) =>
       markCallbackFailure(database, key, { errorClass, errorMessage, final: true }),

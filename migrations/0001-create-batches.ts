@@ -38,6 +38,8 @@ create table :schema:.batches (
   stopped_at timestamptz,
   stop_reason text,
   stop_grace_ms integer,
+  alerts integer not null default 0 check (alerts >= 0),
+  alerted_at timestamptz,
   created_at timestamptz not null default now(),
   updated_at timestamptz not null default now(),
   check ((stopped_at is null) = (stop_reason is null)),
@@ -85,7 +87,7 @@ create trigger delete_jobs after delete on :schema:.batches
 create table :schema:.batch_callbacks (
   batch_id text not null references :schema:.batches (id) on delete cascade,
   round integer not null default 1,
-  event text not null check (event in ('complete', 'failure', 'cancelled', 'settled')),
+  event text not null check (event in ('complete', 'failure', 'cancelled', 'settled', 'idle')),
   callback text not null,
   registration jsonb not null default '{}',
   status text not null default 'registered'
@@ -166,6 +168,8 @@ select
   b.paused_at,
   b.stopped_at,
   b.stop_reason,
+  b.alerts,
+  b.alerted_at,
   b.round,
   coalesce(b.round_started_at, b.created_at) as round_started_at,
   (select jsonb_object_agg(c.event, jsonb_strip_nulls(jsonb_build_object(

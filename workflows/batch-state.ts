@@ -9,8 +9,8 @@ import { countOf, take } from './spans.ts';
  *
  * Every event may arrive late, twice or out of order: watermarks and cumulative counts only ever move up.
  */
-export type BatchEvent = 'complete' | 'failure' | 'cancelled' | 'settled';
-const EVENTS: readonly BatchEvent[] = ['complete', 'failure', 'cancelled', 'settled'];
+export type BatchEvent = 'complete' | 'failure' | 'cancelled' | 'settled' | 'idle';
+const EVENTS: readonly BatchEvent[] = ['complete', 'failure', 'cancelled', 'settled', 'idle'];
 export type BatchStatus = 'pending' | 'running' | BatchOutcome;
 export type BatchOutcome = 'complete' | 'failed' | 'cancelled';
 const EVENT_OF = { complete: 'complete', failed: 'failure', cancelled: 'cancelled' } as const;
@@ -55,6 +55,8 @@ export interface BatchPolicy {
   readonly deadlineAt: number | null;
   /** What a batch is that was stopped by its deadline. */
   readonly afterDeadline: 'fail' | 'cancel';
+  /** An alert is due when no job has ended for so long; null: never. */
+  readonly alertAfterIdleMs: number | null;
 }
 
 /** Options of a batch, resolved: the client filled in the defaults. */
@@ -98,6 +100,9 @@ export interface BatchState {
   /** What was changed of the settings since the batch was created. */
   readonly changes: Partial<BatchPolicy>;
   readonly isPaused: boolean;
+  readonly movement: Movement;
+  /** How often it was said that no job had ended for long. */
+  readonly alerts: number;
   /** From then on no job starts, and what has not ended is cancelled. Set once. */
   readonly stop: Stop | null;
   /** Counts what runners and workers must hear of: pauses, resumptions, the stop. */
@@ -119,6 +124,18 @@ export interface BatchState {
   readonly firing: readonly BatchEvent[];
   /** Events whose callback ran to its end. */
   readonly fired: readonly BatchEvent[];
+}
+
+/** What is known of when jobs ended. Workflow time. */
+interface Movement {
+  /** Jobs that have ended, as was reported or as rows said. */
+  readonly ended: number;
+  /** When one ended last, or jobs began to wait. */
+  readonly movedAt: number;
+  /** When the rows were asked last. */
+  readonly checkedAt: number;
+  /** The `movedAt` for which an alert was given. */
+  readonly alertedFor: number | null;
 }
 
 /** Why a batch was stopped before all its jobs were terminal. */
@@ -209,6 +226,8 @@ export function initialBatch(now: number): BatchState {
     failuresNoticed: 0,
     changes: {},
     isPaused: false,
+    movement: { ended: 0, movedAt: now, checkedAt: now, alertedFor: null },
+    alerts: 0,
     stop: null,
     steering: 0,
     steeringWritten: 0,
@@ -366,6 +385,50 @@ export function timeLeftMs(state: BatchState, settings: BatchSettings, now: numb
   return Math.max(0, deadlineAt - now);
 }
 
+/** How long until its rows are to be asked whether it stands still; undefined: for ever, or until something changes. */
+export function idleTimeLeftMs(state: BatchState, settings: BatchSettings, now: number): number | undefined {
+  const { alertAfterIdleMs } = policyOf(state, settings);
+  const { ended, movedAt, checkedAt } = state.movement;
+  if (alertAfterIdleMs === null || state.isPaused || state.stop || ended >= state.enrolled) return undefined;
+  return Math.max(0, Math.max(movedAt, checkedAt) + alertAfterIdleMs - now);
+}
+
+/** The state with the time of what moved since the one before: jobs ended, the first ones came, or it was resumed. */
+export function moved(before: BatchState, state: BatchState, now: number): BatchState {
+  const { completed, failed } = terminalCounts(state);
+  const ended = Math.max(state.movement.ended, completed + failed);
+  const isWaitingAgain =
+    (before.isPaused && !state.isPaused) ||
+    (before.enrolled <= before.movement.ended && state.enrolled > state.movement.ended);
+  if (ended === state.movement.ended && !isWaitingAgain) return state;
+  return { ...state, movement: { ...state.movement, ended, movedAt: now } };
+}
+
+/**
+ * What the rows say when nothing was reported for long: jobs of a chunk may have ended whose others still run.
+ *
+ * @returns `isAlertDue` once each time that it stands still
+ */
+export function idleChecked(
+  state: BatchState,
+  settings: BatchSettings,
+  rows: { readonly ended: number; readonly idleMs: number },
+  now: number,
+): { state: BatchState; isAlertDue: boolean } {
+  if (idleTimeLeftMs(state, settings, now) !== 0) return { state, isAlertDue: false };
+  const { movement } = state;
+  if (rows.ended > movement.ended) {
+    const movedAt = now - Math.max(0, rows.idleMs);
+    return {
+      state: { ...state, movement: { ...movement, ended: rows.ended, movedAt, checkedAt: movedAt } },
+      isAlertDue: false,
+    };
+  }
+  const isAlertDue = movement.alertedFor !== movement.movedAt;
+  const next = { ...movement, checkedAt: now, alertedFor: movement.movedAt };
+  return { state: { ...state, movement: next, alerts: state.alerts + (isAlertDue ? 1 : 0) }, isAlertDue };
+}
+
 export function steeringOf({ steering, isPaused, stop }: BatchState): Steering {
   return { number: steering, isPaused, isStopped: stop !== null };
 }
@@ -426,11 +489,12 @@ export function paused(state: BatchState, isPaused: boolean): BatchState {
 }
 
 export function refuseUpdate(state: BatchState, changes: Partial<BatchPolicy>): Refusal | undefined {
-  const { afterDeadline, afterFailure, deadlineAt, failWhen, failWhenFailed, ...others } = changes;
+  const { afterDeadline, afterFailure, alertAfterIdleMs, deadlineAt, failWhen, failWhenFailed, ...others } =
+    changes;
   const isWellFormed =
     [undefined, 'fail', 'cancel'].includes(afterDeadline) &&
     [undefined, 'continue', 'cancelRemaining'].includes(afterFailure) &&
-    (deadlineAt === undefined || deadlineAt === null || isCount(deadlineAt)) &&
+    [alertAfterIdleMs, deadlineAt].every((time) => time === undefined || time === null || isCount(time)) &&
     [undefined, 'settled', 'immediate'].includes(failWhen) &&
     (failWhenFailed === undefined || isFailurePolicy(failWhenFailed)) &&
     Object.keys(others).length === 0;
@@ -733,7 +797,8 @@ export function fired(state: BatchState, event: BatchEvent): BatchState {
   return {
     ...state,
     firing: state.firing.filter((other) => other !== event),
-    fired: [...new Set([...state.fired, event])],
+    // An alert may be given again.
+    fired: event === 'idle' ? state.fired : [...new Set([...state.fired, event])],
   };
 }
 

@@ -4,6 +4,7 @@ import {
   condition,
   continueAsNew,
   log,
+  metricMeter,
   setCurrentDetails,
   setHandler,
   sleep,
@@ -94,7 +95,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   let refusal: Refusal | undefined;
 
   const apply = (next: BatchState) => {
-    state = rules.decided(next, settings);
+    state = rules.decided(rules.moved(state, next, Date.now()), settings);
     if (!wantsContinueAsNew()) {
       const { state: dispatched, assignments } = rules.assignRanges(state, settings);
       state = dispatched;
@@ -194,7 +195,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   }
   for (const event of state.firing) {
     const isNeeded = () => state.firing.includes(event);
-    void watchChildOfEarlierRun(callbackWorkflowId(round, event), isNeeded, (error) =>
+    void watchChildOfEarlierRun(callbackWorkflowId(round, event, state.alerts), isNeeded, (error) =>
       giveUpCallback(event, error),
     );
   }
@@ -227,6 +228,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   }
   void watchEnrollment();
   void watchDeadline();
+  void watchIdleness();
 
   await until(() => state.enrollment.phase === 'sealed');
   if (rules.isDiscarded(state)) {
@@ -304,6 +306,41 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       const isMoot = () => rules.timeLeftMs(state, settings, Date.now()) === undefined;
       await condition(() => deadline() !== deadlineAt || isMoot(), left);
     }
+  }
+
+  /** Gives an alert when no job has ended for too long. A timer an interval, however often it moves meanwhile. */
+  async function watchIdleness(): Promise<void> {
+    const interval = () => rules.policyOf(state, settings).alertAfterIdleMs;
+    const left = () => rules.idleTimeLeftMs(state, settings, Date.now());
+    for (;;) {
+      await condition(() => left() !== undefined);
+      const [leftMs, intervalMs] = [left()!, interval()];
+      if (leftMs > 0) await condition(() => left() === undefined || interval() !== intervalMs, leftMs);
+      else await shielded(checkIdleness);
+    }
+  }
+
+  async function checkIdleness(): Promise<void> {
+    startingChildren++;
+    const rows = await mirror.readMovement({ batchId });
+    const { state: checked, isAlertDue } = rules.idleChecked(state, settings, rows, Date.now());
+    apply(checked);
+    if (isAlertDue) await alert();
+    startingChildren--;
+  }
+
+  async function alert(): Promise<void> {
+    const { pending, total } = rules.progressOf(state);
+    log.warn('No job of a batch has ended for alertAfterIdle', { batchId, pending, total });
+    metricMeter
+      .createCounter('batch_idle_alerts', 'alerts', 'Batches of which no job had ended for alertAfterIdle')
+      .add(1);
+    const registration = state.callbacks.idle;
+    const isCallbackDue = registration !== undefined && !state.firing.includes('idle');
+    await mirror.alertBatch({ batchId, round, alerts: state.alerts, isCallbackDue });
+    if (!isCallbackDue) return;
+    apply(rules.firing(state, 'idle'));
+    await startCallback(registration);
   }
 
   /** Tells runners and, by the row, workers of a pause, a resumption, a change or the stop. */
@@ -417,7 +454,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   async function writeOutcome(): Promise<void> {
     const settled = rules.isSettled(state);
     const fires: BatchEvent[] = [rules.eventOf(state.outcome!), ...(settled ? ['settled' as const] : [])];
-    const never = rules.eventsThatNeverFire(state.outcome!);
+    const never = [...rules.eventsThatNeverFire(state.outcome!), ...(settled ? ['idle' as const] : [])];
     apply(rules.eventsClosed(state, [...fires, ...never]));
     // A callback that was registered at the last moment has its row before the row says that it is due.
     await condition(() => registering === 0);
@@ -457,7 +494,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       () =>
         startChild(batchCallback, {
           ...OUTLIVES_RUN,
-          workflowId: callbackWorkflowId(round, event),
+          workflowId: callbackWorkflowId(round, event, state.alerts),
           staticSummary: `${callbackSummary(registration)} of batch ${batchId}`,
           args: [{ batchId, round, batchWorkflowId: workflowInfo().workflowId, registration }],
         }),

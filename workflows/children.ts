@@ -10,9 +10,11 @@ export function runnerWorkflowId(runner: string): string {
   return `${workflowInfo().workflowId}/runner/${runner}`;
 }
 
-export function callbackWorkflowId(round: number, event: BatchEvent): string {
-  const prefix = round === 1 ? '' : `round/${round}/`;
-  return `${workflowInfo().workflowId}/${prefix}callback/${event}`;
+/** @param alerts of the batch: the callback of `idle` may run several times, each in a workflow of its own */
+export function callbackWorkflowId(round: number, event: BatchEvent, alerts: number): string {
+  const ofRound = round === 1 ? '' : `round/${round}/`;
+  const ofAlert = event === 'idle' ? `alert/${alerts}/` : '';
+  return `${workflowInfo().workflowId}/${ofRound}${ofAlert}callback/${event}`;
 }
 
 /** Options of a child that outlives the run that started it, and is never started twice. */

@@ -35,6 +35,8 @@ export const mirror: MirrorActivities = {
   discardBatch: inTurn(writes.discardBatch),
   registerCallback: inTurn(writes.registerCallback),
   steerBatch: inTurn(writes.steerBatch),
+  readMovement: inTurn(writes.readMovement),
+  alertBatch: inTurn(writes.alertBatch),
   finishBatch: inTurn(writes.finishBatch),
   failCallback: inTurn(writes.failCallback),
 };

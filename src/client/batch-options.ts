@@ -27,6 +27,14 @@ export interface BatchPolicyOptions {
    */
   readonly afterFailure?: 'continue' | 'cancelRemaining';
   /**
+   * Give an alert when no job has ended for so long while some are pending: the callback of the event `idle`, a warning
+   * in the worker's log, the metric `batch_idle_alerts`, and `alerts` in the row. The next one follows when something
+   * has moved since. Not while the batch is paused. `null`: never.
+   * @default null
+   */
+  // oxlint-disable-next-line typescript/no-redundant-type-constituents -- Duration is any where @types/ms is missing
+  readonly alertAfterIdle?: Duration | null;
+  /**
    * When what has not ended is stopped: a Date, or a Duration from now on. `null`: never.
    * @default null
    */
@@ -82,7 +90,14 @@ export interface ResolvedBatchOptions {
   readonly settings: BatchSettings;
 }
 
-export const POLICY_KEYS = ['afterDeadline', 'afterFailure', 'deadline', 'failWhen', 'failWhenFailed'];
+export const POLICY_KEYS = [
+  'afterDeadline',
+  'afterFailure',
+  'alertAfterIdle',
+  'deadline',
+  'failWhen',
+  'failWhenFailed',
+];
 
 const KEYS = [
   ...POLICY_KEYS,
@@ -131,6 +146,7 @@ export function resolveBatchOptions(options: BatchOptions, newId: () => string):
 const DEFAULT_POLICY: BatchPolicy = {
   afterDeadline: 'fail',
   afterFailure: 'continue',
+  alertAfterIdleMs: null,
   deadlineAt: null,
   failWhen: 'settled',
   failWhenFailed: 'any',
@@ -153,7 +169,7 @@ export function resolveBatchChanges(changes: BatchPolicyOptions): Partial<BatchP
 
 /** The parts that are given. */
 function resolvePolicy(options: BatchPolicyOptions): Partial<BatchPolicy> {
-  const { afterDeadline, afterFailure, deadline, failWhen, failWhenFailed } = options;
+  const { afterDeadline, afterFailure, alertAfterIdle, deadline, failWhen, failWhenFailed } = options;
   assertOneOf('afterDeadline', afterDeadline, ['fail', 'cancel']);
   assertOneOf('afterFailure', afterFailure, ['continue', 'cancelRemaining']);
   assertOneOf('failWhen', failWhen, ['settled', 'immediate']);
@@ -161,6 +177,9 @@ function resolvePolicy(options: BatchPolicyOptions): Partial<BatchPolicy> {
   return {
     ...(afterDeadline === undefined ? {} : { afterDeadline }),
     ...(afterFailure === undefined ? {} : { afterFailure }),
+    ...(alertAfterIdle === undefined
+      ? {}
+      : { alertAfterIdleMs: alertAfterIdle && resolveDuration('alertAfterIdle', alertAfterIdle) }),
     ...(deadline === undefined ? {} : { deadlineAt: deadline && resolveTime('deadline', deadline) }),
     ...(failWhen === undefined ? {} : { failWhen }),
     ...(failWhenFailed === undefined ? {} : { failWhenFailed }),

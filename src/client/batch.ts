@@ -83,7 +83,13 @@ const SEAL_RETRY = { retries: 40, minTimeout: 500, maxTimeout: 15_000, factor: 2
 /** A connection that hangs must not keep the next sign of life from being sent. */
 const ANNOUNCE_TIMEOUT_MS = 10_000;
 
-const EVENTS: readonly string[] = ['complete', 'failure', 'cancelled', 'settled'] satisfies BatchEvent[];
+const EVENTS: readonly string[] = [
+  'complete',
+  'failure',
+  'cancelled',
+  'settled',
+  'idle',
+] satisfies BatchEvent[];
 
 /** A batch. Its properties are as of the last read: `find`, `create`, `reload`, `progress`, `wait`. */
 export class Batch {
@@ -157,7 +163,7 @@ export class Batch {
 
   /**
    * Registers a callback. Of `complete`, `failure` and `cancelled` exactly one starts, once; `settled` starts after all jobs are
-   * terminal, whatever the outcome. Registering the same callback again changes nothing.
+   * terminal, whatever the outcome; `idle` each time that no job has ended for `alertAfterIdle`. Registering the same callback again changes nothing.
    *
    * @throws {@link InvalidOptionError} for an unknown event, or a callback that is not from `defineCallback`
    * @throws {@link CallbackAlreadyRegisteredError} when the event has another callback

@@ -1,5 +1,6 @@
 import type { Knex } from 'knex';
 import type {
+  AlertBatchInput,
   CreateBatchInput,
   DiscardBatchInput,
   FinishBatchInput,
@@ -106,6 +107,47 @@ export async function markSteered({ knex, schema }: Database, input: SteerBatchI
       ...settingsColumns(input.settings),
     },
   );
+}
+
+/** How many jobs have ended, and how long nothing was recorded. A batch whose row is gone moves no more. */
+export async function selectMovement(
+  { knex, schema }: Database,
+  batchId: string,
+): Promise<{ ended: number; idleMs: number }> {
+  const { rows } = await knex.raw(
+    `select completed_count + failed_count as ended,
+       (extract(epoch from now() - updated_at) * 1000)::double precision as "idleMs"
+     from :schema:.batches where id = :batchId`,
+    { schema, batchId },
+  );
+  return rows[0] ?? { ended: 0, idleMs: 0 };
+}
+
+/** Records an alert. Not `updated_at`, from which people see how long a batch has been idle. */
+export async function markAlerted({ knex, schema }: Database, input: AlertBatchInput): Promise<void> {
+  const { batchId, round, alerts, isCallbackDue } = input;
+  await knex.transaction(async (trx) => {
+    await trx.raw(
+      `update :schema:.batches set alerts = :alerts, alerted_at = now()
+       where id = :batchId and round = :round and alerts < :alerts`,
+      { schema, batchId, round, alerts },
+    );
+    if (!isCallbackDue) return;
+    // It may have run for an alert before.
+    await trx
+      .withSchema(schema)
+      .from('batch_callbacks')
+      .where({ batch_id: batchId, round, event: 'idle' })
+      .update({
+        status: 'scheduled',
+        attempts: 0,
+        error_class: null,
+        error_message: null,
+        scheduled_at: trx.fn.now(),
+        started_at: null,
+        finished_at: null,
+      });
+  });
 }
 
 /** What became of these batches, of those that were ever paused, changed or stopped. */

@@ -133,7 +133,7 @@ export const POLL_MS = 70_000;
 export const OPEN_CALLBACKS: readonly CallbackRow['status'][] = ['registered', 'scheduled', 'running'];
 
 /** The order in which a batch fires them. */
-export const EVENT_ORDER: readonly BatchEvent[] = ['complete', 'failure', 'settled'];
+export const EVENT_ORDER: readonly BatchEvent[] = ['complete', 'failure', 'cancelled', 'settled', 'idle'];
 
 /** All jobs are terminal, and all callbacks have ended. */
 export function isOver({ batch, callbacks }: MirrorFacts): boolean {

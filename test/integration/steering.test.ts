@@ -360,7 +360,8 @@ describe('a deadline', () => {
     const seen = new Set<string>();
     await inRounds(40, 4, async (round) => {
       // Timers of the server fire up to a second late.
-      const batch = await workingBatch(3, 1_000, { deadline: 300 + ((round * 31) % 1_200) });
+      const batch = await workingBatch(3, 1_000);
+      await batch.update({ deadline: 100 + ((round * 31) % 1_200) });
       const { status, complete, cancelled } = await batch.wait({ timeout: '30s' });
       seen.add(status);
       expect(complete + cancelled).toBe(3);

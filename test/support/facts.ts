@@ -17,6 +17,7 @@ export const MINUTE = 60_000;
 export const SETTINGS: BatchSettings = {
   afterDeadline: 'fail',
   afterFailure: 'continue',
+  alertAfterIdleMs: null,
   deadlineAt: null,
   failWhen: 'settled',
   failWhenFailed: 'any',

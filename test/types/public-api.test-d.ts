@@ -119,9 +119,9 @@ describe('a callback', () => {
     defineCallback('Notify', (_batchId: number) => {});
   });
 
-  test('is registered for one of four events', () => {
+  test('is registered for one of five events', () => {
     expectTypeOf<Batch['on']>().parameters.toEqualTypeOf<
-      [event: 'complete' | 'failure' | 'cancelled' | 'settled', callback: Callback]
+      [event: 'complete' | 'failure' | 'cancelled' | 'settled' | 'idle', callback: Callback]
     >();
     expectTypeOf<Batch['on']>().returns.resolves.toEqualTypeOf<void>();
     expectTypeOf(alertOps).toEqualTypeOf<Callback>();

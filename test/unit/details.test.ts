@@ -5,6 +5,7 @@ import { batchDetails, groupDigits } from '../../workflows/details.ts';
 const SETTINGS: rules.BatchSettings = {
   afterDeadline: 'fail',
   afterFailure: 'continue',
+  alertAfterIdleMs: null,
   deadlineAt: null,
   failWhen: 'settled',
   failWhenFailed: 'any',
