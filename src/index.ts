@@ -8,8 +8,10 @@ export {
 export type { FailurePolicy } from '../workflows/failure-policy.ts';
 export type { BatchOptions, BatchPolicyOptions } from './client/batch-options.ts';
 export type { Batch, CallbackRecord, CancelOptions, WaitOptions } from './client/batch.ts';
+export type { EachResultOptions, StoredResult } from './client/results.ts';
 export type { DatabaseOptions } from './database/connect.ts';
 export { migrate, migrationSql, migrationStatus, type MigrationStatus } from './database/migrate.ts';
+export type { JobResult } from './database/results.ts';
 export type { JobRecord, JobStatus } from './database/rows.ts';
 export {
   AlreadyEnrolledError,

@@ -5,6 +5,7 @@ import type { Knex } from 'knex';
 import type { AnyJob } from '../../activities/dependencies.ts';
 import { InvalidOptionError } from '../errors.ts';
 import { isCallback, type Callback } from '../jobs/define-callback.ts';
+import { isJob } from '../jobs/define-job.ts';
 import {
   assertKnownKeys,
   assertName,
@@ -131,13 +132,4 @@ function resolveHungProcessTimeout(value: Duration): number {
     throw new InvalidOptionError('hungProcessTimeout', 'at least 1 second, or false', value);
   }
   return timeoutMs;
-}
-
-function isJob(value: unknown): boolean {
-  const candidate = value as Partial<AnyJob> | null | undefined;
-  return (
-    typeof candidate?.name === 'string' &&
-    typeof candidate.handler === 'function' &&
-    typeof candidate.performAsync === 'function'
-  );
 }

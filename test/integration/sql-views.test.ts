@@ -167,7 +167,7 @@ describe('the queries of the pages', () => {
 });
 
 describe('docs/sql.md', () => {
-  test.each(['batch_progress', 'failed_jobs'])(
+  test.each(['batch_progress', 'failed_jobs', 'jobs'])(
     'lists exactly the columns of %s, with their types',
     async (view) => {
       const { rows } = await world.knex.raw(
