@@ -7,6 +7,7 @@ export {
 } from './client/batch-client.ts';
 export type { FailurePolicy } from '../workflows/failure-policy.ts';
 export type { BatchOptions, BatchPolicyOptions } from './client/batch-options.ts';
+export type { BatchPriority } from './client/batch-priority.ts';
 export type { Batch, CallbackRecord, CancelOptions, WaitOptions } from './client/batch.ts';
 export type { EachResultOptions, StoredResult } from './client/results.ts';
 export type { DatabaseOptions } from './database/connect.ts';

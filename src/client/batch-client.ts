@@ -144,7 +144,7 @@ export class BatchClient {
    * @throws {@link MigrationsPendingError} @throws {@link DatabaseUnavailableError} @throws {@link TemporalUnavailableError}
    */
   async create(options: BatchOptions): Promise<Batch> {
-    const { id, description, context, settings } = resolveBatchOptions(options, randomUUID);
+    const { id, description, context, priority, settings } = resolveBatchOptions(options, randomUUID);
     await this.#ready();
     const creationId = randomUUID();
     const start = new WithStartWorkflowOperation<typeof batchWorkflow>('batch', {
@@ -153,6 +153,8 @@ export class BatchClient {
       workflowIdConflictPolicy: 'FAIL',
       args: [{ batchId: id, description, context, settings }],
       memo: { batchId: id, creationId, description },
+      // Its activities and child workflows inherit it.
+      priority,
       staticSummary: description,
       staticDetails: `Batch \`${id}\`. Context:\n\n\`\`\`json\n${readable(context)}\n\`\`\``,
     });

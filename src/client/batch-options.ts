@@ -1,4 +1,4 @@
-import type { Duration } from '@temporalio/common';
+import type { Duration, Priority } from '@temporalio/common';
 import type { BatchPolicy, BatchSettings } from '../../workflows/batch-state.ts';
 import { isFailurePolicy, type FailurePolicy } from '../../workflows/failure-policy.ts';
 import { InvalidOptionError } from '../errors.ts';
@@ -12,6 +12,7 @@ import {
   resolveDuration,
   resolveTime,
 } from '../options.ts';
+import { resolvePriority, type BatchPriority } from './batch-priority.ts';
 
 /** What makes a batch fail, and what ends it early: options of `BatchClient.create` and of `Batch.update`. */
 export interface BatchPolicyOptions {
@@ -71,6 +72,12 @@ export interface BatchOptions extends BatchPolicyOptions {
   readonly id?: string;
   /** A batch whose block is never opened ends `failed` after so long. @default '1 day' */
   readonly openTimeout?: Duration;
+  /**
+   * Which batch goes first where many wait in one task queue, and which share a tenant gets: the batch's workflows,
+   * chunks and callbacks have it. A server without support for it ignores it.
+   * @default Temporal's
+   */
+  readonly priority?: BatchPriority;
   /** A job whose name no worker knows fails after so long; until then a worker that knows it may come up. @default '10 minutes' */
   readonly unknownJobTimeout?: Duration;
 }
@@ -79,6 +86,7 @@ export interface ResolvedBatchOptions {
   readonly id: string;
   readonly description: string;
   readonly context: unknown;
+  readonly priority: Priority;
   readonly settings: BatchSettings;
 }
 
@@ -92,6 +100,7 @@ const KEYS = [
   'enrollmentTimeout',
   'id',
   'openTimeout',
+  'priority',
   'unknownJobTimeout',
 ];
 
@@ -106,6 +115,7 @@ export function resolveBatchOptions(options: BatchOptions, newId: () => string):
     enrollmentTimeout = '5 minutes',
     id = newId(),
     openTimeout = '1 day',
+    priority = {},
     unknownJobTimeout = '10 minutes',
   } = options;
   assertName('description', description, 500);
@@ -117,6 +127,7 @@ export function resolveBatchOptions(options: BatchOptions, newId: () => string):
     id,
     description,
     context,
+    priority: resolvePriority(priority),
     settings: {
       ...DEFAULT_POLICY,
       ...resolvePolicy(options),

@@ -1,3 +1,4 @@
+import type { Priority } from '@temporalio/common';
 import type { Knex } from 'knex';
 import { describe, expectTypeOf, test } from 'vitest';
 import {
@@ -205,6 +206,11 @@ describe('a batch', () => {
     expectTypeOf<Awaited<Read['rows']>>().toEqualTypeOf<JobResult<Score>[]>();
     // @ts-expect-error -- the job says which name
     void ((batch: Batch) => batch.eachResult(scoreEntry, { workerClass: 'Other' }));
+  });
+
+  test('has a priority in the names of Temporal', () => {
+    expectTypeOf<Priority>().toExtend<NonNullable<BatchOptions['priority']>>();
+    expectTypeOf<keyof NonNullable<BatchOptions['priority']>>().toEqualTypeOf<keyof Priority>();
   });
 
   test('cannot be changed by its properties', () => {
