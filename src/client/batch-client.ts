@@ -60,6 +60,7 @@ export interface ListOptions {
   readonly limit?: number;
   /** Skip so many. @default 0 */
   readonly offset?: number;
+  /** Only batches in this status. @default any */
   readonly status?: BatchStatus;
 }
 

@@ -55,7 +55,7 @@ export interface BatchWorkerOptions {
   readonly taskQueue?: string;
   /** A bundle made from `workflowsPath` ahead of time; saves about 2 s at start. @default made at start */
   readonly workflowBundle?: WorkerOptions['workflowBundle'];
-  /** Further options of Temporal's `Worker`, for tuning. What this library sets itself is not taken from here. */
+  /** Further options of Temporal's `Worker`, for tuning. What this library sets itself is not taken from here. @default {} */
   readonly workerOptions?: Partial<WorkerOptions>;
 }
 

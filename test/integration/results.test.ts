@@ -1,7 +1,9 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { ApplicationFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createActivities, SteeringWatch } from '../../activities/index.ts';
 import { Outbox } from '../../activities/outbox.ts';
 import { FLUSH_LENGTH, MAX_WAITING_LENGTH } from '../../activities/outbox-limits.ts';
 import { insertBatch, markSealed } from '../../src/database/batches.ts';
@@ -10,6 +12,7 @@ import { insertJobs } from '../../src/database/enroll.ts';
 import { selectResults } from '../../src/database/results.ts';
 import { currentJob, defineCallback, defineJob, type Batch } from '../../src/index.ts';
 import { MAX_JSON_BYTES } from '../../src/json-value.ts';
+import { Slots } from '../../src/worker/slots.ts';
 import { expectConsistent } from '../support/batches.ts';
 import { nested, randomValue, textOf } from '../support/json-values.ts';
 import { forSeeds } from '../support/random.ts';
@@ -318,6 +321,49 @@ describe('rows', () => {
     expect(there.filter((position) => !seen.includes(position))).toEqual([]);
     expect(from(135, TOTAL - 1, 10).filter((position) => !seen.includes(position))).toEqual([]);
     expect(from(1, 120, 10).filter((position) => seen.includes(position))).toEqual([]);
+  });
+
+  test('of a chunk that runs twice at once keep the results of the execution that wrote them first', async () => {
+    const batch = await rowsOnly();
+    const { database } = world.batches;
+    const results = new Map<string, number[]>();
+    let runs = 0;
+    const numbered = defineJob(
+      'Give',
+      async (key: number) => {
+        const run = ++runs;
+        const { jid } = currentJob();
+        results.set(jid, [...(results.get(jid) ?? []), run]);
+        await delay((run * 7 + key) % 40);
+        return run;
+      },
+      storing,
+    );
+    const { runChunk } = createActivities({
+      batches: world.batches,
+      callbacks: new Map(),
+      database,
+      isDraining: () => false,
+      jobs: new Map([['Give', numbered]]),
+      slots: new Slots(30),
+      steering: new SteeringWatch(database),
+    });
+    const chunk = { runner: '1', chunk: null, taskQueue: null, careful: false, failUnknown: false };
+    const input = { ...chunk, batchId: batch.id, spans: `1-${TOTAL}`, noticeFailures: false, steering: 0 };
+    const once = () => new MockActivityEnvironment().run(runChunk, input);
+    const reports = await Promise.all([once(), once()]);
+    expect(reports).toMatchObject([
+      { completed: TOTAL, failed: 0 },
+      { completed: TOTAL, failed: 0 },
+    ]);
+    // Else this test did not see what it is about.
+    expect([...results.values()].filter(({ length }) => length === 2)).not.toEqual([]);
+    expect(await batch.progress()).toMatchObject({ complete: TOTAL });
+    const rows = await batch.results<number>();
+    expect(rows).toHaveLength(TOTAL);
+    expect(rows.filter(({ jid, result }) => !results.get(jid)!.includes(result))).toEqual([]);
+    await once();
+    expect(await batch.results()).toEqual(rows);
   });
 
   test('wait for room while more than 8 MiB of results are on their way, and go on when those are written', async () => {
