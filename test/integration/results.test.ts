@@ -339,7 +339,7 @@ describe('rows', () => {
       },
       storing,
     );
-    const { runChunk } = createActivities({
+    const activities = createActivities({
       batches: world.batches,
       callbacks: new Map(),
       database,
@@ -350,7 +350,7 @@ describe('rows', () => {
     });
     const chunk = { runner: '1', chunk: null, taskQueue: null, careful: false, failUnknown: false };
     const input = { ...chunk, batchId: batch.id, spans: `1-${TOTAL}`, noticeFailures: false, steering: 0 };
-    const once = () => new MockActivityEnvironment().run(runChunk, input);
+    const once = () => new MockActivityEnvironment().run(() => activities.runChunk(input));
     const reports = await Promise.all([once(), once()]);
     expect(reports).toMatchObject([
       { completed: TOTAL, failed: 0 },
