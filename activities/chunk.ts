@@ -13,6 +13,7 @@ import {
 import { batchWorkflowId } from '../src/client/batch-client.ts';
 import { withRetry } from '../src/database/retry.ts';
 import { describeError, retryDelay } from '../src/jobs/outcome.ts';
+import { resultJson } from '../src/jobs/result.ts';
 import { chunkDrainedSignal, jobFailedSignal } from '../workflows/messages.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
 import { countOf, formatSpans, parseSpans, spansOf, type Span } from '../workflows/spans.ts';
@@ -308,10 +309,11 @@ class ChunkRun {
       attempt: row.attempts + 1,
       batches: this.#deps.batches,
     };
-    this.#running.start(call, (failure) => {
+    this.#running.start(call, (failure, result) => {
       const busyMs = performance.now() - clock;
       try {
         if (failure) this.#failAttempt(row, job, failure.error, startedAt);
+        else if (job.storesResult) this.#succeedWith(result, row, startedAt, startedAt + busyMs);
         else {
           this.#completed++;
           this.#outbox.succeeded({ position: row.position, startedAt, finishedAt: startedAt + busyMs });
@@ -321,8 +323,23 @@ class ChunkRun {
       }
       this.#ran++;
       this.#busyMs += busyMs;
-      ended();
+      this.#outbox.whenRoom(ended);
     });
+  }
+
+  /** Of a job whose results are stored. One that cannot be fails the job for good: its handler has done its work. */
+  #succeedWith(value: unknown, row: ChunkJob, startedAt: number, finishedAt: number): void {
+    const times = { position: row.position, startedAt, finishedAt };
+    let result: string | undefined;
+    try {
+      result = resultJson(value);
+    } catch (error) {
+      this.#failed++;
+      this.#outbox.failed({ ...times, attempt: row.attempts + 1, retryAt: null, ...describeError(error) });
+      return;
+    }
+    this.#completed++;
+    this.#outbox.succeeded({ ...times, result });
   }
 
   /** The options of the job, with those of its call over them. */

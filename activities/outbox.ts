@@ -6,6 +6,7 @@ import {
   type Success,
 } from '../src/database/chunks.ts';
 import type { Database } from '../src/database/connect.ts';
+import { countThatFits, FLUSH_LENGTH, FLUSH_SIZE, lengthOf, MAX_WAITING_LENGTH } from './outbox-limits.ts';
 import { patiently } from './patiently.ts';
 
 /** An attempt that failed, with when to retry it in local time; null: failed for good. */
@@ -13,7 +14,6 @@ export interface FailedAttempt extends Omit<Failure, 'retryInMs'> {
   readonly retryAt: number | null;
 }
 
-const FLUSH_SIZE = 1_000;
 const FLUSH_DELAY_MS = 200;
 
 /**
@@ -25,10 +25,13 @@ export class Outbox {
   readonly #batch: RunningBatch;
   readonly #onFailed: (failed: number) => Promise<void>;
   #successes: Success[] = [];
+  /** Characters of JSON of their results. */
+  #length = 0;
   #failures: FailedAttempt[] = [];
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
   #error: unknown;
+  #waiters: (() => void)[] = [];
   /** Jobs that another execution of the same chunk had decided before. */
   contested = 0;
 
@@ -41,6 +44,7 @@ export class Outbox {
 
   succeeded(success: Success): void {
     this.#successes.push(success);
+    this.#length += lengthOf(success);
     this.#flushSoon();
   }
 
@@ -49,9 +53,15 @@ export class Outbox {
     this.#flushSoon();
   }
 
+  /** Goes on once the results that wait to be written leave room for more: at once, where they are not large. */
+  whenRoom(goOn: () => void): void {
+    if (this.#hasRoom()) goOn();
+    else this.#waiters.push(goOn);
+  }
+
   /** Writes everything that is there by now. @throws what the database threw */
   async drain(): Promise<void> {
-    while (this.#successes.length + this.#failures.length > 0 && this.#error === undefined) {
+    while (!this.#isEmpty() && this.#error === undefined) {
       this.#flush();
       await this.#writing;
     }
@@ -60,22 +70,44 @@ export class Outbox {
   }
 
   #flushSoon(): void {
-    if (this.#successes.length + this.#failures.length >= FLUSH_SIZE) this.#flush();
+    const count = this.#successes.length + this.#failures.length;
+    if (count >= FLUSH_SIZE || this.#length >= FLUSH_LENGTH) this.#flush();
     else this.#timer ??= setTimeout(() => this.#flush(), FLUSH_DELAY_MS);
   }
 
   #flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#writing ??= this.#writeAll().finally(() => (this.#writing = undefined));
+    if (!this.#isEmpty()) this.#writing ??= this.#writeAll();
+  }
+
+  #isEmpty(): boolean {
+    return this.#successes.length + this.#failures.length === 0;
+  }
+
+  #hasRoom(): boolean {
+    return this.#length < MAX_WAITING_LENGTH || this.#error !== undefined;
+  }
+
+  /** The successes of the next statement: all, or those whose results fit. */
+  #takeSuccesses(): readonly Success[] {
+    const all = this.#successes;
+    const count = this.#length > FLUSH_LENGTH ? countThatFits(all, FLUSH_LENGTH) : all.length;
+    const taken = count === all.length ? all : all.slice(0, count);
+    this.#successes = count === all.length ? [] : all.slice(count);
+    for (const success of taken) this.#length -= lengthOf(success);
+    return taken;
+  }
+
+  #wakeWaiters(): void {
+    while (this.#waiters.length > 0 && this.#hasRoom()) this.#waiters.shift()!();
   }
 
   async #writeAll(): Promise<void> {
     try {
-      while (this.#successes.length + this.#failures.length > 0) {
-        const successes = this.#successes;
+      while (!this.#isEmpty()) {
+        const successes = this.#takeSuccesses();
         const failures = this.#failures;
-        this.#successes = [];
         this.#failures = [];
         await this.#write(successes, (rows) => markComplete(this.#database, this.#batch, rows));
         const relative = failures.map(({ retryAt, ...failure }) => ({
@@ -89,9 +121,14 @@ export class Outbox {
           return written.changed;
         });
         if (failed > 0 && failures.some(({ retryAt }) => retryAt === null)) await this.#onFailed(failed);
+        this.#wakeWaiters();
       }
     } catch (error) {
       this.#error ??= error;
+    } finally {
+      // In the same step as the last look: what comes after that must find nobody writing.
+      this.#writing = undefined;
+      this.#wakeWaiters();
     }
   }
 

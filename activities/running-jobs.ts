@@ -34,8 +34,8 @@ export interface HandlerCall extends Pick<JobContext, 'jid' | 'batchId' | 'attem
   readonly limit: TimeLimit;
 }
 
-/** Told once how a handler ended: with undefined, or with what it threw. */
-export type OnEnd = (failure: { readonly error: unknown } | undefined) => void;
+/** Told once how a handler ended: with undefined and what it returned, or with what it threw. */
+export type OnEnd = (failure: { readonly error: unknown } | undefined, result?: unknown) => void;
 
 /**
  * Handlers that run in an activity, each in its context and with its time limit. A handler that ignores its signal
@@ -69,10 +69,10 @@ export class RunningJobs {
       this.#end(job, { error });
       return;
     }
-    if (!isThenable(result)) this.#end(job, undefined);
+    if (!isThenable(result)) this.#end(job, undefined, result);
     else
       result.then(
-        () => this.#end(job, undefined),
+        (value) => this.#end(job, undefined, value),
         (error: unknown) => this.#end(job, { error }),
       );
   }
@@ -83,8 +83,8 @@ export class RunningJobs {
     this.#workerSignal.removeEventListener('abort', this.#onAbort);
   }
 
-  #end(job: RunningJob, failure: { readonly error: unknown } | undefined): void {
-    if (this.#running.delete(job)) job.onEnd(failure);
+  #end(job: RunningJob, failure: { readonly error: unknown } | undefined, result?: unknown): void {
+    if (this.#running.delete(job)) job.onEnd(failure, result);
   }
 
   /** Asks all that run to stop. @param graceMs how long one that ignores its signal is waited for */

@@ -14,9 +14,12 @@ export type {
   RetryFailedOptions,
   WaitOptions,
 } from './client/batch.ts';
+export type { RoundRecord } from './database/rounds.ts';
+export type { BatchPriority } from './client/batch-priority.ts';
+export type { EachResultOptions, StoredResult } from './client/results.ts';
 export type { DatabaseOptions } from './database/connect.ts';
 export { migrate, migrationSql, migrationStatus, type MigrationStatus } from './database/migrate.ts';
-export type { RoundRecord } from './database/rounds.ts';
+export type { JobResult } from './database/results.ts';
 export type { JobRecord, JobStatus } from './database/rows.ts';
 export {
   AlreadyEnrolledError,

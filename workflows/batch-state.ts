@@ -69,6 +69,12 @@ export interface BatchSettings extends BatchPolicy {
   readonly unknownJobTimeoutMs: number;
   /** Continue as new after so many history events at the latest. The server may suggest it earlier. */
   readonly maxHistoryEvents: number;
+  /** Temporal's `Priority`, for the runs of later rounds. */
+  readonly priority?: {
+    readonly priorityKey?: number;
+    readonly fairnessKey?: string;
+    readonly fairnessWeight?: number;
+  };
 }
 
 export interface BatchState {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { WithStartWorkflowOperation, type Client } from '@temporalio/client';
 import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/common';
 import type { Knex } from 'knex';
-import type { BatchStatus } from '../../workflows/batch-state.ts';
+import type { BatchSettings, BatchStatus } from '../../workflows/batch-state.ts';
 import type { batch as batchWorkflow } from '../../workflows/batch.ts';
 import { createdUpdate } from '../../workflows/messages.ts';
 import type { RoundRequest } from '../../workflows/rounds.ts';
@@ -69,6 +69,7 @@ export interface ListOptions {
   readonly limit?: number;
   /** Skip so many. @default 0 */
   readonly offset?: number;
+  /** Only batches in this status. @default any */
   readonly status?: BatchStatus;
 }
 
@@ -157,7 +158,7 @@ export class BatchClient {
     await this.#ready();
     const creationId = randomUUID();
     const start = new WithStartWorkflowOperation<typeof batchWorkflow>('batch', {
-      ...this.#workflowOptions(id, description, context),
+      ...this.#workflowOptions(id, description, context, settings),
       workflowIdConflictPolicy: 'FAIL',
       args: [{ batchId: id, description, context, settings }],
       memo: { batchId: id, creationId, description },
@@ -243,7 +244,7 @@ export class BatchClient {
     const settings = resolveRoundSettings(basis.settings, policy);
     try {
       await this.client.workflow.start<typeof batchWorkflow>('batch', {
-        ...this.#workflowOptions(id, `${description} (round ${request.number})`, context),
+        ...this.#workflowOptions(id, `${description} (round ${request.number})`, context, settings),
         args: [{ batchId: id, description, context, settings, round: { ...request, callbacks } }],
       });
     } catch (error) {
@@ -285,10 +286,12 @@ export class BatchClient {
   }
 
   /** What each round's run of the batch's workflow has in common, and what people see of it. */
-  #workflowOptions(id: string, summary: string, context: unknown) {
+  #workflowOptions(id: string, summary: string, context: unknown, { priority = {} }: BatchSettings) {
     return {
       workflowId: batchWorkflowId(id),
       taskQueue: this.taskQueue,
+      // Its activities and child workflows inherit it.
+      priority,
       memo: { batchId: id, description: summary },
       staticSummary: summary,
       staticDetails: `Batch \`${id}\`. Context:\n\n\`\`\`json\n${readable(context)}\n\`\`\``,

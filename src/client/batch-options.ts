@@ -12,6 +12,7 @@ import {
   resolveDuration,
   resolveTime,
 } from '../options.ts';
+import { resolvePriority, type BatchPriority } from './batch-priority.ts';
 
 /** What makes a batch fail, and what ends it early: options of `BatchClient.create` and of `Batch.update`. */
 export interface BatchPolicyOptions {
@@ -79,6 +80,12 @@ export interface BatchOptions extends BatchPolicyOptions {
   readonly id?: string;
   /** A batch whose block is never opened ends `failed` after so long. @default '1 day' */
   readonly openTimeout?: Duration;
+  /**
+   * Which batch goes first where many wait in one task queue, and which share a tenant gets: the batch's workflows,
+   * chunks and callbacks have it. A server without support for it ignores it.
+   * @default Temporal's
+   */
+  readonly priority?: BatchPriority;
   /** A job whose name no worker knows fails after so long; until then a worker that knows it may come up. @default '10 minutes' */
   readonly unknownJobTimeout?: Duration;
 }
@@ -107,6 +114,7 @@ const KEYS = [
   'enrollmentTimeout',
   'id',
   'openTimeout',
+  'priority',
   'unknownJobTimeout',
 ];
 
@@ -121,6 +129,7 @@ export function resolveBatchOptions(options: BatchOptions, newId: () => string):
     enrollmentTimeout = '5 minutes',
     id = newId(),
     openTimeout = '1 day',
+    priority = {},
     unknownJobTimeout = '10 minutes',
   } = options;
   assertName('description', description, 500);
@@ -139,6 +148,7 @@ export function resolveBatchOptions(options: BatchOptions, newId: () => string):
       openTimeoutMs: resolveDuration('openTimeout', openTimeout),
       unknownJobTimeoutMs: resolveDuration('unknownJobTimeout', unknownJobTimeout),
       maxHistoryEvents: continueAsNewAfterEvents,
+      priority: resolvePriority(priority),
     },
   };
 }

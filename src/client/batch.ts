@@ -21,6 +21,7 @@ import {
 import { selectJobs } from '../database/batches.ts';
 import { selectCallbacks } from '../database/callbacks.ts';
 import { selectRounds, type RoundRecord } from '../database/rounds.ts';
+import { selectResults, type JobResult } from '../database/results.ts';
 import { DATABASE_TIMEOUT_MS } from '../database/retry.ts';
 import { toBatchRecord, type BatchRecord, type CallbackRow, type JobRecord } from '../database/rows.ts';
 import {
@@ -38,11 +39,13 @@ import {
   WorkerUnavailableError,
 } from '../errors.ts';
 import { isCallback, type Callback } from '../jobs/define-callback.ts';
+import type { Job } from '../jobs/define-job.ts';
 import { assertKnownKeys, assertName, assertPlainObject, resolveDuration } from '../options.ts';
 import { batchWorkflowId, WORKER_TIMEOUT_MS, type BatchClient } from './batch-client.ts';
 import { POLICY_KEYS, resolveBatchChanges, type BatchPolicyOptions } from './batch-options.ts';
 import { Enrollment, type EnrollmentChannel } from './enrollment.ts';
 import { currentEnrollment, runInEnrollment } from './enrollment-context.ts';
+import { inPages, resolveEachResult, type EachResultOptions, type StoredResult } from './results.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
 
 export interface WaitOptions {
@@ -382,6 +385,44 @@ export class Batch {
   /** Jobs that had not ended when the batch was stopped and settled: a Knex query builder. */
   cancelledJobs(): Knex.QueryBuilder<object, JobRecord[]> {
     return selectJobs(this.#batches.database, this.id, 'cancelled');
+  }
+
+  /**
+   * What the handlers of jobs with `storeResult` returned, in the order of enrolment: a Knex query builder. For all
+   * results of a large batch see {@link eachResult}.
+   */
+  results<Result = unknown>(): Knex.QueryBuilder<object, JobResult<Result>[]> {
+    return selectResults<Result>(this.#batches.database, this.id);
+  }
+
+  /**
+   * Reads results one after the other, in the order of enrolment, page by page: the memory that it takes does not grow
+   * with the batch. Given a job, it reads that job's results, with its types. Nothing is held between two pages. While
+   * the batch still runs, results of jobs that end behind the place that was read are not seen.
+   *
+   * @throws {@link InvalidOptionError} for a wrong option, and for a job without `storeResult`
+   * @throws {@link DatabaseUnavailableError}
+   * @example
+   * for await (const { args, result } of batch.eachResult(scoreEntry)) console.log(args[0], result.score);
+   */
+  eachResult<Args extends readonly unknown[], Result>(
+    job: Job<Args, Result>,
+    options?: Omit<EachResultOptions, 'workerClass'>,
+  ): AsyncGenerator<JobResult<StoredResult<Result>, Args>, void, undefined>;
+  eachResult<Result = unknown>(
+    options?: EachResultOptions,
+  ): AsyncGenerator<JobResult<Result>, void, undefined>;
+  eachResult(
+    jobOrOptions: object = {},
+    optionsOfJob: object = {},
+  ): AsyncGenerator<JobResult, void, undefined> {
+    const { pageSize, workerClass } = resolveEachResult(jobOrOptions, optionsOfJob);
+    return inPages(pageSize, (after) =>
+      this.#batches.read(async () => {
+        const query = this.results().where('position', '>', after).limit(pageSize);
+        return workerClass === undefined ? query : query.where({ worker_class: workerClass });
+      }),
+    );
   }
 
   /** The batch's callbacks and how each one stands. @throws {@link DatabaseUnavailableError} */

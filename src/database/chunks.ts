@@ -38,9 +38,11 @@ export interface Success {
   /** Epoch milliseconds. */
   readonly startedAt: number;
   readonly finishedAt: number;
+  /** JSON text of what the handler returned, if that is stored. */
+  readonly result?: string | undefined;
 }
 
-export interface Failure extends Success {
+export interface Failure extends Omit<Success, 'result'> {
   /** Which attempt it was, from 1. */
   readonly attempt: number;
   /** Retry after so many milliseconds; null: failed for good. */
@@ -153,6 +155,8 @@ async function changedUnlessLate(query: Promise<{ rows: Changed[] }>): Promise<C
  * One range and one array in position order, not a list of positions: measured 0.26 s against 2.35 s for 100,000
  * rows. Holes in the range are -1. Served by the primary key; HOT, since no indexed column changes.
  *
+ * Where there are results, they are written by the same statement; others do not touch the column.
+ *
  * @returns how many jobs it changed
  */
 export async function markComplete(
@@ -174,6 +178,7 @@ export async function markComplete(
     starts[position - first] = startedAt - base;
     durations[position - first] = Math.max(0, finishedAt - startedAt);
   }
+  const results = resultsJson(successes);
   const { changed } = await changedUnlessLate(
     knex.raw(
       `with done as (
@@ -183,6 +188,7 @@ export async function markComplete(
          finished_at = to_timestamp((:base::double precision + (:starts::real[])[position - :first + 1]
            + (:durations::real[])[position - :first + 1]) / 1000),
          marked_at = null, updated_at = now()
+         ${results === undefined ? '' : ', result = :results::jsonb -> position::text'}
        where batch_id = :batchId and position between :first and :last and status = 'pending'
          and (:starts::real[])[position - :first + 1] >= 0
        returning 1
@@ -202,10 +208,23 @@ export async function markComplete(
         base,
         starts: arrayLiteral(starts),
         durations: arrayLiteral(durations),
+        ...(results === undefined ? {} : { results }),
       },
     ),
   );
   return changed;
+}
+
+/**
+ * One JSON object from position to result, put together from their texts; undefined if there is none. Not an array in
+ * position order: a job without a result has no entry, so that its column stays null, and one of JSON's null does not.
+ */
+function resultsJson(successes: readonly Success[]): string | undefined {
+  let json = '';
+  for (const { position, result } of successes) {
+    if (result !== undefined) json += `${json === '' ? '{' : ','}"${position}":${result}`;
+  }
+  return json === '' ? undefined : `${json}}`;
 }
 
 /**

@@ -27,9 +27,9 @@ export interface DevServersOptions extends DevServerBaseOptions {
    * @default a temporary folder for Postgres, memory for Temporal
    */
   readonly dataDir?: string;
-  /** Options for Postgres alone. */
+  /** Options for Postgres alone. @default {} */
   readonly postgres?: Omit<PostgresOptions, 'dataDir' | keyof DevServerBaseOptions>;
-  /** Options for Temporal alone. */
+  /** Options for Temporal alone. @default {} */
   readonly temporal?: Omit<TemporalOptions, keyof DevServerBaseOptions>;
 }
 

@@ -32,15 +32,20 @@ export interface JobCalls<Args extends readonly unknown[]> {
   performBulk(argLists: ArgLists<Args>): Promise<string[]>;
 }
 
-/** A handler job. Import it where jobs are started and give it to the worker that runs them. */
-export interface Job<Args extends readonly unknown[]> extends JobCalls<Args> {
+/**
+ * A handler job. Import it where jobs are started and give it to the worker that runs them. `Result` is what its handler
+ * returns.
+ */
+export interface Job<Args extends readonly unknown[], Result = unknown> extends JobCalls<Args> {
   readonly name: string;
+  /** The function that does the work, as it was given: to be called in unit tests of it. */
+  readonly handler: (...args: Args) => Result | PromiseLike<Result>;
   /** The same calls with other options. @throws {@link InvalidOptionError} */
   set(options: JobCallOptions): JobCalls<Args>;
   /** @internal */
-  readonly handler: (...args: Args) => unknown;
-  /** @internal */
   readonly options: ResolvedJobOptions;
+  /** @internal */
+  readonly storesResult: boolean;
 }
 
 /**
@@ -54,18 +59,19 @@ export interface Job<Args extends readonly unknown[]> extends JobCalls<Args> {
  *   retry: { maximumAttempts: 5 },
  * });
  */
-export function defineJob<Args extends readonly unknown[]>(
+export function defineJob<Args extends readonly unknown[], Returned = unknown>(
   name: string,
-  handler: (...args: Args) => unknown,
+  handler: (...args: Args) => Returned,
   options?: JobOptions,
-): Job<Args> {
+): Job<Args, Awaited<Returned>> {
   assertName('name', name);
   if (typeof handler !== 'function') throw new InvalidOptionError('handler', 'a function', handler);
   const resolved = resolveJobOptions(`defineJob("${name}")`, options);
   return {
     name,
-    handler,
+    handler: handler as Job<Args, Awaited<Returned>>['handler'],
     options: resolved,
+    storesResult: options?.storeResult ?? false,
     ...callsOf<Args>(name, resolved, false),
     set: (callOptions) =>
       callsOf<Args>(name, overrideJobOptions(`${name}.set()`, resolved, callOptions), true),
@@ -82,4 +88,14 @@ function callsOf<Args extends readonly unknown[]>(
     performAsync: async (...args) => submitJob(target, args),
     performBulk: async (argLists) => submitJobs(target, argLists),
   };
+}
+
+/** Whether a value came from {@link defineJob}. */
+export function isJob(value: unknown): value is Job<readonly unknown[]> {
+  const candidate = value as Partial<Job<readonly unknown[]>> | null | undefined;
+  return (
+    typeof candidate?.name === 'string' &&
+    typeof candidate.handler === 'function' &&
+    typeof candidate.performAsync === 'function'
+  );
 }

@@ -1,5 +1,6 @@
 import type { Duration, RetryPolicy } from '@temporalio/common';
 import type { RetryOptions } from '../../workflows/batch-state.ts';
+import { InvalidOptionError } from '../errors.ts';
 import { assertKnownKeys, assertName, assertPlainObject, resolveDuration, resolveRetry } from '../options.ts';
 
 /** Options of `defineJob`. Names and meanings are Temporal's. */
@@ -13,12 +14,19 @@ export interface JobOptions {
   readonly startToCloseTimeout?: Duration;
   /** Longest time from enrolment to the end, retries included. @default none */
   readonly scheduleToCloseTimeout?: Duration;
+  /**
+   * Store what the handler returns, for `batch.results()` and `batch.eachResult()`: anything JSON can carry exactly, up
+   * to 64 KiB. Of `undefined` nothing is stored. A handler that returns something else has run, and its job fails for
+   * good with `InvalidResultError`. A plain job, which belongs to no batch, stores nothing.
+   * @default false
+   */
+  readonly storeResult?: boolean;
   /** Task queue of workers that run this job. @default the batch's */
   readonly taskQueue?: string;
 }
 
 /** Options of one call: `job.set(options).performAsync(...)`. */
-export interface JobCallOptions extends JobOptions {
+export interface JobCallOptions extends Omit<JobOptions, 'storeResult'> {
   /** Start the job this long after it is enrolled. @default none */
   readonly startDelay?: Duration;
 }
@@ -41,7 +49,10 @@ const JOB_KEYS = ['retry', 'startToCloseTimeout', 'scheduleToCloseTimeout', 'tas
 /** @throws {@link InvalidOptionError} */
 export function resolveJobOptions(option: string, options: JobOptions = {}): ResolvedJobOptions {
   assertPlainObject(option, options);
-  assertKnownKeys(option, options, JOB_KEYS);
+  assertKnownKeys(option, options, [...JOB_KEYS, 'storeResult']);
+  if (options.storeResult !== undefined && typeof options.storeResult !== 'boolean') {
+    throw new InvalidOptionError(`${option}.storeResult`, 'true or false', options.storeResult);
+  }
   return resolve(option, options, {
     retry: resolveRetry(`${option}.retry`, { maximumAttempts: DEFAULT_MAXIMUM_ATTEMPTS }),
     startToCloseTimeoutMs: resolveDuration(`${option}.startToCloseTimeout`, DEFAULT_START_TO_CLOSE_TIMEOUT),

@@ -5,6 +5,7 @@ import type { Knex } from 'knex';
 import type { AnyJob } from '../../activities/dependencies.ts';
 import { InvalidOptionError } from '../errors.ts';
 import { isCallback, type Callback } from '../jobs/define-callback.ts';
+import { isJob } from '../jobs/define-job.ts';
 import {
   assertKnownKeys,
   assertName,
@@ -54,7 +55,7 @@ export interface BatchWorkerOptions {
   readonly taskQueue?: string;
   /** A bundle made from `workflowsPath` ahead of time; saves about 2 s at start. @default made at start */
   readonly workflowBundle?: WorkerOptions['workflowBundle'];
-  /** Further options of Temporal's `Worker`, for tuning. What this library sets itself is not taken from here. */
+  /** Further options of Temporal's `Worker`, for tuning. What this library sets itself is not taken from here. @default {} */
   readonly workerOptions?: Partial<WorkerOptions>;
 }
 
@@ -131,13 +132,4 @@ function resolveHungProcessTimeout(value: Duration): number {
     throw new InvalidOptionError('hungProcessTimeout', 'at least 1 second, or false', value);
   }
   return timeoutMs;
-}
-
-function isJob(value: unknown): boolean {
-  const candidate = value as Partial<AnyJob> | null | undefined;
-  return (
-    typeof candidate?.name === 'string' &&
-    typeof candidate.handler === 'function' &&
-    typeof candidate.performAsync === 'function'
-  );
 }

@@ -1,3 +1,4 @@
+import type { Priority } from '@temporalio/common';
 import type { Knex } from 'knex';
 import { describe, expectTypeOf, test } from 'vitest';
 import {
@@ -24,6 +25,7 @@ import {
   type JobContext,
   type JobOptions,
   type JobRecord,
+  type JobResult,
   type TransactionCallbackContext,
 } from '../../src/index.ts';
 import { createBatchWorker, type BatchWorker, type BatchWorkerOptions } from '../../src/worker/index.ts';
@@ -34,7 +36,8 @@ const alertOps = defineCallback('AlertOps', async (_batchId) => {});
 
 describe('a job', () => {
   test('takes the arguments of its handler, and resolves to the jid', () => {
-    expectTypeOf(scoreEntry).toEqualTypeOf<Job<[_entryId: number, _reason?: string | undefined]>>();
+    expectTypeOf(scoreEntry).toEqualTypeOf<Job<[_entryId: number, _reason?: string | undefined], string>>();
+    expectTypeOf(scoreEntry).toExtend<Job<[_entryId: number, _reason?: string | undefined]>>();
     expectTypeOf<ScoreEntry['performAsync']>().parameters.toEqualTypeOf<
       [_entryId: number, _reason?: string | undefined]
     >();
@@ -70,6 +73,18 @@ describe('a job', () => {
     >();
     // @ts-expect-error -- an argument of another type
     void scoreEntry.set({}).performAsync('1');
+  });
+
+  test('knows what its handler returns, with and without a promise', () => {
+    const either = defineJob('Either', (n: number) => (n > 0 ? Promise.resolve('late') : n));
+    expectTypeOf(either).toEqualTypeOf<Job<[n: number], string | number>>();
+    expectTypeOf(defineJob('Nothing', async () => {})).toEqualTypeOf<Job<[], void>>();
+    expectTypeOf<ScoreEntry['handler']>().toBeCallableWith(1, 'reason');
+  });
+
+  test('stores its result by its definition, not by a call', () => {
+    expectTypeOf<'storeResult'>().toExtend<keyof JobOptions>();
+    expectTypeOf<'storeResult'>().not.toExtend<keyof JobCallOptions>();
   });
 
   test('takes the names of Temporal in its options', () => {
@@ -163,6 +178,39 @@ describe('a batch', () => {
     expectTypeOf<ReturnType<Batch['failedJobs']>['limit']>().toBeFunction();
     expectTypeOf<JobRecord['status']>().toEqualTypeOf<'pending' | 'complete' | 'failed' | 'cancelled'>();
     expectTypeOf<JobRecord['errorMessage']>().toEqualTypeOf<string | null>();
+  });
+
+  test('has results of unknown types, of a given one, or of a job', () => {
+    type Score = { score: number };
+    const maybe = defineJob(
+      'Maybe',
+      async (_id: number) => (Math.random() > 0.5 ? { score: 1 } : undefined),
+      {
+        storeResult: true,
+      },
+    );
+    const read = (batch: Batch) => ({
+      unknown: batch.eachResult({ pageSize: 10 }),
+      given: batch.eachResult<Score>(),
+      ofJob: batch.eachResult(scoreEntry, { pageSize: 10 }),
+      ofMaybe: batch.eachResult(maybe),
+      rows: batch.results<Score>().limit(5),
+    });
+    type Read = ReturnType<typeof read>;
+    type Item<Key extends keyof Read> = Read[Key] extends AsyncIterable<infer Each> ? Each : never;
+    expectTypeOf<Item<'unknown'>>().toEqualTypeOf<JobResult>();
+    expectTypeOf<Item<'given'>>().toEqualTypeOf<JobResult<Score>>();
+    expectTypeOf<Item<'ofJob'>['result']>().toEqualTypeOf<string>();
+    expectTypeOf<Item<'ofJob'>['args'][0]>().toEqualTypeOf<number>();
+    expectTypeOf<Item<'ofMaybe'>['result']>().toEqualTypeOf<Score>();
+    expectTypeOf<Awaited<Read['rows']>>().toEqualTypeOf<JobResult<Score>[]>();
+    // @ts-expect-error -- the job says which name
+    void ((batch: Batch) => batch.eachResult(scoreEntry, { workerClass: 'Other' }));
+  });
+
+  test('has a priority in the names of Temporal', () => {
+    expectTypeOf<Priority>().toExtend<NonNullable<BatchOptions['priority']>>();
+    expectTypeOf<keyof NonNullable<BatchOptions['priority']>>().toEqualTypeOf<keyof Priority>();
   });
 
   test('cannot be changed by its properties', () => {
