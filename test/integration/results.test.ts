@@ -16,6 +16,7 @@ import { Slots } from '../../src/worker/slots.ts';
 import { expectConsistent } from '../support/batches.ts';
 import { nested, randomValue, textOf } from '../support/json-values.ts';
 import { forSeeds } from '../support/random.ts';
+import { SETTINGS } from '../support/facts.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 /** What handlers return, by the key that their job is given: in memory, so that nothing comes between. */
@@ -251,8 +252,7 @@ describe('rows', () => {
       firstExecutionRunId: 'none',
       description: 'Rows',
       context: {},
-      failWhenFailed: 'any',
-      deadlineAt: null,
+      settings: SETTINGS,
     });
     const rows = Array.from({ length: TOTAL }, (_, i) => ['Give', `[${i + 1}]`, null, null, null] as const);
     await insertJobs(database, batchId, 1, rows);
@@ -263,7 +263,7 @@ describe('rows', () => {
   const complete = (batch: Batch, positions: readonly number[], result: unknown) =>
     markComplete(
       world.batches.database,
-      batch.id,
+      { batchId: batch.id, round: 1 },
       positions.map((position) => ({
         position,
         startedAt: 0,
@@ -289,7 +289,7 @@ describe('rows', () => {
           complete(batch, part, undefined),
           markFailures(
             world.batches.database,
-            batch.id,
+            { batchId: batch.id, round: 1 },
             part.map((position) => ({ position, ...times, ...error })),
           ).then((written) => written.changed),
         ];
@@ -349,7 +349,14 @@ describe('rows', () => {
       steering: new SteeringWatch(database),
     });
     const chunk = { runner: '1', chunk: null, taskQueue: null, careful: false, failUnknown: false };
-    const input = { ...chunk, batchId: batch.id, spans: `1-${TOTAL}`, noticeFailures: false, steering: 0 };
+    const input = {
+      ...chunk,
+      batchId: batch.id,
+      round: 1,
+      spans: `1-${TOTAL}`,
+      noticeFailures: false,
+      steering: 0,
+    };
     const once = () => new MockActivityEnvironment().run(() => activities.runChunk(input));
     const reports = await Promise.all([once(), once()]);
     expect(reports).toMatchObject([
@@ -372,7 +379,7 @@ describe('rows', () => {
     statements = [];
     const order: string[] = [];
     await new MockActivityEnvironment().run(async () => {
-      const outbox = new Outbox(world.batches.database, batch.id, async () => {});
+      const outbox = new Outbox(world.batches.database, { batchId: batch.id, round: 1 }, async () => {});
       for (const position of from(1, 200)) {
         outbox.succeeded({ position, startedAt: 0, finishedAt: 1, result });
         const isFull = position > (MAX_WAITING_LENGTH + FLUSH_LENGTH) / MAX_JSON_BYTES;

@@ -4,7 +4,7 @@ import type { BatchPriority } from '../../src/index.ts';
 
 const untyped = (value: unknown) => value as never;
 const priorityOf = (priority?: BatchPriority) =>
-  resolveBatchOptions({ description: 'd', ...(priority ? { priority } : {}) }, () => 'id').priority;
+  resolveBatchOptions({ description: 'd', ...(priority ? { priority } : {}) }, () => 'id').settings.priority;
 
 test.each([
   { priorityKey: 1 },
