@@ -1,3 +1,4 @@
+import type { Duration } from '@temporalio/common';
 import type { BatchEvent, BatchOutcome, RetryOptions } from '../workflows/batch-state.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
 
@@ -17,6 +18,11 @@ export interface HandlerActivities {
   runChunk(input: ChunkInput): Promise<ChunkReport>;
   runCallback(input: CallbackInput): Promise<void>;
   runPlainJob(input: PlainJobInput): Promise<void>;
+}
+
+/** What a schedule runs. */
+export interface MaintenanceActivities {
+  prune(input: PruneInput): Promise<{ batches: number; jobs: number }>;
 }
 
 export interface CreateBatchInput {
@@ -109,4 +115,11 @@ export interface PlainJobOptions {
   readonly startToCloseTimeoutMs: number;
   readonly scheduleToCloseTimeoutMs?: number;
   readonly retry: RetryOptions;
+}
+
+/** Options of `BatchClient.prune`, as text and numbers. */
+export interface PruneInput {
+  readonly olderThan: Duration;
+  readonly status?: readonly BatchOutcome[];
+  readonly limit?: number;
 }

@@ -7,17 +7,29 @@ import { isStorable } from './json-value.ts';
 export const DEFAULT_TASK_QUEUE = 'batch-jobs';
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
+const TIMER = { maxMs: MAX_TIMER_MS, expected: 'up to 24 days, such as "30s" or 30000' };
+/** Postgres and schedules know times that no timer does. */
+const AGE = { maxMs: 100 * 365.25 * 86_400_000, expected: 'up to 100 years, such as "30 days"' };
 
 /** Milliseconds of a `Duration`. @throws {@link InvalidOptionError} unless it is positive and under 24 days */
 export function resolveDuration(option: string, value: Duration): number {
-  const expected = 'a positive Temporal Duration up to 24 days, such as "30s" or 30000';
+  return resolveMs(option, value, TIMER);
+}
+
+/** Milliseconds of a `Duration` that no timer waits for. @throws {@link InvalidOptionError} unless it is positive and under 100 years */
+export function resolveAge(option: string, value: Duration): number {
+  return resolveMs(option, value, AGE);
+}
+
+function resolveMs(option: string, value: Duration, bound: { maxMs: number; expected: string }): number {
+  const expected = `a positive Temporal Duration ${bound.expected}`;
   let ms: number;
   try {
     ms = msToNumber(value);
   } catch {
     throw new InvalidOptionError(option, expected, value);
   }
-  if (!Number.isFinite(ms) || ms <= 0 || ms > MAX_TIMER_MS)
+  if (!Number.isFinite(ms) || ms <= 0 || ms > bound.maxMs)
     throw new InvalidOptionError(option, expected, value);
   return ms;
 }

@@ -4,6 +4,7 @@ import {
   assertName,
   assertPlainObject,
   assertWholeNumber,
+  resolveAge,
   resolveDuration,
   resolveRetry,
 } from '../../src/options.ts';
@@ -52,6 +53,20 @@ describe('a duration', () => {
     expect(() => resolveDuration('timeout', untyped('soon'))).toThrow(
       'timeout must be a positive Temporal Duration up to 24 days, such as "30s" or 30000, but was "soon" (string).',
     );
+  });
+});
+
+describe('an age', () => {
+  test.each([
+    ['25 days', 25 * 86_400_000],
+    ['2 years', 2 * 365.25 * 86_400_000],
+    [1, 1],
+  ] as const)('of %j is %i ms', (value, ms) => {
+    expect(resolveAge('olderThan', value)).toBe(ms);
+  });
+
+  test.each([0, -1, Infinity, '101 years', 'soon', null])('of %o is refused', (value) => {
+    expect(() => resolveAge('olderThan', untyped(value))).toThrow(refused('olderThan'));
   });
 });
 
