@@ -2,6 +2,7 @@ import { msToNumber, type Duration, type RetryPolicy } from '@temporalio/common'
 import type { RetryOptions } from '../workflows/batch-state.ts';
 import { InvalidOptionError } from './errors.ts';
 import { isStorable } from './json-value.ts';
+import { nearestName } from './near-miss.ts';
 
 /** Task queue of batches, jobs and callbacks that name no other. */
 export const DEFAULT_TASK_QUEUE = 'batch-jobs';
@@ -147,8 +148,13 @@ export function assertPlainObject(option: string, value: unknown): asserts value
 /** A mistyped option would otherwise be ignored in silence. @throws {@link InvalidOptionError} */
 export function assertKnownKeys(option: string, value: object, known: readonly string[]): void {
   for (const key of Object.keys(value)) {
-    if (!known.includes(key)) {
-      throw new InvalidOptionError(`${option}.${key}`, `one of the known options (${known.join(', ')})`, key);
-    }
+    if (known.includes(key)) continue;
+    const nearest = nearestName(key, known);
+    throw new InvalidOptionError(
+      `${option}.${key}`,
+      `one of the known options (${known.join(', ')})`,
+      key,
+      nearest && `Did you mean "${nearest}"?`,
+    );
   }
 }
