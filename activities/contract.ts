@@ -1,3 +1,4 @@
+import type { Duration } from '@temporalio/common';
 import type {
   BatchEvent,
   BatchOutcome,
@@ -27,6 +28,11 @@ export interface HandlerActivities {
   runCallback(input: CallbackInput): Promise<void>;
   runPlainJob(input: PlainJobInput): Promise<void>;
   openRound(input: OpenRoundInput): Promise<OpenedRound | null>;
+}
+
+/** What a schedule runs. */
+export interface MaintenanceActivities {
+  prune(input: PruneInput): Promise<{ batches: number; jobs: number }>;
 }
 
 export interface CreateBatchInput {
@@ -147,4 +153,11 @@ export interface PlainJobOptions {
   readonly startToCloseTimeoutMs: number;
   readonly scheduleToCloseTimeoutMs?: number;
   readonly retry: RetryOptions;
+}
+
+/** Options of `BatchClient.prune`, as text and numbers. */
+export interface PruneInput {
+  readonly olderThan: Duration;
+  readonly status?: readonly BatchOutcome[];
+  readonly limit?: number;
 }

@@ -1,23 +1,27 @@
 import { markRoundOpened } from '../src/database/rounds.ts';
 import { runCallback } from './callback.ts';
 import { runChunk } from './chunk.ts';
-import type { HandlerActivities, MirrorActivities } from './contract.ts';
+import type { HandlerActivities, MaintenanceActivities, MirrorActivities } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
 import { createMirrorActivities } from './mirror.ts';
 import { runPlainJob } from './plain-job.ts';
+import { prune } from './prune.ts';
 
 /** All activities of the batch workflows, over what they work with. */
-export function createActivities(dependencies: ActivityDependencies): MirrorActivities & HandlerActivities {
+export function createActivities(
+  dependencies: ActivityDependencies,
+): MirrorActivities & HandlerActivities & MaintenanceActivities {
   return {
     ...createMirrorActivities(dependencies),
     runChunk: (input) => runChunk(dependencies, input),
     runCallback: (input) => runCallback(dependencies, input),
     runPlainJob: (input) => runPlainJob(dependencies, input),
     openRound: (input) => withHeartbeat(() => markRoundOpened(dependencies.database, input)),
+    prune: (input) => prune(dependencies, input),
   };
 }
 
-export type { HandlerActivities, MirrorActivities } from './contract.ts';
+export type { HandlerActivities, MaintenanceActivities, MirrorActivities } from './contract.ts';
 export { SteeringWatch } from './steering.ts';
 export type { ActivityDependencies } from './dependencies.ts';

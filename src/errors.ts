@@ -44,8 +44,9 @@ export class InvalidOptionError extends BatchError {
   /** Name of the option or argument that was refused. */
   readonly option: string;
 
-  constructor(option: string, expected: string, given: unknown) {
-    super('INVALID_OPTION', `${option} must be ${expected}, but was ${show(given)}.`);
+  constructor(option: string, expected: string, given: unknown, hint?: string) {
+    const problem = `${option} must be ${expected}, but was ${show(given)}.`;
+    super('INVALID_OPTION', hint === undefined ? problem : `${problem} ${hint}`);
     this.option = option;
   }
 

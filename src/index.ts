@@ -1,4 +1,4 @@
-export type { BatchEvent, BatchProgress, BatchStatus } from '../workflows/batch-state.ts';
+export type { BatchEvent, BatchOutcome, BatchProgress, BatchStatus } from '../workflows/batch-state.ts';
 export {
   BatchClient,
   type BatchClientOptions,
@@ -53,3 +53,4 @@ export {
 export { defineJob, type ArgLists, type Job, type JobCalls } from './jobs/define-job.ts';
 export { currentJob, type JobContext } from './jobs/job-context.ts';
 export type { JobCallOptions, JobOptions } from './jobs/job-options.ts';
+export type { PruneOptions, PruneResult, PruneScheduleOptions, PruneSelection } from './prune/options.ts';

@@ -2,22 +2,35 @@ import { msToNumber, type Duration, type RetryPolicy } from '@temporalio/common'
 import type { RetryOptions } from '../workflows/batch-state.ts';
 import { InvalidOptionError } from './errors.ts';
 import { isStorable } from './json-value.ts';
+import { nearestName } from './near-miss.ts';
 
 /** Task queue of batches, jobs and callbacks that name no other. */
 export const DEFAULT_TASK_QUEUE = 'batch-jobs';
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
+const TIMER = { maxMs: MAX_TIMER_MS, expected: 'up to 24 days, such as "30s" or 30000' };
+/** Postgres and schedules know times that no timer does. */
+const AGE = { maxMs: 100 * 365.25 * 86_400_000, expected: 'up to 100 years, such as "30 days"' };
 
 /** Milliseconds of a `Duration`. @throws {@link InvalidOptionError} unless it is positive and under 24 days */
 export function resolveDuration(option: string, value: Duration): number {
-  const expected = 'a positive Temporal Duration up to 24 days, such as "30s" or 30000';
+  return resolveMs(option, value, TIMER);
+}
+
+/** Milliseconds of a `Duration` that no timer waits for. @throws {@link InvalidOptionError} unless it is positive and under 100 years */
+export function resolveAge(option: string, value: Duration): number {
+  return resolveMs(option, value, AGE);
+}
+
+function resolveMs(option: string, value: Duration, bound: { maxMs: number; expected: string }): number {
+  const expected = `a positive Temporal Duration ${bound.expected}`;
   let ms: number;
   try {
     ms = msToNumber(value);
   } catch {
     throw new InvalidOptionError(option, expected, value);
   }
-  if (!Number.isFinite(ms) || ms <= 0 || ms > MAX_TIMER_MS)
+  if (!Number.isFinite(ms) || ms <= 0 || ms > bound.maxMs)
     throw new InvalidOptionError(option, expected, value);
   return ms;
 }
@@ -135,8 +148,13 @@ export function assertPlainObject(option: string, value: unknown): asserts value
 /** A mistyped option would otherwise be ignored in silence. @throws {@link InvalidOptionError} */
 export function assertKnownKeys(option: string, value: object, known: readonly string[]): void {
   for (const key of Object.keys(value)) {
-    if (!known.includes(key)) {
-      throw new InvalidOptionError(`${option}.${key}`, `one of the known options (${known.join(', ')})`, key);
-    }
+    if (known.includes(key)) continue;
+    const nearest = nearestName(key, known);
+    throw new InvalidOptionError(
+      `${option}.${key}`,
+      `one of the known options (${known.join(', ')})`,
+      key,
+      nearest && `Did you mean "${nearest}"?`,
+    );
   }
 }

@@ -376,7 +376,7 @@ export function quietTimeMs({ enrollment }: BatchState, settings: BatchSettings)
 /** An empty block without an error leaves nothing behind: the batch is to be removed. */
 export function isDiscarded(state: BatchState): boolean {
   const { enrollment, enrolled: total, stop } = state;
-  return enrollment.phase === 'sealed' && total === 0 && enrollment.error === null && stop === null;
+  return isSealed(state) && total === 0 && enrollment.error === null && stop === null;
 }
 
 /** The policy that holds now. */

@@ -13,4 +13,6 @@ export interface CliContext {
 /** Where text goes; every writable stream fits. */
 export interface CliOutput {
   write(text: string): unknown;
+  /** Whether a person watches: then it is a stream of `node:tty`. */
+  readonly isTTY?: boolean;
 }

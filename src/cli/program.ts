@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { devCommand } from './commands/dev.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { migrateCommand } from './commands/migrate.ts';
+import { pruneCommand } from './commands/prune.ts';
 import type { CliContext } from './context.ts';
 
 /**
@@ -22,7 +23,13 @@ export function buildProgram(context: CliContext): Command {
     })
     .showHelpAfterError('Add --help to see how it is used.')
     .showSuggestionAfterError();
-  for (const command of [devCommand(context), migrateCommand(context), doctorCommand(context)]) {
+  const commands = [
+    devCommand(context),
+    migrateCommand(context),
+    doctorCommand(context),
+    pruneCommand(context),
+  ];
+  for (const command of commands) {
     program.addCommand(command.copyInheritedSettings(program));
   }
   return program;

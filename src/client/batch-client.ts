@@ -29,6 +29,16 @@ import {
   assertWholeNumber,
   DEFAULT_TASK_QUEUE,
 } from '../options.ts';
+import {
+  resolvePruneOptions,
+  resolvePruneSchedule,
+  resolveScheduleId,
+  type PruneOptions,
+  type PruneResult,
+  type PruneScheduleOptions,
+} from '../prune/options.ts';
+import { countPrunable, pruneBatches } from '../prune/prune-batches.ts';
+import { deletePruneSchedule, savePruneSchedule } from '../prune/schedule.ts';
 import { Batch } from './batch.ts';
 import {
   assertBatchId,
@@ -205,6 +215,49 @@ export class BatchClient {
       return status === undefined ? query : query.where({ status });
     });
     return rows.map((row) => new Batch(this, toBatchRecord(row)));
+  }
+
+  /**
+   * Removes batches that settled long ago, with their jobs, in small transactions. What still runs stays, and so does a
+   * batch whose callbacks have not all ended. A prune that dies is continued by the next one; several at once share the
+   * work.
+   *
+   * @returns what this call removed, or with `dryRun` what would go
+   * @throws {@link InvalidOptionError} @throws {@link MigrationsPendingError} @throws {@link DatabaseUnavailableError}
+   * @example await batches.prune({ olderThan: '30 days', status: ['complete', 'cancelled'] });
+   */
+  async prune(options: PruneOptions): Promise<PruneResult> {
+    const { filter, dryRun, onProgress } = resolvePruneOptions(options);
+    await this.#ready();
+    if (dryRun) return this.read(() => countPrunable(this.database, filter));
+    return pruneBatches(this.database, filter, { onProgress });
+  }
+
+  /**
+   * Creates or changes a Temporal Schedule that prunes on this client's task queue, in the database of the workers
+   * there. Calling it again with the same options changes nothing.
+   *
+   * @throws {@link InvalidOptionError} also when `scheduleId` belongs to a schedule of another kind
+   * @throws {@link TemporalUnavailableError}
+   * @example await batches.schedulePrune({ olderThan: '30 days', every: '1 day' });
+   */
+  async schedulePrune(options: PruneScheduleOptions): Promise<{ scheduleId: string }> {
+    const schedule = resolvePruneSchedule(options, this.taskQueue);
+    await savePruneSchedule(this.client, this.taskQueue, schedule);
+    return { scheduleId: schedule.scheduleId };
+  }
+
+  /**
+   * Deletes the schedule that `schedulePrune` made. A prune that it has started goes on.
+   *
+   * @returns whether there was one
+   * @throws {@link InvalidOptionError} also when `scheduleId` belongs to a schedule of another kind
+   * @throws {@link TemporalUnavailableError}
+   */
+  async unschedulePrune(options: Pick<PruneScheduleOptions, 'scheduleId'> = {}): Promise<boolean> {
+    assertPlainObject('options', options);
+    assertKnownKeys('options', options, ['scheduleId']);
+    return deletePruneSchedule(this.client, resolveScheduleId(options.scheduleId, this.taskQueue));
   }
 
   /** Closes the pool that was opened from a connection string. Injected connections stay open. */

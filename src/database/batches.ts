@@ -198,11 +198,17 @@ export async function markFinished(
   });
 }
 
+/** A batch that is being pruned is no more. */
 export async function selectBatch(
   { knex, schema }: Database,
   batchId: string,
 ): Promise<BatchRow | undefined> {
-  return knex.withSchema(schema).from('batches').where('id', batchId).first<BatchRow>(BATCH_COLUMNS);
+  return knex
+    .withSchema(schema)
+    .from('batches')
+    .where('id', batchId)
+    .whereNull('pruned_at')
+    .first<BatchRow>(BATCH_COLUMNS);
 }
 
 /** Newest first; served by batches_created_at. */
@@ -210,6 +216,7 @@ export function selectBatches({ knex, schema }: Database): Knex.QueryBuilder<obj
   return knex
     .withSchema(schema)
     .from('batches')
+    .whereNull('pruned_at')
     .select<BatchRow[]>(BATCH_COLUMNS)
     .orderBy('created_at', 'desc')
     .orderBy('id');

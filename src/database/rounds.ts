@@ -23,7 +23,8 @@ export async function markRoundOpened(
   const { batchId, number, firstExecutionRunId } = input;
   return knex.transaction(async (trx) => {
     const { rows } = await trx.raw(
-      `select round, settled_at, first_execution_run_id from :schema:.batches where id = :batchId for update`,
+      `select round, settled_at, first_execution_run_id from :schema:.batches
+       where id = :batchId and pruned_at is null for update`,
       { schema, batchId },
     );
     const [batch] = rows;
@@ -165,7 +166,7 @@ export async function selectRoundBasis(
     `select b.round, b.settings,
        coalesce((select jsonb_agg(c.registration) from :schema:.batch_callbacks c
          where c.batch_id = b.id and c.round = b.round), '[]') as callbacks
-     from :schema:.batches b where b.id = :batchId`,
+     from :schema:.batches b where b.id = :batchId and b.pruned_at is null`,
     { schema, batchId },
   );
   return rows[0];

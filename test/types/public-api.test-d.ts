@@ -26,6 +26,9 @@ import {
   type JobOptions,
   type JobRecord,
   type JobResult,
+  type PruneOptions,
+  type PruneResult,
+  type PruneScheduleOptions,
   type TransactionCallbackContext,
 } from '../../src/index.ts';
 import { createBatchWorker, type BatchWorker, type BatchWorkerOptions } from '../../src/worker/index.ts';
@@ -274,4 +277,16 @@ test('tells a plain job from a member of a batch', () => {
 test('migrates and tells what it did', () => {
   expectTypeOf(migrate).returns.resolves.toEqualTypeOf<{ applied: string[] }>();
   expectTypeOf(migrationSql).returns.resolves.toEqualTypeOf<string>();
+});
+
+describe('pruning', () => {
+  test('needs an age, and takes one outcome or several', () => {
+    expectTypeOf<BatchClient['prune']>().toEqualTypeOf<(options: PruneOptions) => Promise<PruneResult>>();
+    expectTypeOf<{ olderThan: '30 days' }>().toExtend<PruneOptions>();
+    expectTypeOf<{ olderThan: 1_000; status: 'failed'; limit: 5; dryRun: true }>().toExtend<PruneOptions>();
+    expectTypeOf<{ olderThan: '1 day'; status: ['failed', 'complete'] }>().toExtend<PruneOptions>();
+    expectTypeOf<{ dryRun: true }>().not.toExtend<PruneOptions>();
+    expectTypeOf<{ olderThan: '1 day'; status: 'running' }>().not.toExtend<PruneOptions>();
+    expectTypeOf<{ olderThan: '1 day'; every: '6 hours' }>().toExtend<PruneScheduleOptions>();
+  });
 });

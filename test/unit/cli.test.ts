@@ -29,9 +29,10 @@ test('prints help on standard output and exits with 0', async () => {
   expect(stdout).toContain('migrate [options]');
   expect(stdout).toContain('dev [options]');
   expect(stdout).toContain('doctor [options] [id]');
+  expect(stdout).toContain('prune [options]');
 });
 
-test.each(['dev', 'doctor', 'migrate'])('shows an example in the help of %s', async (command) => {
+test.each(['dev', 'doctor', 'migrate', 'prune'])('shows an example in the help of %s', async (command) => {
   const { exitCode, stdout } = await run([command, '--help']);
   expect(exitCode).toBe(0);
   expect(stdout).toMatch(new RegExp(`Example:\n  \\$ batch-jobs ${command}`));
@@ -59,6 +60,21 @@ test.each([
     args: ['doctor', '--idle', 'soon', '--database-url', 'postgres://unused'],
     says: '[INVALID_OPTION]: idle must be',
   },
+  { args: ['prune'], says: "required option '--older-than <duration>' not specified" },
+  {
+    args: ['prune', '--yes', '--limit', '5'],
+    says: "required option '--older-than <duration>' not specified",
+  },
+  { args: ['prune', '--older-than', '30d'], says: 'Give --database-url, or set DATABASE_URL' },
+  { args: ['prune', '--older-than', 'soon'], says: '[INVALID_OPTION]: olderThan must be' },
+  { args: ['prune', '--older-than', '30d', '--limit', 'few'], says: '[INVALID_OPTION]: limit must be' },
+  { args: ['prune', '--older-than', '30d', '--status', 'running'], says: 'Allowed choices are complete' },
+  { args: ['prune', '--older-than', '30d', '--schedule', '5s'], says: '[INVALID_OPTION]: every must be' },
+  {
+    args: ['prune', '--older-than', '30d', '--schedule', '1 day', '--schema', 'elsewhere'],
+    says: "cannot be used with option '--schema <name>'",
+  },
+  { args: ['prune', '--unschedule', '--older-than', '30d'], says: 'cannot be used with option' },
   { args: ['dev', '--temporal-port', '7233x'], says: 'Give a port between 1 and 65535' },
   { args: ['dev', '--ui-port', '65536'], says: 'Give a port between 1 and 65535' },
 ])('refuses `$args` as a usage error', async ({ args, says }) => {

@@ -1,12 +1,17 @@
 import { describe, expect, test } from 'vitest';
+import { resolveBatchChanges, resolveBatchOptions } from '../../src/client/batch-options.ts';
+import { BatchClient, defineCallback, defineJob } from '../../src/index.ts';
 import {
   assertKnownKeys,
   assertName,
   assertPlainObject,
   assertWholeNumber,
+  resolveAge,
   resolveDuration,
   resolveRetry,
 } from '../../src/options.ts';
+import { resolvePruneOptions } from '../../src/prune/options.ts';
+import { resolveWorkerOptions } from '../../src/worker/worker-options.ts';
 
 /** Calls as JavaScript can, whatever the types say. */
 const untyped = (value: unknown) => value as never;
@@ -52,6 +57,20 @@ describe('a duration', () => {
     expect(() => resolveDuration('timeout', untyped('soon'))).toThrow(
       'timeout must be a positive Temporal Duration up to 24 days, such as "30s" or 30000, but was "soon" (string).',
     );
+  });
+});
+
+describe('an age', () => {
+  test.each([
+    ['25 days', 25 * 86_400_000],
+    ['2 years', 2 * 365.25 * 86_400_000],
+    [1, 1],
+  ] as const)('of %j is %i ms', (value, ms) => {
+    expect(resolveAge('olderThan', value)).toBe(ms);
+  });
+
+  test.each([0, -1, Infinity, '101 years', 'soon', null])('of %o is refused', (value) => {
+    expect(() => resolveAge('olderThan', untyped(value))).toThrow(refused('olderThan'));
   });
 });
 
@@ -195,4 +214,42 @@ test('names an option that nobody knows, and those that are known', () => {
     refused('options.ofset'),
   );
   expect(() => assertKnownKeys('options', { ofset: 1 }, ['limit', 'offset'])).toThrow(/limit, offset/);
+});
+
+test.each(['ofset', 'offfset', 'offest', 'Offset', 'off_set', 'offsat'])(
+  'says which option was meant by "%s"',
+  (given) => {
+    expect(() => assertKnownKeys('options', { [given]: 1 }, ['limit', 'offset', 'status'])).toThrow(
+      `options.${given} must be one of the known options (limit, offset, status), but was "${given}" (string). ` +
+        'Did you mean "offset"?',
+    );
+  },
+);
+
+test.each(['', 'priority', 'state', 'constructor', '__proto__'])('guesses nothing from "%s"', (given) => {
+  const options = Object.fromEntries([[given, 1]]);
+  expect(() => assertKnownKeys('options', options, ['limit', 'offset', 'taskQueue'])).toThrow(
+    /\(string\)\.$/,
+  );
+});
+
+/** Each public call that takes options, with one that is mistyped. */
+test.each([
+  { call: () => resolveRetry('retry', untyped({ maximumAttemps: 5 })), meant: 'maximumAttempts' },
+  { call: () => resolveBatchOptions(untyped({ desciption: 'A' }), () => 'id'), meant: 'description' },
+  { call: () => resolveBatchChanges(untyped({ failwhen: 'settled' })), meant: 'failWhen' },
+  { call: () => resolvePruneOptions(untyped({ older_than: '1 day' })), meant: 'olderThan' },
+  { call: () => resolveWorkerOptions(untyped({ taskqueue: 'a' })), meant: 'taskQueue' },
+  { call: () => defineJob('Job', async () => {}, untyped({ retries: {} })), meant: undefined },
+  {
+    call: () => defineJob('Job', async () => {}, untyped({ startToCloseTimeOut: '1s' })),
+    meant: 'startToCloseTimeout',
+  },
+  {
+    call: () => defineCallback('Callback', async () => {}, untyped({ transactional: true })),
+    meant: 'transaction',
+  },
+  { call: () => new BatchClient(untyped({ databse: 'postgres://unused' })), meant: 'database' },
+])('a mistyped option is refused with "$meant" as what was meant', ({ call, meant }) => {
+  expect(call).toThrow(meant === undefined ? /\(string\)\.$/ : `Did you mean "${meant}"?`);
 });
