@@ -1,6 +1,13 @@
 import { activityInfo } from '@temporalio/activity';
 import type { Client } from '@temporalio/client';
-import { deleteBatch, insertBatch, markFinished, markSealed, markSteered } from '../src/database/batches.ts';
+import {
+  deleteBatch,
+  insertBatch,
+  markFinished,
+  markSealed,
+  markSteered,
+  markTakenOver,
+} from '../src/database/batches.ts';
 import { insertCallback, markCallbackFailure } from '../src/database/callbacks.ts';
 import type { MirrorActivities } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
@@ -21,6 +28,7 @@ export function createMirrorActivities({
       if (created && isLate && (await isTerminated(batches.client))) await deleteBatch(database, input);
       return { created };
     },
+    takeOverBlock: (input) => markTakenOver(database, input),
     sealBatch: (input) => markSealed(database, input),
     discardBatch: (input) => deleteBatch(database, input),
     registerCallback: (input) => insertCallback(database, input),

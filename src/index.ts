@@ -7,7 +7,8 @@ export {
 } from './client/batch-client.ts';
 export type { FailurePolicy } from '../workflows/failure-policy.ts';
 export type { BatchOptions, BatchPolicyOptions } from './client/batch-options.ts';
-export type { Batch, CallbackRecord, CancelOptions, WaitOptions } from './client/batch.ts';
+export type { Batch, CallbackRecord, CancelOptions, EnrolOptions, WaitOptions } from './client/batch.ts';
+export { currentBatch, type CurrentBatch } from './client/current-batch.ts';
 export type { DatabaseOptions } from './database/connect.ts';
 export { migrate, migrationSql, migrationStatus, type MigrationStatus } from './database/migrate.ts';
 export type { JobRecord, JobStatus } from './database/rows.ts';
@@ -17,6 +18,7 @@ export {
   BatchError,
   BatchExistsError,
   BatchNotFoundError,
+  BatchSealedError,
   BatchSettledError,
   CallbackAlreadyRegisteredError,
   DatabaseUnavailableError,
@@ -25,6 +27,7 @@ export {
   EnrollmentTimedOutError,
   InvalidArgumentsError,
   InvalidOptionError,
+  JobEndedError,
   MigrationsPendingError,
   NestedEnrollmentError,
   TemporalUnavailableError,

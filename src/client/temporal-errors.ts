@@ -9,6 +9,7 @@ import {
   BatchCancelledError,
   BatchError,
   BatchExistsError,
+  BatchSealedError,
   BatchSettledError,
   CallbackAlreadyRegisteredError,
   EnrollmentTimedOutError,
@@ -58,6 +59,8 @@ function refusal(batchId: string, { type, message }: ApplicationFailure): BatchE
       return new BatchCancelledError(type, `Batch "${batchId}": ${message}`);
     case 'BATCH_EXISTS':
       return new BatchExistsError(batchId);
+    case 'BATCH_SEALED':
+      return new BatchSealedError(type, `Batch "${batchId}": ${message}`);
     case 'BATCH_SETTLED':
       return new BatchSettledError(type, `Batch "${batchId}": ${message}`);
     case 'CALLBACK_ALREADY_REGISTERED':

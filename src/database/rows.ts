@@ -3,13 +3,18 @@ import type { BatchEvent, BatchProgress, BatchStatus } from '../../workflows/bat
 /** A row of `batches`, as queries here select it. */
 export interface BatchRow {
   readonly id: string;
+  readonly first_execution_run_id: string;
   readonly description: string;
   readonly context: unknown;
+  readonly definition: Readonly<Record<string, unknown>>;
+  readonly auto_seal: boolean;
   readonly status: BatchStatus;
   readonly total: number;
   readonly completed_count: number;
   readonly failed_count: number;
   readonly enrollment_error: string | null;
+  /** Of the process that took the block over, if one did. */
+  readonly enrollment_token: string | null;
   readonly sealed_at: Date | null;
   readonly completed_at: Date | null;
   readonly settled_at: Date | null;
@@ -25,8 +30,12 @@ export interface BatchRow {
 /** A batch as the mirror knows it. */
 export interface BatchRecord {
   readonly id: string;
+  /** The first run of its workflow: tells it from an earlier batch that had the id. */
+  readonly runId: string;
   readonly description: string;
   readonly context: unknown;
+  /** Whether its one block seals it; if not, `Batch.seal` does. */
+  readonly autoSeal: boolean;
   readonly status: BatchStatus;
   readonly progress: BatchProgress;
   /** Why the enrolment block broke, or null. */
@@ -50,13 +59,17 @@ export interface BatchRecord {
 /** Columns of {@link BatchRow}. */
 export const BATCH_COLUMNS = [
   'id',
+  'first_execution_run_id',
   'description',
   'context',
+  'definition',
+  'auto_seal',
   'status',
   'total',
   'completed_count',
   'failed_count',
   'enrollment_error',
+  'enrollment_token',
   'sealed_at',
   'completed_at',
   'settled_at',
@@ -75,8 +88,10 @@ export function toBatchRecord(row: BatchRow): BatchRecord {
   const [cancelled, pending] = row.settled_at ? [left, 0] : [0, left];
   return {
     id: row.id,
+    runId: row.first_execution_run_id,
     description: row.description,
     context: row.context,
+    autoSeal: row.auto_seal,
     status,
     progress: { status, total, complete, failed, cancelled, pending },
     enrollmentError: row.enrollment_error,
@@ -98,6 +113,7 @@ export interface JobRow {
   readonly batch_id: string;
   readonly position: number;
   readonly jid: string;
+  readonly key: string | null;
   readonly worker_class: string;
   readonly args: unknown[];
   readonly status: JobStatus;
@@ -115,6 +131,8 @@ export interface JobRecord {
   readonly batchId: string;
   readonly position: number;
   readonly jid: string;
+  /** What `set({ key })` gave it, or null. */
+  readonly key: string | null;
   readonly workerClass: string;
   readonly args: unknown[];
   readonly status: JobStatus;
@@ -133,6 +151,7 @@ export const JOB_COLUMNS: Readonly<Record<keyof JobRecord, keyof JobRow>> = {
   batchId: 'batch_id',
   position: 'position',
   jid: 'jid',
+  key: 'key',
   workerClass: 'worker_class',
   args: 'args',
   status: 'status',

@@ -208,6 +208,8 @@ describe('outcomes', () => {
       firstExecutionRunId: 'none',
       description: id,
       context: {},
+      definition: {},
+      autoSeal: true,
       failWhenFailed: 'any',
       deadlineAt: null,
     });

@@ -17,6 +17,7 @@ export const MINUTE = 60_000;
 const SETTINGS: BatchSettings = {
   afterDeadline: 'fail',
   afterFailure: 'continue',
+  autoSeal: true,
   deadlineAt: null,
   failWhen: 'settled',
   failWhenFailed: 'any',
@@ -44,6 +45,8 @@ export function stillBatch(
     mirror: {
       batch: {
         id: 'b1',
+        runId: 'r1',
+        autoSeal: true,
         description: 'A test',
         context: {},
         status: 'running',

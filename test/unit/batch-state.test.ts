@@ -26,6 +26,7 @@ const MAX_INLINE_JOBS = 10_000;
 const settings = (overrides: Partial<BatchSettings> = {}): BatchSettings => ({
   afterDeadline: 'fail',
   afterFailure: 'continue',
+  autoSeal: true,
   deadlineAt: null,
   failWhen: 'settled',
   failWhenFailed: 'any',

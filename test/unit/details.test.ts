@@ -5,6 +5,7 @@ import { batchDetails, groupDigits } from '../../workflows/details.ts';
 const SETTINGS: rules.BatchSettings = {
   afterDeadline: 'fail',
   afterFailure: 'continue',
+  autoSeal: true,
   deadlineAt: null,
   failWhen: 'settled',
   failWhenFailed: 'any',
