@@ -4,6 +4,7 @@ import type {
   BatchOutcome,
   BatchSettings,
   CallbackRegistration,
+  Growth,
   RetryOptions,
 } from '../workflows/batch-state.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
@@ -12,13 +13,14 @@ import type { OpenedRound } from '../workflows/rounds.ts';
 /** Short writes of the mirror, run as local activities. Each is an upsert: it may run twice. */
 export interface MirrorActivities {
   createBatch(input: CreateBatchInput): Promise<{ created: boolean }>;
-  sealBatch(input: SealBatchInput): Promise<void>;
+  takeOverBlock(input: TakeOverBlockInput): Promise<Growth | null>;
+  sealBatch(input: SealBatchInput): Promise<Growth | null>;
   discardBatch(input: DiscardBatchInput): Promise<void>;
   registerCallback(input: RegisterCallbackInput): Promise<void>;
   steerBatch(input: SteerBatchInput): Promise<void>;
   readMovement(input: { batchId: string }): Promise<{ ended: number; idleMs: number }>;
   alertBatch(input: AlertBatchInput): Promise<void>;
-  finishBatch(input: FinishBatchInput): Promise<{ completed: number; failed: number } | null>;
+  finishBatch(input: FinishBatchInput): Promise<FinishBatchResult>;
   failCallback(input: FailCallbackInput): Promise<void>;
 }
 
@@ -43,6 +45,8 @@ export interface CreateBatchInput {
   readonly startedAt: number;
   readonly description: string;
   readonly context: unknown;
+  /** The other options, as `create` compares them. */
+  readonly definition: Readonly<Record<string, unknown>>;
   readonly settings: BatchSettings;
 }
 
@@ -86,6 +90,15 @@ export interface DiscardBatchInput {
   readonly firstExecutionRunId: string;
 }
 
+export interface TakeOverBlockInput {
+  readonly batchId: string;
+  readonly token: string;
+  /** Number of this opening; the row keeps the newest. */
+  readonly opening: number;
+  /** Jobs that the workflow knows of, with their task queues. */
+  readonly announced: number;
+}
+
 export interface SealBatchInput {
   readonly batchId: string;
   readonly total: number;
@@ -97,11 +110,19 @@ export interface FinishBatchInput {
   readonly round: number;
   readonly outcome: BatchOutcome;
   readonly settled: boolean;
+  /** The jobs that it is judged by; null: it holds however many there are. */
+  readonly total: number | null;
   /** Callbacks that are about to start. */
   readonly schedule: readonly BatchEvent[];
   /** Callbacks that will never start. */
   readonly skip: readonly BatchEvent[];
 }
+
+/** The counts of the row, or nothing was written because the batch has grown; null: the row is gone. */
+export type FinishBatchResult =
+  | { readonly completed: number; readonly failed: number; readonly total: number }
+  | { readonly growth: Growth }
+  | null;
 
 export interface FailCallbackInput {
   readonly batchId: string;

@@ -7,6 +7,7 @@ import {
   markFinished,
   markSealed,
   markSteered,
+  markTakenOver,
   selectMovement,
 } from '../src/database/batches.ts';
 import { insertCallback, markCallbackFailure } from '../src/database/callbacks.ts';
@@ -29,6 +30,7 @@ export function createMirrorActivities({
       if (created && isLate && (await isTerminated(batches.client))) await deleteBatch(database, input);
       return { created };
     },
+    takeOverBlock: (input) => markTakenOver(database, input),
     sealBatch: (input) => markSealed(database, input),
     discardBatch: (input) => deleteBatch(database, input),
     registerCallback: (input) => insertCallback(database, input),

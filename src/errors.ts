@@ -5,6 +5,7 @@ export type BatchErrorCode =
   | 'BATCH_EXISTS'
   | 'BATCH_NOT_FOUND'
   | 'BATCH_RUNNING'
+  | 'BATCH_SEALED'
   | 'BATCH_SETTLED'
   | 'BATCH_TERMINATED'
   | 'CALLBACK_ALREADY_REGISTERED'
@@ -15,6 +16,7 @@ export type BatchErrorCode =
   | 'ENROLLMENT_TIMED_OUT'
   | 'INVALID_ARGUMENTS'
   | 'INVALID_OPTION'
+  | 'JOB_ENDED'
   | 'MIGRATIONS_PENDING'
   | 'NESTED_ENROLLMENT'
   | 'NO_CLIENT'
@@ -88,17 +90,22 @@ export class BatchNotFoundError extends BatchError {
   }
 }
 
-/** Thrown by `create` when the given id belongs to a batch already. */
+/** Thrown by `create` when the given id belongs to a batch already that was created with other options. */
 export class BatchExistsError extends BatchError {
   readonly batchId: string;
+  /** Names of the options that differ. */
+  readonly differences: readonly string[];
 
-  constructor(batchId: string, options?: ErrorOptions) {
+  constructor(batchId: string, options?: ErrorOptions & { readonly differences?: readonly string[] }) {
+    const differences = options?.differences ?? [];
+    const how = differences.length > 0 ? ` with another definition (${differences.join(', ')})` : '';
     super(
       'BATCH_EXISTS',
-      `Batch "${batchId}" exists already. Use find("${batchId}"), or create it with another id.`,
-      options,
+      `Batch "${batchId}" exists already${how}. Use find("${batchId}"), or create it with another id.`,
+      options?.cause === undefined ? undefined : { cause: options.cause },
     );
     this.batchId = batchId;
+    this.differences = differences;
   }
 
   static {
@@ -137,7 +144,24 @@ export class CallbackAlreadyRegisteredError extends BatchError {
   }
 }
 
-/** Thrown by `jobs` when a block was opened for this batch before, in this or any other process. */
+/** Thrown by `jobs` and `performAsync` of an open-ended batch that was sealed: nothing can be added from outside. */
+export class BatchSealedError extends BatchError {
+  static {
+    this.prototype.name = 'BatchSealedError';
+  }
+}
+
+/** Thrown in a handler that adds jobs to its batch and whose attempt has ended, because its time was over. */
+export class JobEndedError extends BatchError {
+  static {
+    this.prototype.name = 'JobEndedError';
+  }
+}
+
+/**
+ * Thrown by `jobs` when a block was opened for this batch before, in this or any other process; by `performAsync` when
+ * another process has taken the block over.
+ */
 export class AlreadyEnrolledError extends BatchError {
   static {
     this.prototype.name = 'AlreadyEnrolledError';

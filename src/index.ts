@@ -11,12 +11,14 @@ export type {
   Batch,
   CallbackRecord,
   CancelOptions,
+  EnrolOptions,
   RetryFailedOptions,
   WaitOptions,
 } from './client/batch.ts';
 export type { RoundRecord } from './database/rounds.ts';
 export type { BatchPriority } from './client/batch-priority.ts';
 export type { EachResultOptions, StoredResult } from './client/results.ts';
+export { currentBatch, type CurrentBatch } from './client/current-batch.ts';
 export type { DatabaseOptions } from './database/connect.ts';
 export { migrate, migrationSql, migrationStatus, type MigrationStatus } from './database/migrate.ts';
 export type { JobResult } from './database/results.ts';
@@ -28,6 +30,7 @@ export {
   BatchExistsError,
   BatchNotFoundError,
   BatchRunningError,
+  BatchSealedError,
   BatchSettledError,
   CallbackAlreadyRegisteredError,
   DatabaseUnavailableError,
@@ -36,6 +39,7 @@ export {
   EnrollmentTimedOutError,
   InvalidArgumentsError,
   InvalidOptionError,
+  JobEndedError,
   MigrationsPendingError,
   NestedEnrollmentError,
   TemporalUnavailableError,

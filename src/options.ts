@@ -37,9 +37,9 @@ function resolveMs(option: string, value: Duration, bound: { maxMs: number; expe
 
 /** Epoch milliseconds of a Date, or of a `Duration` from now on. @throws {@link InvalidOptionError} unless it is to come */
 // oxlint-disable-next-line typescript/no-redundant-type-constituents -- Duration is any where @types/ms is missing
-export function resolveTime(option: string, value: Duration | Date): number {
+export function resolveTime(option: string, value: Duration | Date, mayBeOver = false): number {
   if (!(value instanceof Date)) return Date.now() + resolveDuration(option, value);
-  if (!(value.getTime() > Date.now())) {
+  if (!(value.getTime() > (mayBeOver ? -Infinity : Date.now()))) {
     throw new InvalidOptionError(option, 'a Date that is to come, or a Temporal Duration', value);
   }
   return value.getTime();

@@ -61,9 +61,11 @@ export interface BatchPolicy {
 
 /** Options of a batch, resolved: the client filled in the defaults. */
 export interface BatchSettings extends BatchPolicy {
+  /** Whether the end of the one block seals the batch. If not, it is open until somebody seals it. */
+  readonly autoSeal: boolean;
   /** A block from which nothing was heard for so long is closed by the batch itself. */
   readonly enrollmentTimeoutMs: number;
-  /** A batch whose block was never opened ends after so long. */
+  /** A batch whose block was never opened ends after so long, and one without auto-seal that was quiet for so long. */
   readonly openTimeoutMs: number;
   /** A job whose name no worker knows fails after so long. */
   readonly unknownJobTimeoutMs: number;
@@ -79,8 +81,14 @@ export interface BatchSettings extends BatchPolicy {
 
 export interface BatchState {
   readonly enrollment: {
-    readonly phase: 'unopened' | 'open' | 'sealed';
+    /** `sealing`: closed, and the row is to say how many jobs there are. */
+    readonly phase: 'unopened' | 'open' | 'sealing' | 'sealed';
+    /** Whose messages count. All enqueuers of an open-ended batch have the same one. */
     readonly token: string | null;
+    /** Whether any number of blocks add jobs until somebody seals the batch. */
+    readonly isOpenEnded: boolean;
+    /** Counts the processes that opened the block, of which one took it over from the other. */
+    readonly openings: number;
     readonly error: string | null;
     readonly timedOut: boolean;
     /** When the enqueuer was last heard, in workflow time. */
@@ -116,7 +124,10 @@ export interface BatchState {
   /** Up to which number of them the row says so. */
   readonly steeringWritten: number;
   readonly callbacks: Readonly<Partial<Record<BatchEvent, CallbackRegistration>>>;
-  /** Set once, and never changed. */
+  /**
+   * Set once. Final when it is written: until then it is taken back when the rows show jobs that were not known, for
+   * which `decided` could not wait (see `grown`).
+   */
   readonly outcome: BatchOutcome | null;
   readonly written: {
     readonly created: boolean;
@@ -142,6 +153,12 @@ interface Movement {
   readonly checkedAt: number;
   /** The `movedAt` for which an alert was given. */
   readonly alertedFor: number | null;
+}
+
+/** What a batch's row says of its jobs: `1..total` have rows, and are on these task queues and the batch's own. */
+export interface Growth {
+  readonly total: number;
+  readonly queues: readonly string[];
 }
 
 /** Why a batch was stopped before all its jobs were terminal. */
@@ -219,9 +236,19 @@ export const STOP_GRACE_MS = 10_000;
 /** The batch's own task queue, as a key of `lanes`. */
 export const OWN_LANE = '';
 
-export function initialBatch(now: number): BatchState {
+/** @param openToken of an open-ended batch, which is open from its creation on */
+export function initialBatch(now: number, openToken: string | null = null): BatchState {
+  const isOpenEnded = openToken !== null;
   return {
-    enrollment: { phase: 'unopened', token: null, error: null, timedOut: false, heardAt: now },
+    enrollment: {
+      phase: isOpenEnded ? 'open' : 'unopened',
+      token: openToken,
+      isOpenEnded,
+      openings: 0,
+      error: null,
+      timedOut: false,
+      heardAt: now,
+    },
     enrolled: 0,
     round: null,
     isOpeningRound: false,
@@ -263,11 +290,22 @@ export interface Refusal {
   readonly message: string;
 }
 
-/** Whether the block can be opened with this token. The same token twice is a retry, not a second block. */
-export function refuseOpen(state: BatchState, token: string): Refusal | undefined {
-  const { phase, timedOut } = state.enrollment;
-  if (phase === 'unopened' || (phase === 'open' && state.enrollment.token === token)) return undefined;
+/**
+ * Whether the block can be opened with this token. The same token twice is a retry, not a second block.
+ *
+ * @param resume take the block over from the process that has it
+ */
+export function refuseOpen(state: BatchState, token: string, resume = false): Refusal | undefined {
+  const { phase, timedOut, isOpenEnded } = state.enrollment;
+  const mayOpen = state.enrollment.token === token || (resume && !isOpenEnded);
+  if (phase === 'unopened' || (phase === 'open' && mayOpen)) return undefined;
   if (state.stop) return closedByStop(state.stop);
+  if (isOpenEnded && !timedOut) {
+    return {
+      code: 'BATCH_SEALED',
+      message: 'The batch was sealed. Nothing can be added from outside any more.',
+    };
+  }
   return timedOut
     ? {
         code: 'ENROLLMENT_TIMED_OUT',
@@ -289,7 +327,9 @@ function closedByStop({ reason }: Stop): Refusal {
 }
 
 export function opened(state: BatchState, token: string, now: number): BatchState {
-  return { ...state, enrollment: { ...state.enrollment, phase: 'open', token, heardAt: now } };
+  const { enrollment } = state;
+  const openings = enrollment.token === token ? enrollment.openings : enrollment.openings + 1;
+  return { ...state, enrollment: { ...enrollment, phase: 'open', token, openings, heardAt: now } };
 }
 
 /** New rows, or a sign of life. Messages of another block, or after the seal, change nothing. */
@@ -300,22 +340,28 @@ export function enrolled(
 ): BatchState {
   if (state.enrollment.phase !== 'open' || state.enrollment.token !== message.token) return state;
   if (!isWatermark(message)) return state;
-  // A queue that is named for the first time has no jobs before the watermark that was known until now. Own keys
-  // only, and computed ones: a queue may be named "constructor" or "__proto__".
-  let { lanes } = state;
-  for (const queue of message.queues) {
-    if (!Object.hasOwn(lanes, queue)) lanes = { ...lanes, [queue]: { dispatched: state.enrolled } };
-  }
   return {
-    ...state,
-    lanes,
-    enrolled: Math.max(state.enrolled, message.upTo),
+    ...withJobs(state, message),
     enrollment: { ...state.enrollment, heardAt: now },
   };
 }
 
+/** Jobs `1..upTo` are members, and all their task queues are named. */
+export function withJobs(
+  state: BatchState,
+  { upTo, queues }: { upTo: number; queues: readonly string[] },
+): BatchState {
+  // A queue that is named for the first time has no jobs before the watermark that was known until now. Own keys
+  // only, and computed ones: a queue may be named "constructor" or "__proto__".
+  let { lanes } = state;
+  for (const queue of queues) {
+    if (!Object.hasOwn(lanes, queue)) lanes = { ...lanes, [queue]: { dispatched: state.enrolled } };
+  }
+  return { ...state, lanes, enrolled: Math.max(state.enrolled, upTo) };
+}
+
 /** Signals come from whoever may send them: one that makes no sense must not do harm. */
-function isWatermark({ upTo, queues }: { upTo: number; queues: readonly string[] }): boolean {
+export function isWatermark({ upTo, queues }: { upTo: number; queues: readonly string[] }): boolean {
   return isCount(upTo) && Array.isArray(queues) && queues.every((name) => typeof name === 'string');
 }
 
@@ -325,7 +371,7 @@ export function refuseSeal(
   message: { token: string; upTo: number; queues: readonly string[] },
 ): Refusal | undefined {
   const { token } = message;
-  const { phase, timedOut } = state.enrollment;
+  const { phase, timedOut, isOpenEnded } = state.enrollment;
   if (!isWatermark(message)) {
     return {
       code: 'INVALID_OPTION',
@@ -336,7 +382,7 @@ export function refuseSeal(
     return {
       code: 'ENROLLMENT_TIMED_OUT',
       message:
-        'The batch closed its block itself, because nothing was heard from this process for enrollmentTimeout. ' +
+        `The batch closed ${isOpenEnded ? 'itself, because nothing was heard for openTimeout. ' : 'its block itself, because nothing was heard from this process for enrollmentTimeout. '}` +
         'Jobs enrolled until then run; the batch ends failed.',
     };
   }
@@ -352,25 +398,39 @@ export function sealed(
   message: { token: string; upTo: number; queues: readonly string[]; error?: string },
   now: number,
 ): BatchState {
-  if (state.enrollment.phase === 'sealed') return state;
+  if (isClosed(state)) return state;
   const next = enrolled(state, message, now);
-  return { ...next, enrollment: { ...next.enrollment, phase: 'sealed', error: message.error ?? null } };
+  return { ...next, enrollment: { ...closed(next), error: message.error ?? null } };
+}
+
+/** Whether enrolment is over; of an open-ended batch the row is to say with how many jobs. */
+export function isClosed({ enrollment: { phase } }: BatchState): boolean {
+  return phase === 'sealing' || phase === 'sealed';
+}
+
+/** What an enqueuer announced may be less than what others have added to an open-ended batch: its row is asked. */
+function closed({ enrollment }: BatchState): BatchState['enrollment'] {
+  return { ...enrollment, phase: enrollment.isOpenEnded ? 'sealing' : 'sealed' };
 }
 
 /** The batch closes the block itself: nobody was heard for too long. */
 export function enrollmentTimedOut(state: BatchState, settings: BatchSettings): BatchState {
-  const wasOpen = state.enrollment.phase === 'open';
+  const { phase, isOpenEnded } = state.enrollment;
+  const wasOpen = phase === 'open' && !isOpenEnded;
   const seconds = (wasOpen ? settings.enrollmentTimeoutMs : settings.openTimeoutMs) / 1000;
   const error = wasOpen
     ? `The enrolment block was not closed: nothing was heard from its process for ${seconds} s (enrollmentTimeout).`
-    : `No enrolment block was opened for ${seconds} s (openTimeout).`;
-  return { ...state, enrollment: { ...state.enrollment, phase: 'sealed', timedOut: true, error } };
+    : isOpenEnded
+      ? `The batch was not sealed: nothing was heard of it for ${seconds} s (openTimeout).`
+      : `No enrolment block was opened for ${seconds} s (openTimeout).`;
+  return { ...state, enrollment: { ...closed(state), timedOut: true, error } };
 }
 
 /** How long the block may stay quiet; undefined once it is sealed. */
-export function quietTimeMs({ enrollment }: BatchState, settings: BatchSettings): number | undefined {
-  if (enrollment.phase === 'sealed') return undefined;
-  return enrollment.phase === 'unopened' ? settings.openTimeoutMs : settings.enrollmentTimeoutMs;
+export function quietTimeMs(state: BatchState, settings: BatchSettings): number | undefined {
+  if (isClosed(state)) return undefined;
+  const { phase, isOpenEnded } = state.enrollment;
+  return phase === 'unopened' || isOpenEnded ? settings.openTimeoutMs : settings.enrollmentTimeoutMs;
 }
 
 /** An empty block without an error leaves nothing behind: the batch is to be removed. */
@@ -687,8 +747,11 @@ export function terminalCounts(state: BatchState): Counts {
 }
 
 /** What the rows say at the end of a batch that was stopped: a lost chunk may have written more than it reported. */
-export function counted(state: BatchState, counts: { completed: number; failed: number }): BatchState {
-  return { ...state, runners: {}, ...counts };
+export function counted(
+  state: BatchState,
+  { completed, failed, total }: { completed: number; failed: number; total: number },
+): BatchState {
+  return { ...state, runners: {}, completed, failed, enrolled: total };
 }
 
 /** Jobs failed for good, ahead of their chunks' reports. */

@@ -33,6 +33,7 @@ import { batchDetails, callbackSummary, groupDigits } from './details.ts';
 import { onSignal, refuseIf, shielded } from './handlers.ts';
 import * as messages from './messages.ts';
 import { mirror } from './mirror.ts';
+import { endingOf, grown, jobsAdded, wroteEnding, wroteSeal } from './more-jobs.ts';
 import { initialRange, type RangeState } from './range-state.ts';
 import { callbackFailed, runCallback } from './run-callback.ts';
 import * as rounds from './rounds.ts';
@@ -46,6 +47,8 @@ export interface BatchInput {
   readonly batchId: string;
   readonly description: string;
   readonly context: unknown;
+  /** The other options, as `create` compares them; not of a later round. */
+  readonly definition?: Readonly<Record<string, unknown>>;
   readonly settings: BatchSettings;
   /** Set where this is not the batch's first round. */
   readonly round?: RoundRequest;
@@ -82,14 +85,19 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   const { batchId, settings } = input;
   const { firstExecutionRunId, startTime } = workflowInfo();
   const round = input.round?.number ?? 1;
+  // Who writes to an open-ended batch knows its row, and so this id.
+  const openToken = settings.autoSeal ? null : firstExecutionRunId;
   let state =
     input.carried?.state ??
-    (input.round ? rules.initialRound(input.round.callbacks, Date.now()) : rules.initialBatch(Date.now()));
+    (input.round
+      ? rules.initialRound(input.round.callbacks, Date.now())
+      : rules.initialBatch(Date.now(), openToken));
   const inline = new Map<string, InlineRange>();
   const drainedListeners = new Map<string, (chunk: number) => void>();
   let inlineRunning = 0;
   let startingChildren = 0;
   let registering = 0;
+  let isEnding = false;
   let isRecounting = false;
   let isSteering = false;
   let refusal: Refusal | undefined;
@@ -117,6 +125,9 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     const isSeal = 'sealed' in message && rules.refuseSeal(state, message) === undefined;
     apply((isSeal ? rules.sealed : rules.enrolled)(state, message, Date.now()));
   });
+  onSignal(messages.jobsAddedSignal, (message) =>
+    apply(jobsAdded(state, message, { runId: firstExecutionRunId, now: Date.now() })),
+  );
   onSignal(messages.completedSignal, (report) => apply(rules.reported(state, report)));
   onSignal(messages.failedSignal, (report) => apply(rules.reported(state, report)));
   onSignal(messages.chunkDrainedSignal, ({ runner, chunk }) => drainedListeners.get(runner)?.(chunk));
@@ -137,13 +148,20 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   );
   setHandler(
     messages.openUpdate,
-    ({ token }) =>
+    ({ token, resume }) =>
       shielded(async () => {
         apply(rules.opened(state, token, Date.now()));
+        const { openings: opening } = state.enrollment;
         await condition(() => state.written.created);
-        return { enrollmentTimeoutMs: settings.enrollmentTimeoutMs };
+        if (resume) {
+          const row = await mirror.takeOverBlock({ batchId, token, opening, announced: state.enrolled });
+          // Another process may have resumed meanwhile, or the batch have closed the block.
+          refuseIf(rules.refuseOpen(state, token));
+          if (row) apply(grown(state, row));
+        }
+        return { quietTimeMs: rules.quietTimeMs(state, settings) ?? 0, total: state.enrolled };
       }),
-    { validator: ({ token }) => refuseIf(rules.refuseOpen(state, token)) },
+    { validator: ({ token, resume }) => refuseIf(rules.refuseOpen(state, token, resume)) },
   );
   setHandler(
     messages.sealUpdate,
@@ -159,6 +177,9 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     messages.registerUpdate,
     (registration) =>
       shielded(async () => {
+        // Whether the event has happened is open while the end is being written.
+        await condition(() => !isEnding);
+        refuseIf(rules.refuseRegistration(state, registration));
         apply(rules.registered(state, registration));
         registering++;
         await condition(() => state.written.created);
@@ -208,13 +229,14 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       if (!opened) refusal = roundTaken(input.round);
       else apply(rounds.roundOpened(state, input.round, opened));
     } else {
-      const { description, context } = input;
+      const { description, context, definition = {} } = input;
       const { created } = await mirror.createBatch({
         batchId,
         firstExecutionRunId,
         startedAt: startTime.getTime(),
         description,
         context,
+        definition,
         settings,
       });
       if (!created) refusal = idTaken(batchId);
@@ -230,19 +252,22 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   void watchDeadline();
   void watchIdleness();
 
-  await until(() => state.enrollment.phase === 'sealed');
+  await until(() => rules.isClosed(state));
+  if (!state.written.sealed && !rules.isDiscarded(state)) {
+    const { error } = state.enrollment;
+    const growth = await mirror.sealBatch({ batchId, total: state.enrolled, error });
+    apply(wroteSeal(state, growth));
+  }
   if (rules.isDiscarded(state)) {
     await mirror.discardBatch({ batchId, firstExecutionRunId });
     apply(rules.wrote(state, 'sealed'));
     return finished(true);
   }
-  if (!state.written.sealed) {
-    await mirror.sealBatch({ batchId, total: state.enrolled, error: state.enrollment.error });
-    apply(rules.wrote(state, 'sealed'));
-  }
 
-  await until(() => state.outcome !== null);
-  if (!state.written.outcome) await writeOutcome();
+  while (!state.written.outcome) {
+    await until(() => state.outcome !== null);
+    await writeEnding();
+  }
   // A batch is cancelled at once; its callback finds that nothing runs any more.
   if (state.outcome === 'cancelled') await settle();
   await fire(rules.eventOf(state.outcome!));
@@ -446,28 +471,42 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   }
 
   async function settle(): Promise<void> {
-    await until(() => rules.isSettled(state));
-    if (!state.written.settled) await writeOutcome();
+    while (!state.written.settled) {
+      await until(() => rules.isSettled(state));
+      await writeEnding();
+    }
   }
 
-  /** Commits where the batch stands before any callback can see it. */
-  async function writeOutcome(): Promise<void> {
-    const settled = rules.isSettled(state);
-    const fires: BatchEvent[] = [rules.eventOf(state.outcome!), ...(settled ? ['settled' as const] : [])];
-    const never = [...rules.eventsThatNeverFire(state.outcome!), ...(settled ? ['idle' as const] : [])];
-    apply(rules.eventsClosed(state, [...fires, ...never]));
+  /**
+   * Commits where the batch stands before any callback can see it; or finds that there are more jobs, and that it stands
+   * elsewhere. Registrations of callbacks wait meanwhile, and are then judged by what was written.
+   */
+  async function writeEnding(): Promise<void> {
+    isEnding = true;
     // A callback that was registered at the last moment has its row before the row says that it is due.
     await condition(() => registering === 0);
-    const counts = await mirror.finishBatch({
-      batchId,
-      round,
-      outcome: state.outcome!,
-      settled,
-      schedule: fires.filter((event) => state.callbacks[event] && !state.fired.includes(event)),
-      skip: never,
-    });
-    if (settled && state.stop && counts) state = rules.counted(state, counts);
-    apply(rules.wrote(settled ? rules.wrote(state, 'settled') : state, 'outcome'));
+    const ending = endingOf(state);
+    if (ending) {
+      const { outcome, settled, total, fires, never } = ending;
+      const schedule = fires.filter((event) => state.callbacks[event] && !state.fired.includes(event));
+      const isStopped = state.stop !== null;
+      const row = await mirror.finishBatch({
+        batchId,
+        round,
+        outcome,
+        settled,
+        total,
+        schedule,
+        skip: never,
+      });
+      if (row && 'growth' in row) {
+        apply(grown(state, row.growth));
+      } else {
+        if (settled && isStopped && row) state = rules.counted(state, row);
+        apply(wroteEnding(state, ending));
+      }
+    }
+    isEnding = false;
   }
 
   /** Runs the event's callback, if it has one, to its end. Each is started once. */

@@ -9,6 +9,7 @@ import type {
   RunnerReport,
   Steering,
 } from './batch-state.ts';
+import type { JobsAddedMessage } from './more-jobs.ts';
 import type { RangeState } from './range-state.ts';
 
 /** Jobs `1..upTo` have their rows. A watermark, so that a late or repeated message changes nothing. */
@@ -25,9 +26,17 @@ export interface SealMessage extends EnrolledMessage {
   readonly error?: string;
 }
 
+export interface OpenMessage {
+  readonly token: string;
+  /** Take the block over from the process that has it. */
+  readonly resume?: boolean;
+}
+
 export interface OpenResult {
   /** How often a sign of life is due: several times in this time. */
-  readonly enrollmentTimeoutMs: number;
+  readonly quietTimeMs: number;
+  /** Jobs that the batch has by now. */
+  readonly total: number;
 }
 
 export interface SealResult {
@@ -40,6 +49,8 @@ export interface SealResult {
  */
 export const enrolledSignal =
   defineSignal<[EnrolledMessage | (SealMessage & { readonly sealed: true })]>('enrolled');
+/** Sent by a handler that has added jobs to its batch, once their rows are committed. */
+export const jobsAddedSignal = defineSignal<[JobsAddedMessage]>('jobsAdded');
 /** Sent by runners: how many of a range's jobs are complete by now. */
 export const completedSignal = defineSignal<[RunnerReport]>('completed');
 /** Sent by runners instead of `completed` when more of the range's jobs failed since the last report. */
@@ -68,9 +79,9 @@ export const pingSignal = defineSignal('ping');
 
 /** Answers once the batch's row exists. */
 export const createdUpdate = defineUpdate<void>('created');
-/** Claims the batch's one enrolment block for a token. */
-export const openUpdate = defineUpdate<OpenResult, [{ token: string }]>('open');
-/** Ends the enrolment block: the total is fixed. */
+/** Claims the batch's one enrolment block for a token; of an open-ended batch it asks whether it is open. */
+export const openUpdate = defineUpdate<OpenResult, [OpenMessage]>('open');
+/** Ends the enrolment: the block of its token, or the open-ended batch's. */
 export const sealUpdate = defineUpdate<SealResult, [SealMessage]>('seal');
 /** Registers a callback for an event. */
 export const registerUpdate = defineUpdate<void, [CallbackRegistration]>('register');

@@ -31,6 +31,7 @@ const writes = proxyLocalActivities<MirrorActivities>({
  */
 export const mirror: MirrorActivities = {
   createBatch: inTurn(writes.createBatch),
+  takeOverBlock: inTurn(writes.takeOverBlock),
   sealBatch: inTurn(writes.sealBatch),
   discardBatch: inTurn(writes.discardBatch),
   registerCallback: inTurn(writes.registerCallback),

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { WithStartWorkflowOperation, type Client } from '@temporalio/client';
 import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/common';
 import type { Knex } from 'knex';
@@ -18,6 +19,7 @@ import {
   BatchExistsError,
   BatchNotFoundError,
   BatchRunningError,
+  BatchSettledError,
   DatabaseUnavailableError,
   InvalidOptionError,
   WorkerUnavailableError,
@@ -42,10 +44,13 @@ import { deletePruneSchedule, savePruneSchedule } from '../prune/schedule.ts';
 import { Batch } from './batch.ts';
 import {
   assertBatchId,
+  assertDeadlineAhead,
+  differencesFrom,
   resolveBatchOptions,
   resolveRoundSettings,
   type BatchOptions,
   type BatchPolicyOptions,
+  type ResolvedBatchOptions,
 } from './batch-options.ts';
 import { openClients } from './open-clients.ts';
 import type { JobTarget } from './submit.ts';
@@ -90,6 +95,9 @@ export const WORKER_TIMEOUT_MS = 15_000;
 const READ_TIMEOUT_MS = 15_000;
 
 const ABANDON_TIMEOUT_MS = 3_000;
+
+/** Before an id is tried again whose batch is coming or going. */
+const CREATED_RETRY_MS = 50;
 
 const MAX_DETAILS_LENGTH = 10_000;
 
@@ -156,35 +164,41 @@ export class BatchClient {
   }
 
   /**
-   * Creates a batch: a Temporal workflow, and its row.
+   * Creates a batch: a Temporal workflow, and its row. Creating a batch of an id that exists, also at once from several
+   * processes, gives that batch, wherever it stands, if it was created with the same options.
    *
    * @throws {@link InvalidOptionError} @throws {@link InvalidArgumentsError} for the context
-   * @throws {@link BatchExistsError} when the id is taken
+   * @throws {@link BatchExistsError} when the id is that of a batch with other options
    * @throws {@link WorkerUnavailableError} when no worker answered for 15 s; nothing is left behind
    * @throws {@link MigrationsPendingError} @throws {@link DatabaseUnavailableError} @throws {@link TemporalUnavailableError}
    */
   async create(options: BatchOptions): Promise<Batch> {
-    const { id, description, context, settings } = resolveBatchOptions(options, randomUUID);
+    const resolved = resolveBatchOptions(options, randomUUID);
     await this.#ready();
-    const creationId = randomUUID();
-    const start = new WithStartWorkflowOperation<typeof batchWorkflow>('batch', {
-      ...this.#workflowOptions(id, description, context, settings),
-      workflowIdConflictPolicy: 'FAIL',
-      args: [{ batchId: id, description, context, settings }],
-      memo: { batchId: id, creationId, description },
-    });
-    try {
-      await this.client.withDeadline(Date.now() + WORKER_TIMEOUT_MS, () =>
-        this.client.workflow.executeUpdateWithStart(createdUpdate, { startWorkflowOperation: start }),
-      );
-    } catch (error) {
-      if (!isDeadlineExceeded(error)) throw toBatchError(id, error);
-      await this.#abandon(id, creationId);
-      // Temporal answered just now, so it is the worker that is missing.
-      throw this.workerUnavailable(`Batch "${id}" was not created`, error);
+    if (options.id === undefined) {
+      assertDeadlineAhead(resolved);
+      return this.#start(resolved);
     }
-    // The batch is made: nothing that happens from here on may hide it from its creator.
-    return this.#found(id, DATABASE_TIMEOUT_MS);
+    const deadline = Date.now() + WORKER_TIMEOUT_MS;
+    for (;;) {
+      const existing = await this.#existing(resolved);
+      if (existing) return existing;
+      assertDeadlineAhead(resolved);
+      try {
+        return await this.#start(resolved);
+      } catch (error) {
+        if (!(error instanceof BatchExistsError)) throw error;
+        // Another creator was first. Its row may not be written yet, or be gone again, of a batch that came to nothing.
+        if (Date.now() < deadline) {
+          await this.#written(resolved.id, deadline);
+          await delay(CREATED_RETRY_MS);
+          continue;
+        }
+        const late = await this.#existing(resolved);
+        if (!late) throw error;
+        return late;
+      }
+    }
   }
 
   /**
@@ -349,6 +363,53 @@ export class BatchClient {
       staticSummary: summary,
       staticDetails: `Batch \`${id}\`. Context:\n\n\`\`\`json\n${readable(context)}\n\`\`\``,
     };
+  }
+
+  /** Starts the batch's workflow. @throws {@link BatchExistsError} when one of this id runs, or has left a row */
+  async #start({ id, description, context, definition, settings }: ResolvedBatchOptions): Promise<Batch> {
+    const creationId = randomUUID();
+    const start = new WithStartWorkflowOperation<typeof batchWorkflow>('batch', {
+      ...this.#workflowOptions(id, description, context, settings),
+      workflowIdConflictPolicy: 'FAIL',
+      args: [{ batchId: id, description, context, definition, settings }],
+      memo: { batchId: id, creationId, description },
+    });
+    try {
+      await this.client.withDeadline(Date.now() + WORKER_TIMEOUT_MS, () =>
+        this.client.workflow.executeUpdateWithStart(createdUpdate, { startWorkflowOperation: start }),
+      );
+    } catch (error) {
+      if (!isDeadlineExceeded(error)) throw toBatchError(id, error);
+      await this.#abandon(id, creationId);
+      // Temporal answered just now, so it is the worker that is missing.
+      throw this.workerUnavailable(`Batch "${id}" was not created`, error);
+    }
+    // The batch is made: nothing that happens from here on may hide it from its creator.
+    return this.#found(id, DATABASE_TIMEOUT_MS);
+  }
+
+  /** The batch of this id, if there is one. @throws {@link BatchExistsError} when it was created with other options */
+  async #existing(resolved: ResolvedBatchOptions): Promise<Batch | undefined> {
+    const row = await this.readRow(resolved.id);
+    if (!row) return undefined;
+    const differences = differencesFrom(row, resolved);
+    if (differences.length > 0) throw new BatchExistsError(resolved.id, { differences });
+    return new Batch(this, toBatchRecord(row));
+  }
+
+  /** Waits until the batch that another creator has started has its row. It may have ended since. */
+  async #written(id: string, deadline: number): Promise<void> {
+    try {
+      await this.client.withDeadline(deadline, () =>
+        this.client.workflow
+          .getHandle<typeof batchWorkflow>(batchWorkflowId(id))
+          .executeUpdate(createdUpdate),
+      );
+    } catch (error) {
+      if (isDeadlineExceeded(error)) throw this.workerUnavailable(`Batch "${id}" is not there yet`, error);
+      const known = toBatchError(id, error);
+      if (!(known instanceof BatchSettledError) && !(known instanceof BatchExistsError)) throw known;
+    }
   }
 
   async #found(id: string, timeoutMs?: number): Promise<Batch> {

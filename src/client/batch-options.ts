@@ -1,6 +1,8 @@
-import type { Duration } from '@temporalio/common';
+import { isDeepStrictEqual } from 'node:util';
+import { msToNumber, type Duration } from '@temporalio/common';
 import type { BatchPolicy, BatchSettings } from '../../workflows/batch-state.ts';
 import { isFailurePolicy, type FailurePolicy } from '../../workflows/failure-policy.ts';
+import type { BatchRow } from '../database/rows.ts';
 import { InvalidOptionError } from '../errors.ts';
 import { toExactJson } from '../json-value.ts';
 import {
@@ -59,6 +61,12 @@ export interface BatchPolicyOptions {
 /** Options of `BatchClient.create`. */
 export interface BatchOptions extends BatchPolicyOptions {
   /**
+   * Whether the end of the batch's one block seals it. If not, the batch is open-ended: `jobs` can be called any number
+   * of times, also at once and from several processes, until `seal` is called.
+   * @default true
+   */
+  readonly autoSeal?: boolean;
+  /**
    * Anything JSON can carry exactly, up to 64 KiB: what callbacks need to know.
    * @default {}
    */
@@ -76,9 +84,17 @@ export interface BatchOptions extends BatchPolicyOptions {
    * @default '5 minutes'
    */
   readonly enrollmentTimeout?: Duration;
-  /** Letters, digits and `_ . : -`, up to 128. The workflow id is `batch:` and this. @default a UUID */
+  /**
+   * Letters, digits and `_ . : -`, up to 128. The workflow id is `batch:` and this. Creating a batch of an id that
+   * exists gives that batch, if its other options are the same.
+   * @default a UUID
+   */
   readonly id?: string;
-  /** A batch whose block is never opened ends `failed` after so long. @default '1 day' */
+  /**
+   * A batch whose block is never opened ends `failed` after so long. So does an open-ended one of which nothing was
+   * heard for so long, and what was enrolled runs.
+   * @default '1 day'
+   */
   readonly openTimeout?: Duration;
   /**
    * Which batch goes first where many wait in one task queue, and which share a tenant gets: the batch's workflows,
@@ -94,6 +110,8 @@ export interface ResolvedBatchOptions {
   readonly id: string;
   readonly description: string;
   readonly context: unknown;
+  /** The other options, in a form in which they can be compared: a deadline that was given as a Duration as that. */
+  readonly definition: Readonly<Record<string, unknown>>;
   readonly settings: BatchSettings;
 }
 
@@ -108,6 +126,7 @@ export const POLICY_KEYS = [
 
 const KEYS = [
   ...POLICY_KEYS,
+  'autoSeal',
   'context',
   'continueAsNewAfterEvents',
   'description',
@@ -123,6 +142,7 @@ export function resolveBatchOptions(options: BatchOptions, newId: () => string):
   assertPlainObject('options', options);
   assertKnownKeys('options', options, KEYS);
   const {
+    autoSeal = true,
     context = {},
     continueAsNewAfterEvents = 4_000,
     description,
@@ -137,20 +157,56 @@ export function resolveBatchOptions(options: BatchOptions, newId: () => string):
   assertPlainObject('context', context);
   toExactJson('context', context);
   assertWholeNumber('continueAsNewAfterEvents', continueAsNewAfterEvents, 20);
-  return {
-    id,
-    description,
-    context,
-    settings: {
-      ...DEFAULT_POLICY,
-      ...resolvePolicy(options),
-      enrollmentTimeoutMs: resolveDuration('enrollmentTimeout', enrollmentTimeout),
-      openTimeoutMs: resolveDuration('openTimeout', openTimeout),
-      unknownJobTimeoutMs: resolveDuration('unknownJobTimeout', unknownJobTimeout),
-      maxHistoryEvents: continueAsNewAfterEvents,
-      priority: resolvePriority(priority),
-    },
+  if (typeof autoSeal !== 'boolean') throw new InvalidOptionError('autoSeal', 'true or false', autoSeal);
+  const settings: BatchSettings = {
+    ...DEFAULT_POLICY,
+    // A batch that exists may be asked for at any time: see `assertDeadlineAhead`.
+    ...resolvePolicy(options, true),
+    autoSeal,
+    enrollmentTimeoutMs: resolveDuration('enrollmentTimeout', enrollmentTimeout),
+    openTimeoutMs: resolveDuration('openTimeout', openTimeout),
+    unknownJobTimeoutMs: resolveDuration('unknownJobTimeout', unknownJobTimeout),
+    maxHistoryEvents: continueAsNewAfterEvents,
+    priority: resolvePriority(priority),
   };
+  return { id, description, context, definition: definitionOf(settings, options.deadline), settings };
+}
+
+/** Of a batch that is about to be made. @throws {@link InvalidOptionError} */
+export function assertDeadlineAhead({ settings: { deadlineAt } }: ResolvedBatchOptions): void {
+  if (deadlineAt !== null) resolveTime('deadline', new Date(deadlineAt));
+}
+
+/** By the names of the options, so that a message can say which differ. */
+function definitionOf(
+  { deadlineAt, maxHistoryEvents, ...settings }: BatchSettings,
+  deadline: BatchOptions['deadline'],
+): Record<string, unknown> {
+  const named = Object.entries(settings).map(([name, value]) => [name.replace(/Ms$/, ''), value]);
+  return {
+    ...Object.fromEntries(named),
+    continueAsNewAfterEvents: maxHistoryEvents,
+    deadline:
+      deadlineAt === null || deadline instanceof Date ? deadlineAt : { afterMs: msToNumber(deadline!) },
+  };
+}
+
+/** Names of the options that differ from those that the batch of the row was created with. */
+export function differencesFrom(
+  row: Pick<BatchRow, 'context' | 'definition' | 'description'>,
+  { context, definition, description }: ResolvedBatchOptions,
+): string[] {
+  const given: Record<string, unknown> = { ...definition, context, description };
+  const stored: Record<string, unknown> = {
+    ...row.definition,
+    context: row.context,
+    description: row.description,
+  };
+  const names = new Set([...Object.keys(given), ...Object.keys(stored)]);
+  // As JSON carries it: an object of the caller's may have no prototype.
+  const isSame = (name: string) =>
+    isDeepStrictEqual(stored[name], given[name] && JSON.parse(JSON.stringify(given[name])));
+  return [...names].filter((name) => !isSame(name)).toSorted();
 }
 
 const DEFAULT_POLICY: BatchPolicy = {
@@ -177,8 +233,8 @@ export function resolveBatchChanges(changes: BatchPolicyOptions): Partial<BatchP
   return resolved;
 }
 
-/** The parts that are given. */
-function resolvePolicy(options: BatchPolicyOptions): Partial<BatchPolicy> {
+/** The parts that are given. @param mayBeOver whether the deadline may have passed */
+function resolvePolicy(options: BatchPolicyOptions, mayBeOver = false): Partial<BatchPolicy> {
   const { afterDeadline, afterFailure, alertAfterIdle, deadline, failWhen, failWhenFailed } = options;
   assertOneOf('afterDeadline', afterDeadline, ['fail', 'cancel']);
   assertOneOf('afterFailure', afterFailure, ['continue', 'cancelRemaining']);
@@ -190,7 +246,9 @@ function resolvePolicy(options: BatchPolicyOptions): Partial<BatchPolicy> {
     ...(alertAfterIdle === undefined
       ? {}
       : { alertAfterIdleMs: alertAfterIdle && resolveDuration('alertAfterIdle', alertAfterIdle) }),
-    ...(deadline === undefined ? {} : { deadlineAt: deadline && resolveTime('deadline', deadline) }),
+    ...(deadline === undefined
+      ? {}
+      : { deadlineAt: deadline && resolveTime('deadline', deadline, mayBeOver) }),
     ...(failWhen === undefined ? {} : { failWhen }),
     ...(failWhenFailed === undefined ? {} : { failWhenFailed }),
   };

@@ -1,22 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import { WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import { WorkflowFailedError } from '@temporalio/client';
 import { WorkflowNotFoundError, type Duration } from '@temporalio/common';
 import type { Knex } from 'knex';
-import pRetry from 'p-retry';
 import type { BatchEvent, BatchProgress, BatchStatus, CancelRequest } from '../../workflows/batch-state.ts';
-import type { batch as batchWorkflow } from '../../workflows/batch.ts';
 import {
   cancelRequestedSignal,
   cancelUpdate,
   createdUpdate,
-  enrolledSignal,
   openUpdate,
   pauseUpdate,
   registerUpdate,
   resumeUpdate,
-  sealUpdate,
   updateUpdate,
-  type SealMessage,
 } from '../../workflows/messages.ts';
 import { selectJobs } from '../database/batches.ts';
 import { selectCallbacks } from '../database/callbacks.ts';
@@ -25,32 +20,41 @@ import { selectResults, type JobResult } from '../database/results.ts';
 import { DATABASE_TIMEOUT_MS } from '../database/retry.ts';
 import { toBatchRecord, type BatchRecord, type CallbackRow, type JobRecord } from '../database/rows.ts';
 import {
-  BatchCancelledError,
   BatchError,
   BatchNotFoundError,
   BatchRunningError,
   BatchSettledError,
   EmptyBatchError,
-  EnrollmentTimedOutError,
   InvalidOptionError,
-  NestedEnrollmentError,
-  TemporalUnavailableError,
   WaitTimedOutError,
   WorkerUnavailableError,
 } from '../errors.ts';
 import { isCallback, type Callback } from '../jobs/define-callback.ts';
 import type { Job } from '../jobs/define-job.ts';
 import { assertKnownKeys, assertName, assertPlainObject, resolveDuration } from '../options.ts';
-import { batchWorkflowId, WORKER_TIMEOUT_MS, type BatchClient } from './batch-client.ts';
+import { batchWorkflowId, type BatchClient } from './batch-client.ts';
 import { POLICY_KEYS, resolveBatchChanges, type BatchPolicyOptions } from './batch-options.ts';
-import { Enrollment, type EnrollmentChannel } from './enrollment.ts';
-import { currentEnrollment, runInEnrollment } from './enrollment-context.ts';
+import { assertBlock, runBlock } from './blocks.ts';
+import { callBatch, handleOf, type BatchHandle } from './call-batch.ts';
+import { Enrollment } from './enrollment.ts';
+import { blockChannel, openEndedChannel, sealOpenEnded } from './enrollment-channel.ts';
 import { inPages, resolveEachResult, type EachResultOptions, type StoredResult } from './results.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
+import { whyClosed } from './why-closed.ts';
 
 export interface WaitOptions {
   /** Give up waiting after so long; the batch goes on. @default '1 hour' */
   readonly timeout?: Duration;
+}
+
+/** Options of `Batch.jobs`. */
+export interface EnrolOptions {
+  /**
+   * Take over the block that another process has opened, which was interrupted: for example by its death. If it lives
+   * after all, it is refused from then on. What it has enrolled stays: give jobs keys, so that they are not doubled.
+   * @default false
+   */
+  readonly resume?: boolean;
 }
 
 export interface CancelOptions {
@@ -80,12 +84,6 @@ export interface CallbackRecord {
   readonly finishedAt: Date | null;
 }
 
-/** A Temporal server that is away is waited for about ten minutes: the rows are written, only the seal is missing. */
-const SEAL_RETRY = { retries: 40, minTimeout: 500, maxTimeout: 15_000, factor: 2 };
-
-/** A connection that hangs must not keep the next sign of life from being sent. */
-const ANNOUNCE_TIMEOUT_MS = 10_000;
-
 const EVENTS: readonly string[] = [
   'complete',
   'failure',
@@ -110,6 +108,11 @@ export class Batch {
   /** `pending` until the block is closed, then `running`, at last `complete`, `failed` or `cancelled`. */
   get status(): BatchStatus {
     return this.#record.status;
+  }
+
+  /** Whether the end of its one block seals it. If not, `jobs` can be called any number of times until `seal`. */
+  get autoSeal(): boolean {
+    return this.#record.autoSeal;
   }
 
   get description(): string {
@@ -194,51 +197,64 @@ export class Batch {
 
   /**
    * Runs the enrolment block: every job started in its async context becomes a member of the batch. Jobs start while
-   * the block still runs. When this resolves, every job has its row and the total is fixed.
+   * the block still runs. When this resolves, every job has its row and, unless the batch is open-ended, the total is
+   * fixed.
    *
-   * @returns how many jobs were enrolled
+   * A batch that was created with `autoSeal: false` takes any number of blocks, also at once and from several processes,
+   * until `seal` is called. A block of it that throws leaves it open, and what was enrolled until then are members.
+   *
+   * @returns how many jobs the batch has
    * @throws what the block throws, as it was: jobs enrolled until then run, and the batch ends `failed`
    * @throws {@link EmptyBatchError} when nothing was enrolled; the batch is removed
-   * @throws {@link AlreadyEnrolledError} before the block runs, when this batch had its block
+   * @throws {@link AlreadyEnrolledError} before the block runs, when this batch had its block; later, when another
+   * process took it over by `resume`
+   * @throws {@link BatchSealedError} when the batch is open-ended and was sealed, before or meanwhile
    * @throws {@link NestedEnrollmentError} inside another block, which goes on
    * @throws {@link EnrollmentTimedOutError} when the batch closed its block itself
    * @throws {@link BatchCancelledError} when the batch was stopped before, or meanwhile
    */
-  async jobs(block: () => unknown): Promise<{ total: number }> {
-    if (typeof block !== 'function') throw new InvalidOptionError('block', 'a function', block);
-    const outer = currentEnrollment();
-    if (outer && !outer.isClosed) {
-      throw new NestedEnrollmentError(
-        'NESTED_ENROLLMENT',
-        `jobs() of batch "${this.id}" was called inside the enrolment block of batch "${outer.batchId}". ` +
-          'Blocks cannot be nested; open this one after the other has ended.',
-      );
-    }
+  async jobs(block: () => unknown, options: EnrolOptions = {}): Promise<{ total: number }> {
+    assertBlock(this.id, block);
+    assertPlainObject('options', options);
+    assertKnownKeys('options', options, ['resume']);
+    if (!this.autoSeal) return this.#addJobs(block);
+    const { resume = false } = options;
+    if (typeof resume !== 'boolean') throw new InvalidOptionError('resume', 'true or false', resume);
     const token = randomUUID();
-    const { enrollmentTimeoutMs } = await this.#update('The enrolment block was not opened', () =>
-      this.#handle.executeUpdate(openUpdate, { args: [{ token }] }),
+    const { quietTimeMs, total: sharedFrom } = await this.#update('The enrolment block was not opened', () =>
+      this.#handle.executeUpdate(openUpdate, { args: [{ token, ...(resume ? { resume } : {}) }] }),
     );
     const enrollment = new Enrollment({
       batchId: this.id,
+      adder: { token },
+      ...(resume ? { sharedFrom } : {}),
       database: this.#batches.database,
-      channel: this.#channel(token),
-      whyClosed: () => this.#whyClosed(),
+      channel: blockChannel(this.#batches, this.id, token),
+      whyClosed: () => this.#whyClosed(token),
       logger: this.#batches.logger,
-      enrollmentTimeoutMs,
+      enrollmentTimeoutMs: quietTimeMs,
     });
-    try {
-      await runInEnrollment(enrollment, async () => block());
-    } catch (error) {
-      await this.#closeBroken(enrollment, error);
-      throw error;
-    }
-    const total = await enrollment.close();
-    if (total === 0) {
-      throw new EmptyBatchError(
-        'EMPTY_BATCH',
-        `The enrolment block of batch "${this.id}" started no job. The batch was removed and no callback runs.`,
-      );
-    }
+    const total = await runBlock(this.#batches.logger, enrollment, block);
+    if (total === 0) throw this.#emptied('its enrolment block started no job');
+    return { total };
+  }
+
+  /**
+   * Seals an open-ended batch: nothing can be added from outside any more. What was added until then are its jobs, and
+   * those that its handlers still add. Sealing twice changes nothing.
+   *
+   * @returns how many jobs the batch has
+   * @throws {@link EmptyBatchError} when it has none; it is removed
+   * @throws {@link InvalidOptionError} when its one block seals it
+   * @throws {@link EnrollmentTimedOutError} when it closed itself after `openTimeout`
+   * @throws {@link BatchCancelledError} when it was stopped before
+   */
+  async seal(): Promise<{ total: number }> {
+    const { autoSeal, runId } = this.#record;
+    if (autoSeal)
+      throw new InvalidOptionError('autoSeal', 'false for a batch that is sealed by hand', autoSeal);
+    const total = await sealOpenEnded(this.#batches, this.id, runId);
+    if (total === 0) throw this.#emptied('no block of it started a job');
     return { total };
   }
 
@@ -454,7 +470,9 @@ export class Batch {
     const timeoutMs = resolveDuration('timeout', options.timeout ?? '1 hour');
     const { client } = this.#batches;
     try {
-      await client.withDeadline(Date.now() + timeoutMs, () => this.#handle.result());
+      // Of its own runs: the id may have been given to another batch that came to nothing.
+      const own = client.workflow.getHandle(batchWorkflowId(this.id), this.#record.runId);
+      await client.withDeadline(Date.now() + timeoutMs, () => own.result());
     } catch (error) {
       if (isDeadlineExceeded(error)) {
         const { status, total, pending } = await this.progress();
@@ -477,18 +495,34 @@ export class Batch {
     return this.progress();
   }
 
-  get #handle(): WorkflowHandle<typeof batchWorkflow> {
-    return this.#batches.client.workflow.getHandle<typeof batchWorkflow>(batchWorkflowId(this.id));
+  get #handle(): BatchHandle {
+    return handleOf(this.#batches, this.id);
   }
 
   /** Calls the batch's workflow and turns what it throws into our errors. */
   async #update<T>(what: string, call: () => Promise<T>): Promise<T> {
-    try {
-      return await this.#batches.client.withDeadline(Date.now() + WORKER_TIMEOUT_MS, call);
-    } catch (error) {
-      if (isDeadlineExceeded(error)) throw this.#batches.workerUnavailable(what, error);
-      throw toBatchError(this.id, error);
-    }
+    return callBatch(this.#batches, this.id, what, call);
+  }
+
+  /** A block of an open-ended batch. */
+  async #addJobs(block: () => unknown): Promise<{ total: number }> {
+    const { runId: token } = this.#record;
+    const { quietTimeMs } = await this.#update('The enrolment block was not opened', () =>
+      this.#handle.executeUpdate(openUpdate, { args: [{ token }] }),
+    ).catch(async (error: unknown) => {
+      throw error instanceof BatchSettledError ? await this.#whyClosed(token, error) : error;
+    });
+    const enrollment = new Enrollment({
+      batchId: this.id,
+      adder: { token },
+      sharedFrom: 0,
+      database: this.#batches.database,
+      channel: openEndedChannel(this.#batches, this.id, token),
+      whyClosed: () => this.#whyClosed(token),
+      logger: this.#batches.logger,
+      enrollmentTimeoutMs: quietTimeMs,
+    });
+    return { total: await runBlock(this.#batches.logger, enrollment, block) };
   }
 
   #assertRetryable(cancelled: boolean): void {
@@ -516,99 +550,15 @@ export class Batch {
     }
   }
 
-  #channel(token: string): EnrollmentChannel {
-    return {
-      announce: async (upTo, queues) => {
-        try {
-          await this.#batches.client.withDeadline(Date.now() + ANNOUNCE_TIMEOUT_MS, () =>
-            this.#handle.signal(enrolledSignal, { token, upTo, queues }),
-          );
-        } catch (error) {
-          throw error instanceof WorkflowNotFoundError
-            ? this.#closedItself(error)
-            : toBatchError(this.id, error);
-        }
-      },
-      seal: async (upTo, queues, error) => {
-        const message = { token, upTo, queues, ...(error === undefined ? {} : { error }) };
-        return pRetry(() => this.#seal(message), {
-          ...SEAL_RETRY,
-          shouldRetry: (failure) => failure instanceof TemporalUnavailableError,
-          onFailedAttempt: (failure) =>
-            this.#batches.logger.warn('The batch could not be sealed yet; trying again', {
-              batchId: this.id,
-              attempt: failure.attemptNumber,
-              error: failure.message,
-            }),
-        });
-      },
-    };
+  /** Why jobs are refused while a block is open, or before. */
+  async #whyClosed(token: string, cause?: unknown): Promise<BatchError> {
+    return whyClosed(this.id, await this.#batches.readRow(this.id, DATABASE_TIMEOUT_MS), { token }, cause);
   }
 
-  async #seal(message: SealMessage): Promise<number> {
-    try {
-      const { total } = await this.#update('The batch was not sealed', () =>
-        this.#handle.executeUpdate(sealUpdate, { args: [message] }),
-      );
-      return total;
-    } catch (error) {
-      if (error instanceof BatchSettledError) return this.#sealedBefore(message, error);
-      if (!(error instanceof WorkerUnavailableError)) throw error;
-    }
-    // An update needs a worker; a signal is durable without one. The jobs run once a worker is up.
-    try {
-      await this.#handle.signal(enrolledSignal, { ...message, sealed: true });
-      return message.upTo;
-    } catch (error) {
-      throw toBatchError(this.id, error);
-    }
-  }
-
-  /** The workflow has ended: by a seal of ours whose answer was lost, or because it closed the block itself. */
-  async #sealedBefore({ upTo, error }: SealMessage, cause: BatchSettledError): Promise<number> {
-    const row = await this.#batches.readRow(this.id, DATABASE_TIMEOUT_MS);
-    // An empty block without an error leaves no row.
-    if (!row && upTo === 0 && error === undefined) return 0;
-    if (row?.total === upTo && (row.enrollment_error ?? undefined) === error) return upTo;
-    throw this.#closedItself(cause);
-  }
-
-  /** Why rows are refused while the block is open. */
-  async #whyClosed(): Promise<BatchError> {
-    const row = await this.#batches.readRow(this.id, DATABASE_TIMEOUT_MS);
-    if (row?.stop_reason) {
-      return new BatchCancelledError(
-        'BATCH_CANCELLED',
-        `Batch "${this.id}" was stopped: ${row.stop_reason}. Nothing can be enrolled any more.`,
-      );
-    }
-    return new EnrollmentTimedOutError(
-      'ENROLLMENT_TIMED_OUT',
-      `Batch "${this.id}" is closed: nothing was heard from this process for enrollmentTimeout, or the ` +
-        'batch was deleted. Jobs enrolled until then run; the batch ends failed.',
+  #emptied(why: string): EmptyBatchError {
+    return new EmptyBatchError(
+      'EMPTY_BATCH',
+      `Batch "${this.id}" is empty: ${why}. It was removed and no callback runs.`,
     );
-  }
-
-  #closedItself(cause: unknown): EnrollmentTimedOutError {
-    return new EnrollmentTimedOutError(
-      'ENROLLMENT_TIMED_OUT',
-      `Batch "${this.id}" has ended while its block was open: nothing was heard from this process for ` +
-        'enrollmentTimeout, or its workflow was stopped from outside. Jobs enrolled until then have run.',
-      { cause },
-    );
-  }
-
-  /** The block threw: that error is the caller's, and what goes wrong on top of it must not replace it. */
-  async #closeBroken(enrollment: Enrollment, blockError: unknown): Promise<void> {
-    try {
-      await enrollment.close(blockError ?? new Error('The block threw nothing'));
-    } catch (error) {
-      // The batch was stopped or has closed the block: the caller knows, and nothing is left to seal.
-      if (error === blockError) return;
-      this.#batches.logger.warn('A broken enrolment block could not be sealed; enrollmentTimeout will', {
-        batchId: this.id,
-        error: String(error),
-      });
-    }
   }
 }

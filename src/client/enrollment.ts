@@ -1,34 +1,41 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../database/connect.ts';
 import { insertJobs, type EnrolledJob } from '../database/enroll.ts';
+import type { Adder } from '../database/enroll-numbered.ts';
 import { DATABASE_TIMEOUT_MS, withRetry } from '../database/retry.ts';
 import {
+  AlreadyEnrolledError,
   BatchCancelledError,
   BatchError,
+  BatchSealedError,
   EnrollmentClosedError,
   EnrollmentTimedOutError,
 } from '../errors.ts';
 import { describeError } from '../jobs/outcome.ts';
 import type { BatchLogger } from './batch-client.ts';
+import { NumberedQueue } from './numbered-queue.ts';
 import type { JobTarget } from './submit.ts';
 
 /** How an enrolment block tells the batch's workflow what it did. */
 export interface EnrollmentChannel {
   /** Jobs `1..upTo` have rows; or a sign of life. Must be durable when it resolves. */
   announce(upTo: number, queues: readonly string[]): Promise<void>;
-  /** The block is over. @returns the total */
+  /** The block is over, and all that it enrolled is to be announced. @returns the total */
   seal(upTo: number, queues: readonly string[], error: string | undefined): Promise<number>;
 }
 
 export interface EnrollmentOptions {
   readonly batchId: string;
+  readonly adder: Adder;
+  /** Jobs that the batch has, and the block does not number itself because others may add some, too. */
+  readonly sharedFrom?: number;
   readonly database: Database;
   readonly channel: EnrollmentChannel;
   /** Asked when rows are refused: the batch has closed the block. @returns what to throw */
   readonly whyClosed: () => Promise<BatchError>;
   readonly logger: BatchLogger;
-  /** A sign of life is sent four times in this. */
-  readonly enrollmentTimeoutMs: number;
+  /** A sign of life is sent four times in this; undefined: none is needed. */
+  readonly enrollmentTimeoutMs: number | undefined;
 }
 
 /** Rows of one insert; of the first one fewer, so that the first jobs, which tell how long jobs take, start early. */
@@ -45,6 +52,8 @@ const YIELD_AFTER_ROWS = 250;
  */
 const REST_RATIO = 0.8;
 const REST_AFTER_ROWS = 20_000;
+/** Jobs that the database numbers are waited for: they wait no longer than for what is started beside them. */
+const NUMBERED_FLUSH_DELAY_MS = 1;
 /** `performAsync` waits while more than this is on its way: bounds the enqueuer's memory. */
 const MAX_BUFFERED_ROWS = 5_000;
 const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
@@ -60,13 +69,20 @@ const ANNOUNCE_RETRY_MS = 1_000;
 /**
  * One enrolment block at work. Numbers jobs as they come, writes their rows in bulk, and announces to the workflow
  * how far the rows reach. Rows first, then the announcement: no job can start before its row exists.
+ *
+ * Where others may add jobs to the batch, and from the first job with a key on, the database numbers the jobs: see
+ * {@link NumberedQueue}.
  */
 export class Enrollment {
   readonly #options: EnrollmentOptions;
   readonly #queues = new Set<string>();
-  readonly #signOfLife: NodeJS.Timeout;
+  readonly #signOfLife: NodeJS.Timeout | undefined;
+  readonly #numberedQueue: NumberedQueue;
   #buffer: EnrolledJob[] = [];
   #bufferedBytes = 0;
+  #isShared: boolean;
+  /** Rows that this block has written. */
+  #written = 0;
   /** Jobs numbered, rows durable, rows announced: all are watermarks. */
   #numbered = 0;
   #durable = 0;
@@ -83,6 +99,13 @@ export class Enrollment {
 
   constructor(options: EnrollmentOptions) {
     this.#options = options;
+    this.#isShared = options.sharedFrom !== undefined;
+    this.#durable = this.#announced = options.sharedFrom ?? 0;
+    this.#numberedQueue = new NumberedQueue({
+      ...options,
+      onRetry: (error, attempt) => this.#warnOfRetry(error, attempt),
+    });
+    if (options.enrollmentTimeoutMs === undefined) return;
     this.#signOfLife = setInterval(() => this.#announce(), Math.max(100, options.enrollmentTimeoutMs / 4));
     this.#signOfLife.unref();
   }
@@ -98,9 +121,9 @@ export class Enrollment {
   /**
    * Makes a job a member, synchronously, so that its number is its place in the program's order.
    *
-   * @returns the jid
+   * @returns the jid; where the database gives it, once the job's row is committed
    */
-  enroll(target: JobTarget, argsJson: string): string {
+  enroll(target: JobTarget, argsJson: string): string | Promise<string> {
     if (this.#isClosed) {
       throw new EnrollmentClosedError(
         'ENROLLMENT_CLOSED',
@@ -109,10 +132,13 @@ export class Enrollment {
       );
     }
     if (this.#error !== undefined) throw this.#error;
-    const { taskQueue = null, startDelayMs = null } = target.options;
-    if (taskQueue !== null) this.#queues.add(taskQueue);
+    const { key, taskQueue = null, startDelayMs = null } = target.options;
     const overrides = target.isOverridden ? overridesJson(target) : null;
-    this.#buffer.push([target.name, argsJson, overrides, taskQueue, startDelayMs]);
+    const job = [target.name, argsJson, overrides, taskQueue, startDelayMs] as const;
+    if (key !== undefined) this.#isShared = true;
+    if (this.#isShared) return this.#enrollNumbered(job, key);
+    if (taskQueue !== null) this.#queues.add(taskQueue);
+    this.#buffer.push(job);
     this.#bufferedBytes += argsJson.length + (overrides?.length ?? 0);
     this.#numbered++;
     if (this.#buffer.length >= this.#flushRows() || this.#bufferedBytes >= FLUSH_BYTES) this.#write();
@@ -120,9 +146,20 @@ export class Enrollment {
     return `${this.batchId}/${this.#numbered}`;
   }
 
+  /** What was numbered before is written first: from then on the total of the row is the number of the last job. */
+  #enrollNumbered(job: EnrolledJob, key: string | undefined): Promise<string> {
+    const jid = this.#numberedQueue.add(job, key);
+    this.#numbered++;
+    if (this.#numberedQueue.size >= FLUSH_ROWS || this.#numberedQueue.bytes >= FLUSH_BYTES) this.#write();
+    else this.#writeTimer ??= setTimeout(() => this.#write(), NUMBERED_FLUSH_DELAY_MS);
+    return jid;
+  }
+
   /** True, or a promise that resolves when there is room for more, and other work of this process had its turn. */
   hasRoom(): true | Promise<void> {
-    if (this.#buffer.length < MAX_BUFFERED_ROWS && this.#bufferedBytes < MAX_BUFFERED_BYTES) {
+    const rows = this.#buffer.length + this.#numberedQueue.size;
+    const bytes = this.#bufferedBytes + this.#numberedQueue.bytes;
+    if (rows < MAX_BUFFERED_ROWS && bytes < MAX_BUFFERED_BYTES) {
       if (this.#numbered % YIELD_AFTER_ROWS > 0) return true;
       return new Promise(setImmediate);
     }
@@ -132,7 +169,7 @@ export class Enrollment {
   }
 
   /**
-   * Ends the block: writes what is buffered and seals the batch.
+   * Ends the block: writes what is buffered and seals the batch, or announces it to one that goes on.
    *
    * @param blockError what the block threw, if it did
    * @returns the total
@@ -147,9 +184,7 @@ export class Enrollment {
     this.#announceTimer = undefined;
     await this.#announcing;
     try {
-      const isClosedFor =
-        this.#error instanceof EnrollmentTimedOutError || this.#error instanceof BatchCancelledError;
-      if (isClosedFor) throw this.#error;
+      if (isClosedFor(this.#error)) throw this.#error;
       const error = this.#error ?? blockError;
       // Signs of life go on meanwhile: Temporal may be away for longer than the block may be quiet.
       const total = await this.#options.channel.seal(
@@ -176,28 +211,17 @@ export class Enrollment {
   }
 
   async #writeAll(): Promise<void> {
-    const { batchId, database, logger } = this.#options;
-    while (this.#buffer.length > 0 && this.#error === undefined) {
-      const jobs = this.#takeRows();
+    while (this.#buffer.length + this.#numberedQueue.size > 0 && this.#error === undefined) {
       const startedAt = performance.now();
       try {
-        const isOpen = await withRetry(() => insertJobs(database, batchId, this.#durable + 1, jobs), {
-          timeoutMs: DATABASE_TIMEOUT_MS,
-          onRetry: (error, attempt) =>
-            logger.warn('Rows could not be written; trying again', {
-              batchId,
-              attempt,
-              error: messageOf(error),
-            }),
-        });
-        if (!isOpen) throw await this.#options.whyClosed();
-        this.#durable += jobs.length;
+        if (this.#buffer.length > 0) await this.#writeOwn();
+        else await this.#writeNumbered();
         this.#announceSoon();
       } catch (error) {
         this.#fail(error);
       }
       this.#wakeWaiters();
-      const isLarge = this.#durable > REST_AFTER_ROWS;
+      const isLarge = this.#written > REST_AFTER_ROWS;
       if (isLarge && !this.#isClosed) await delay((performance.now() - startedAt) * REST_RATIO);
     }
     this.#wakeWaiters();
@@ -205,6 +229,37 @@ export class Enrollment {
 
   #flushRows(): number {
     return this.#durable === 0 ? FIRST_FLUSH_ROWS : FLUSH_ROWS;
+  }
+
+  /** Rows that the block has numbered itself. */
+  async #writeOwn(): Promise<void> {
+    const { adder, batchId, database } = this.#options;
+    const jobs = this.#takeRows();
+    const token = 'token' in adder ? adder.token : null;
+    const isOpen = await withRetry(() => insertJobs(database, batchId, this.#durable + 1, jobs, token), {
+      timeoutMs: DATABASE_TIMEOUT_MS,
+      onRetry: (error, attempt) => this.#warnOfRetry(error, attempt),
+    });
+    if (!isOpen) throw await this.#options.whyClosed();
+    this.#durable += jobs.length;
+    this.#written += jobs.length;
+  }
+
+  /** Rows that the database numbers. The total is that of all who add some, and so are the task queues. */
+  async #writeNumbered(): Promise<void> {
+    const { positions, total, queues } = await this.#numberedQueue.write(
+      FLUSH_ROWS,
+      FLUSH_BYTES,
+      this.#queues,
+    );
+    for (const queue of queues) this.#queues.add(queue);
+    this.#durable = Math.max(this.#durable, total);
+    this.#written += positions.length;
+  }
+
+  #warnOfRetry(error: unknown, attempt: number): void {
+    const { batchId, logger } = this.#options;
+    logger.warn('Rows could not be written; trying again', { batchId, attempt, error: messageOf(error) });
   }
 
   #takeRows(): EnrolledJob[] {
@@ -254,6 +309,7 @@ export class Enrollment {
 
   #fail(error: unknown): void {
     this.#error ??= error;
+    this.#numberedQueue.fail(this.#error);
     this.#wakeWaiters();
   }
 
@@ -262,6 +318,13 @@ export class Enrollment {
     this.#waiters = [];
     for (const wake of waiters) wake();
   }
+}
+
+/** The batch takes nothing from this block any more, and needs no seal from it. */
+function isClosedFor(error: unknown): boolean {
+  return [AlreadyEnrolledError, BatchCancelledError, BatchSealedError, EnrollmentTimedOutError].some(
+    (closed) => error instanceof closed,
+  );
 }
 
 function overridesJson({ options }: JobTarget): string {

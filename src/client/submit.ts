@@ -1,4 +1,4 @@
-import { BatchError } from '../errors.ts';
+import { BatchError, InvalidOptionError } from '../errors.ts';
 import { toExactJson } from '../json-value.ts';
 import type { ArgLists } from '../jobs/define-job.ts';
 import { optionalJob } from '../jobs/job-context.ts';
@@ -22,7 +22,16 @@ const PLAIN_CONCURRENCY = 20;
 export async function submitJob(target: JobTarget, args: readonly unknown[]): Promise<string> {
   const argsJson = toExactJson('args', args);
   const enrollment = currentEnrollment();
-  if (!enrollment) return plainJobClient(target).startPlainJob(target, args);
+  if (!enrollment) {
+    const { key } = target.options;
+    if (key !== undefined)
+      throw new InvalidOptionError(
+        'key',
+        'given inside of an enrolment block only: a plain job has none',
+        key,
+      );
+    return plainJobClient(target).startPlainJob(target, args);
+  }
   const jid = enrollment.enroll(target, argsJson);
   const hasRoom = enrollment.hasRoom();
   if (hasRoom !== true) await hasRoom;
@@ -33,9 +42,20 @@ export async function submitJobs<Args extends readonly unknown[]>(
   target: JobTarget,
   argLists: ArgLists<Args>,
 ): Promise<string[]> {
+  const { key } = target.options;
+  if (key !== undefined)
+    throw new InvalidOptionError('key', 'given to performAsync: it is one job whatever its arguments', key);
   const jids: string[] = [];
-  if (currentEnrollment()) {
-    for await (const args of argLists) jids.push(await submitJob(target, args));
+  const enrollment = currentEnrollment();
+  if (enrollment) {
+    // Not one after the other: where the database numbers jobs, each waits until its row is committed.
+    const enrolling: (string | Promise<string>)[] = [];
+    for await (const args of argLists) {
+      enrolling.push(enrollment.enroll(target, toExactJson('args', args)));
+      const hasRoom = enrollment.hasRoom();
+      if (hasRoom !== true) await hasRoom;
+    }
+    for (const jid of enrolling) jids.push(typeof jid === 'string' ? jid : await jid);
     return jids;
   }
   let starting: Promise<string>[] = [];

@@ -10,6 +10,7 @@ import {
   BatchError,
   BatchExistsError,
   BatchRunningError,
+  BatchSealedError,
   BatchSettledError,
   CallbackAlreadyRegisteredError,
   EnrollmentTimedOutError,
@@ -61,6 +62,8 @@ function refusal(batchId: string, { type, message }: ApplicationFailure): BatchE
       return new BatchExistsError(batchId);
     case 'BATCH_RUNNING':
       return new BatchRunningError(type, `Batch "${batchId}": ${message}`);
+    case 'BATCH_SEALED':
+      return new BatchSealedError(type, `Batch "${batchId}": ${message}`);
     case 'BATCH_SETTLED':
       return new BatchSettledError(type, `Batch "${batchId}": ${message}`);
     case 'CALLBACK_ALREADY_REGISTERED':

@@ -4,10 +4,12 @@ import type {
   CreateBatchInput,
   DiscardBatchInput,
   FinishBatchInput,
+  FinishBatchResult,
   SealBatchInput,
   SteerBatchInput,
+  TakeOverBlockInput,
 } from '../../activities/contract.ts';
-import type { BatchSettings } from '../../workflows/batch-state.ts';
+import type { BatchSettings, Growth } from '../../workflows/batch-state.ts';
 import { describePolicy } from '../../workflows/failure-policy.ts';
 import { toStorable } from '../json-value.ts';
 import type { Database } from './connect.ts';
@@ -20,12 +22,20 @@ export async function insertBatch(
 ): Promise<boolean> {
   const { rowCount } = await knex.raw(
     `insert into :schema:.batches as b
-       (id, first_execution_run_id, description, context, settings, fail_when_failed, deadline_at)
-     values (:batchId, :firstExecutionRunId, :description, :context::jsonb, :settings::jsonb, :failWhenFailed,
-       to_timestamp(:deadlineAt::double precision / 1000))
+       (id, first_execution_run_id, description, context, definition, auto_seal, shared, settings, fail_when_failed,
+         deadline_at)
+     values (:batchId, :firstExecutionRunId, :description, :context::jsonb, :definition::jsonb, :autoSeal,
+       not :autoSeal, :settings::jsonb, :failWhenFailed, to_timestamp(:deadlineAt::double precision / 1000))
      on conflict (id) do update set updated_at = b.updated_at
        where b.first_execution_run_id = excluded.first_execution_run_id`,
-    { schema, ...input, context: JSON.stringify(input.context), ...settingsColumns(input.settings) },
+    {
+      schema,
+      ...input,
+      context: JSON.stringify(input.context),
+      definition: JSON.stringify(input.definition),
+      autoSeal: input.settings.autoSeal,
+      ...settingsColumns(input.settings),
+    },
   );
   return rowCount > 0;
 }
@@ -40,21 +50,24 @@ export function settingsColumns(settings: BatchSettings) {
 }
 
 /**
- * Fixes the total, and removes rows that an enqueuer wrote and never announced (it died, or was too late).
+ * Fixes what the block has enrolled, and removes rows that an enqueuer wrote and never announced (it died, or was too
+ * late). Where the database numbers jobs, none is removed: their callers know that they are members, so that the total
+ * is what the row says.
  *
  * `for update` waits for inserts that hold `for key share` on the batch, and makes later ones find it sealed:
  * without it, an insert that began before could add rows behind the delete.
+ *
+ * @returns the total by now; null if somebody deleted the row
  */
-export async function markSealed({ knex, schema }: Database, input: SealBatchInput): Promise<void> {
-  await knex.transaction(async (trx) => {
-    await trx.raw('select id from :schema:.batches where id = :batchId for update', {
-      schema,
-      batchId: input.batchId,
-    });
-    const { rowCount } = await trx.raw(
+export async function markSealed({ knex, schema }: Database, input: SealBatchInput): Promise<Growth | null> {
+  return knex.transaction(async (trx) => {
+    await lockRow(trx, schema, input.batchId);
+    const { rows } = await trx.raw(
       `update :schema:.batches
-       set status = 'running', total = :total, enrollment_error = :error, sealed_at = now(), updated_at = now()
-       where id = :batchId and sealed_at is null`,
+       set status = 'running', total = case when shared then total else :total end, enrollment_error = :error,
+         sealed_at = now(), updated_at = now()
+       where id = :batchId and sealed_at is null
+       returning shared, total, queues`,
       {
         schema,
         batchId: input.batchId,
@@ -62,14 +75,67 @@ export async function markSealed({ knex, schema }: Database, input: SealBatchInp
         error: input.error === null ? null : toStorable(input.error),
       },
     );
-    if (rowCount === 0) return;
-    // Served by the primary key.
-    await trx.raw('delete from :schema:.batch_jobs where batch_id = :batchId and position > :total', {
-      schema,
-      batchId: input.batchId,
-      total: input.total,
-    });
+    if (rows.length === 0) return selectGrowth(trx, schema, input.batchId);
+    const [{ shared, total, queues }] = rows;
+    if (!shared) {
+      // Served by the primary key.
+      await trx.raw('delete from :schema:.batch_jobs where batch_id = :batchId and position > :total', {
+        schema,
+        batchId: input.batchId,
+        total,
+      });
+    }
+    return { total, queues };
   });
+}
+
+/**
+ * Gives the block to another process: the inserts of the one that had it are refused from then on. `for update` waits
+ * for those that are under way, so that the total that is returned has their rows. The newest opening wins, in whatever
+ * order they arrive.
+ *
+ * @returns the total by now; null if somebody deleted the row
+ */
+export async function markTakenOver(
+  { knex, schema }: Database,
+  input: TakeOverBlockInput,
+): Promise<Growth | null> {
+  return knex.transaction(async (trx) => {
+    await lockRow(trx, schema, input.batchId);
+    // The task queues of rows that were never announced. Served by the primary key.
+    await trx.raw(
+      `update :schema:.batches
+       set enrollment_token = :token, openings = :opening, shared = true, updated_at = now(),
+         queues = array(
+           select unnest(queues) union
+           select task_queue from :schema:.batch_jobs
+           where batch_id = :batchId and position > :announced and task_queue is not null)
+       where id = :batchId and openings < :opening and sealed_at is null`,
+      { schema, ...input },
+    );
+    return selectGrowth(trx, schema, input.batchId);
+  });
+}
+
+/** Waits for those who add jobs, and keeps others from it; what follows sees what they have committed. */
+async function lockRow(trx: Knex.Transaction, schema: string, batchId: string): Promise<Growth | undefined> {
+  const { rows } = await trx.raw(
+    'select total, queues from :schema:.batches where id = :batchId for update',
+    {
+      schema,
+      batchId,
+    },
+  );
+  return rows[0];
+}
+
+async function selectGrowth(trx: Knex.Transaction, schema: string, batchId: string): Promise<Growth | null> {
+  const row = await trx
+    .withSchema(schema)
+    .from('batches')
+    .where({ id: batchId })
+    .first<Growth>('total', 'queues');
+  return row ?? null;
 }
 
 /** Deletes the row of this workflow; one that another workflow wrote for the same id stays. */
@@ -164,16 +230,19 @@ export async function selectSteered(
 }
 
 /**
- * Writes the outcome and which callbacks follow from it, in one transaction: a callback sees all of it.
+ * Writes the outcome and which callbacks follow from it, in one transaction: a callback sees all of it. Nothing is
+ * written when jobs were added of which the workflow does not know: it hears of them instead.
  *
- * @returns the counts of the row; null if somebody deleted it
+ * @returns the counts of the row, or how the batch has grown; null if somebody deleted the row
  */
 export async function markFinished(
   { knex, schema }: Database,
   input: FinishBatchInput,
-): Promise<{ completed: number; failed: number } | null> {
+): Promise<FinishBatchResult> {
   const { batchId, round, outcome, settled } = input;
   return knex.transaction(async (trx) => {
+    const growth = await lockRow(trx, schema, batchId);
+    if (growth && input.total !== null && growth.total > input.total) return { growth };
     const { rows } = await trx.raw(
       `update :schema:.batches
        set status = :outcome,
@@ -181,7 +250,7 @@ export async function markFinished(
            settled_at = case when :settled then coalesce(settled_at, now()) else settled_at end,
            updated_at = now()
        where id = :batchId and round = :round and sealed_at is not null
-       returning completed_count as completed, failed_count as failed`,
+       returning completed_count as completed, failed_count as failed, total`,
       { schema, batchId, round, outcome, settled },
     );
     const callbacks = () =>

@@ -15,8 +15,10 @@ export type EnrolledJob = readonly [
  * Inserts jobs at `first` and after, and counts them in the batch's total, in one statement. Repeating it changes
  * nothing. One JSON text in, rows made by the server: the fastest of the ways that were measured short of COPY.
  *
- * `for key share` conflicts with the seal's `for update` and with nothing else that runs while jobs are enrolled.
+ * `for key share` conflicts with the `for update` of the seal and of a process that takes the block over, and with
+ * nothing else that runs while jobs are enrolled.
  *
+ * @param token of the block, which another process may have taken over
  * @returns whether the batch is open; if not, nothing was inserted
  */
 export async function insertJobs(
@@ -24,6 +26,7 @@ export async function insertJobs(
   batchId: string,
   first: number,
   jobs: readonly EnrolledJob[],
+  token: string | null = null,
 ): Promise<boolean> {
   const json = `[${jobs
     .map(([name, args, options, queue, delay]) => {
@@ -34,7 +37,9 @@ export async function insertJobs(
     .join(',')}]`;
   const { rows } = await knex.raw(
     `with open_batch as materialized (
-       select id from :schema:.batches where id = :batchId and sealed_at is null for key share
+       select id from :schema:.batches
+       where id = :batchId and sealed_at is null and (enrollment_token is null or enrollment_token = :token)
+       for key share
      ), inserted as (
        insert into :schema:.batch_jobs
          (batch_id, position, jid, worker_class, args, options, task_queue, due_at)
@@ -50,7 +55,7 @@ export async function insertJobs(
        where id = (select id from open_batch)
      )
      select count(*)::int as open from open_batch`,
-    { schema, batchId, first, json },
+    { schema, batchId, first, json, token },
   );
   return rows[0].open === 1;
 }

@@ -3,8 +3,11 @@ import type { BatchEvent, BatchProgress, BatchStatus } from '../../workflows/bat
 /** A row of `batches`, as queries here select it. */
 export interface BatchRow {
   readonly id: string;
+  readonly first_execution_run_id: string;
   readonly description: string;
   readonly context: unknown;
+  readonly definition: Readonly<Record<string, unknown>>;
+  readonly auto_seal: boolean;
   readonly status: BatchStatus;
   readonly total: number;
   readonly completed_count: number;
@@ -12,6 +15,8 @@ export interface BatchRow {
   readonly cancelled_count: number;
   readonly round: number;
   readonly enrollment_error: string | null;
+  /** Of the process that took the block over, if one did. */
+  readonly enrollment_token: string | null;
   readonly sealed_at: Date | null;
   readonly completed_at: Date | null;
   readonly settled_at: Date | null;
@@ -27,8 +32,12 @@ export interface BatchRow {
 /** A batch as the mirror knows it. */
 export interface BatchRecord {
   readonly id: string;
+  /** The first run of its workflow: tells it from an earlier batch that had the id. */
+  readonly runId: string;
   readonly description: string;
   readonly context: unknown;
+  /** Whether its one block seals it; if not, `Batch.seal` does. */
+  readonly autoSeal: boolean;
   readonly status: BatchStatus;
   readonly progress: BatchProgress;
   /** Which round of its jobs this is, from 1: see `Batch.retryFailed`. */
@@ -54,8 +63,11 @@ export interface BatchRecord {
 /** Columns of {@link BatchRow}. */
 export const BATCH_COLUMNS = [
   'id',
+  'first_execution_run_id',
   'description',
   'context',
+  'definition',
+  'auto_seal',
   'status',
   'total',
   'completed_count',
@@ -63,6 +75,7 @@ export const BATCH_COLUMNS = [
   'cancelled_count',
   'round',
   'enrollment_error',
+  'enrollment_token',
   'sealed_at',
   'completed_at',
   'settled_at',
@@ -81,8 +94,10 @@ export function toBatchRecord(row: BatchRow): BatchRecord {
   const cancelled = row.settled_at ? left : row.cancelled_count;
   return {
     id: row.id,
+    runId: row.first_execution_run_id,
     description: row.description,
     context: row.context,
+    autoSeal: row.auto_seal,
     status,
     progress: { status, total, complete, failed, cancelled, pending: left - cancelled },
     round: row.round,
@@ -105,6 +120,7 @@ export interface JobRow {
   readonly batch_id: string;
   readonly position: number;
   readonly jid: string;
+  readonly key: string | null;
   readonly worker_class: string;
   readonly args: unknown[];
   readonly round: number;
@@ -123,6 +139,8 @@ export interface JobRecord {
   readonly batchId: string;
   readonly position: number;
   readonly jid: string;
+  /** What `set({ key })` gave it, or null. */
+  readonly key: string | null;
   readonly workerClass: string;
   readonly args: unknown[];
   /** The last round of its batch in which it ran, or was to run. */
@@ -143,6 +161,7 @@ export const JOB_COLUMNS: Readonly<Record<keyof JobRecord, keyof JobRow>> = {
   batchId: 'batch_id',
   position: 'position',
   jid: 'jid',
+  key: 'key',
   workerClass: 'worker_class',
   args: 'args',
   round: 'round',

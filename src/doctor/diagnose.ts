@@ -1,4 +1,4 @@
-import { quietTimeMs } from '../../workflows/batch-state.ts';
+import { isClosed, quietTimeMs } from '../../workflows/batch-state.ts';
 import { batchWorkflowId } from '../client/batch-client.ts';
 import { callbackFindings } from './callback-rules.ts';
 import { isMoving, isOver, type Facts, type MirrorFacts, type TemporalFacts } from './facts.ts';
@@ -194,7 +194,7 @@ function mirrorBehind({ mirror, now }: Facts, { state }: TemporalFacts): Finding
   if (!mirror || !state || now - mirror.movedAt < MIRROR_DELAY_MS) return [];
   const { written, enrollment, outcome } = state;
   const what =
-    enrollment.phase === 'sealed' && !written.sealed
+    isClosed(state) && !written.sealed
       ? 'that its block is closed'
       : outcome !== null && !written.outcome
         ? `that it is ${outcome}`
@@ -217,7 +217,7 @@ function block({ now, mirror }: Facts, { state, settings }: TemporalFacts): Find
   if (!state || !settings) return [];
   const quietMs = quietTimeMs(state, settings);
   if (quietMs === undefined) return [];
-  const { phase, heardAt } = state.enrollment;
+  const { phase, heardAt, isOpenEnded } = state.enrollment;
   const closesAt = heardAt + quietMs;
   if (phase === 'unopened') {
     return [
@@ -234,6 +234,18 @@ function block({ now, mirror }: Facts, { state, settings }: TemporalFacts): Find
   // Rows are announced a moment after they are written.
   const enrolled = Math.max(state.enrolled, mirror?.batch.progress.total ?? 0);
   const isSilent = now - heardAt > quietMs * SILENT_PART;
+  if (isOpenEnded) {
+    return [
+      {
+        code: 'BLOCK_OPEN',
+        severity: isSilent ? 'attention' : 'waiting',
+        message: `The batch is open-ended and not sealed: ${counted(enrolled, 'job')} so far, its enqueuers were heard ${span(now - heardAt)} ago.`,
+        advice: `Call seal() when all is enrolled. Unless something is heard again, the batch closes itself ${inTime(closesAt - now)} (openTimeout), runs what is enrolled, and ends failed.`,
+        since: heardAt,
+        details: { enrolled, heardAt, closesAt, isSilent },
+      },
+    ];
+  }
   return [
     {
       code: 'BLOCK_OPEN',

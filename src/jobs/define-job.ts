@@ -74,8 +74,22 @@ export function defineJob<Args extends readonly unknown[], Returned = unknown>(
     storesResult: options?.storeResult ?? false,
     ...callsOf<Args>(name, resolved, false),
     set: (callOptions) =>
-      callsOf<Args>(name, overrideJobOptions(`${name}.set()`, resolved, callOptions), true),
+      callsOf<Args>(
+        name,
+        overrideJobOptions(`${name}.set()`, resolved, callOptions),
+        hasOverrides(callOptions),
+      ),
   };
+}
+
+/** Whether the row must keep more of these options than their columns do. */
+function hasOverrides({
+  key: _key,
+  startDelay: _delay,
+  taskQueue: _queue,
+  ...others
+}: JobCallOptions): boolean {
+  return Object.keys(others).length > 0;
 }
 
 function callsOf<Args extends readonly unknown[]>(

@@ -27,12 +27,20 @@ export interface JobOptions {
 
 /** Options of one call: `job.set(options).performAsync(...)`. */
 export interface JobCallOptions extends Omit<JobOptions, 'storeResult'> {
+  /**
+   * What the job is, in its batch: up to 200 characters. Of jobs with the same key a batch has one, the first that
+   * came, with its arguments; starting it again, also in another block or after an interruption, gives its jid. Only
+   * inside of a block.
+   * @default none
+   */
+  readonly key?: string;
   /** Start the job this long after it is enrolled. @default none */
   readonly startDelay?: Duration;
 }
 
 /** {@link JobCallOptions} with defaults, in milliseconds. */
 export interface ResolvedJobOptions {
+  readonly key?: string;
   readonly retry: RetryOptions;
   readonly startToCloseTimeoutMs: number;
   readonly scheduleToCloseTimeoutMs?: number;
@@ -66,12 +74,13 @@ export function overrideJobOptions(
   options: JobCallOptions,
 ): ResolvedJobOptions {
   assertPlainObject(option, options);
-  assertKnownKeys(option, options, [...JOB_KEYS, 'startDelay']);
+  assertKnownKeys(option, options, [...JOB_KEYS, 'key', 'startDelay']);
   return resolve(option, options, definition);
 }
 
 function resolve(option: string, options: JobCallOptions, defaults: ResolvedJobOptions): ResolvedJobOptions {
   if (options.taskQueue !== undefined) assertName(`${option}.taskQueue`, options.taskQueue);
+  if (options.key !== undefined) assertName(`${option}.key`, options.key);
   const duration = (key: 'startToCloseTimeout' | 'scheduleToCloseTimeout' | 'startDelay') =>
     options[key] === undefined ? {} : { [`${key}Ms`]: resolveDuration(`${option}.${key}`, options[key]) };
   return {
@@ -83,5 +92,6 @@ function resolve(option: string, options: JobCallOptions, defaults: ResolvedJobO
     ...duration('scheduleToCloseTimeout'),
     ...duration('startDelay'),
     ...(options.taskQueue === undefined ? {} : { taskQueue: options.taskQueue }),
+    ...(options.key === undefined ? {} : { key: options.key }),
   };
 }

@@ -252,6 +252,7 @@ describe('rows', () => {
       firstExecutionRunId: 'none',
       description: 'Rows',
       context: {},
+      definition: {},
       settings: SETTINGS,
     });
     const rows = Array.from({ length: TOTAL }, (_, i) => ['Give', `[${i + 1}]`, null, null, null] as const);

@@ -9,6 +9,7 @@ import {
 import { markComplete, markFailures, type Failure } from '../../src/database/chunks.ts';
 import type { Database } from '../../src/database/connect.ts';
 import { insertJobs } from '../../src/database/enroll.ts';
+import { insertNumbered, type NumberedJobs } from '../../src/database/enroll-numbered.ts';
 import { deleteSlice } from '../../src/database/prune.ts';
 import { markRoundOpened } from '../../src/database/rounds.ts';
 import { SETTINGS } from '../support/facts.ts';
@@ -37,7 +38,15 @@ const FAILURE: Failure = {
   errorClass: 'Error',
   errorMessage: 'broken',
 };
-const finish = { batchId: ID, round: 1, outcome: 'complete', settled: true, schedule: [], skip: [] } as const;
+const finish = {
+  batchId: ID,
+  round: 1,
+  outcome: 'complete',
+  settled: true,
+  total: null,
+  schedule: [],
+  skip: [],
+} as const;
 const key = { batchId: ID, round: 1, event: 'complete', callback: 'Mail' } as const;
 const running = { batchId: ID, round: 1 };
 const nextRound = {
@@ -55,6 +64,14 @@ const RETRY = {
   nonRetryableErrorTypes: [],
 };
 
+const numbered: NumberedJobs = {
+  batchId: ID,
+  adder: { token: 'run' },
+  jobs: [{ job: JOB, key: 'key:1' }],
+  queues: [],
+  isRepeated: false,
+};
+
 /** What runs on a row, and the name of what ran. */
 type Write = readonly [event: string, run: () => Promise<unknown>];
 
@@ -68,6 +85,7 @@ const claim = () =>
 
 const JOB_WRITES: readonly Write[] = [
   ['insertJobs', () => insertJobs(database, ID, 1, [JOB])],
+  ['insertNumbered', () => insertNumbered(database, numbered)],
   ['markComplete', () => markComplete(database, running, [FAILURE])],
   ['markFailures', () => markFailures(database, running, [{ ...FAILURE, retryInMs: 1_000 }])],
   ['markFailures', () => markFailures(database, running, [FAILURE])],
@@ -133,7 +151,7 @@ describe('the rows of jobs', () => {
     for (const from of [GONE, ...states]) {
       for (const [event, run] of JOB_WRITES) {
         // Jobs come while the block is open; a batch that has settled is sealed.
-        await insertBatch(event !== 'insertJobs' || from === 'cancelled');
+        await insertBatch(!event.startsWith('insert') || from === 'cancelled');
         await insertJob(from);
         await run();
         found.push({ from, to: await jobStatus(), event });

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { currentJob, defineCallback, defineJob } from '../../src/index.ts';
+import { currentBatch, currentJob, defineCallback, defineJob } from '../../src/index.ts';
 import { BrokenError } from './fixtures.ts';
 import type { Ledger } from './ledger.ts';
 
@@ -58,6 +58,17 @@ export function createCrashFixtures(ledger: Ledger) {
       },
       { retry: { ...fast, maximumAttempts: 3 } },
     ),
+    /** Adds a job to its batch, and is killed the first time, when that is committed and nobody was told. */
+    addsAndDies: defineJob('AddsAndDies', async (value: unknown, taskQueue?: string) => {
+      const isFirst = (await notes()).length === 0;
+      await note(value);
+      if (!isFirst) return;
+      await currentBatch().jobs(async () => {
+        await jobs.added.set(taskQueue ? { taskQueue } : {}).performAsync(`added by ${String(value)}`);
+        process.kill(process.pid, 'SIGKILL');
+      });
+    }),
+    added: defineJob('Added', (value: unknown) => note(value)),
     /** What only the newer release has. */
     newest: defineJob('Newest', (value: unknown) => note(value)),
   };

@@ -16,14 +16,19 @@ const batches = new BatchClient({ client, database: knex, schema: SCHEMA!, taskQ
 
 const tell = (event: EnqueuerEvent) => process.stdout.write(`${JSON.stringify(event)}\n`);
 
-async function enrol({ batchId, name, count, job = 'record', thenHang }: EnqueuerCommand): Promise<void> {
+async function enrol(command: EnqueuerCommand): Promise<void> {
+  const { batchId, name, count, job = 'record', thenHang, keyed = false, resume = false } = command;
   try {
     const batch = await batches.find(batchId);
-    const { total } = await batch.jobs(async () => {
+    const block = async () => {
       tell({ what: 'entered', batchId });
-      for (let i = 0; i < count; i++) await jobs[job].performAsync(`${name}${i}`);
+      for (let i = 0; i < count; i++) {
+        const calls = keyed ? jobs[job].set({ key: `${name}${i}` }) : jobs[job];
+        await calls.performAsync(`${name}${i}`);
+      }
       if (thenHang) await new Promise(() => {});
-    });
+    };
+    const { total } = await batch.jobs(block, { resume });
     tell({ what: 'closed', batchId, total });
   } catch (error) {
     tell({ what: 'refused', batchId, code: error instanceof BatchError ? error.code : String(error) });

@@ -13,6 +13,10 @@ export interface EnqueuerCommand {
   readonly job?: 'record' | 'noop';
   /** Never leaves the block. */
   readonly thenHang?: boolean;
+  /** Gives each job its name as its key. */
+  readonly keyed?: boolean;
+  /** Takes the block over. */
+  readonly resume?: boolean;
 }
 
 export type EnqueuerEvent =

@@ -18,6 +18,7 @@ export const SETTINGS: BatchSettings = {
   afterDeadline: 'fail',
   afterFailure: 'continue',
   alertAfterIdleMs: null,
+  autoSeal: true,
   deadlineAt: null,
   failWhen: 'settled',
   failWhenFailed: 'any',
@@ -45,6 +46,8 @@ export function stillBatch(
     mirror: {
       batch: {
         id: 'b1',
+        runId: 'r1',
+        autoSeal: true,
         description: 'A test',
         context: {},
         status: 'running',

@@ -1,5 +1,6 @@
 import * as rules from '../../workflows/batch-state.ts';
 import type { BatchPolicy, BatchSettings, BatchState } from '../../workflows/batch-state.ts';
+import { jobsAdded, wroteSeal } from '../../workflows/more-jobs.ts';
 import { roundOpened, type OpenedRound } from '../../workflows/rounds.ts';
 
 /** An arrow of a state diagram: the event leads from one state to another. */
@@ -13,6 +14,7 @@ type Event = (state: BatchState, settings: BatchSettings) => readonly BatchState
 
 const NOW = 1_000_000;
 const TOKEN = 'token';
+const RUN = 'run';
 /** Enough for one that fails and one that does not. */
 const MAX_JOBS = 2;
 /** The walk ends long before; a rule that makes states without end is to be found out. */
@@ -32,7 +34,7 @@ const EVENTS: Readonly<Record<string, Event>> = {
   sealed: (state) =>
     [0, MAX_JOBS]
       .flatMap((upTo) => [{ upTo }, { upTo, error: 'The block threw' }])
-      .map((part) => ({ token: TOKEN, queues: [], ...part }))
+      .map((part) => ({ token: state.enrollment.token ?? TOKEN, queues: [], ...part }))
       .flatMap((message) =>
         unless(rules.refuseSeal(state, message), () => rules.sealed(state, message, NOW)),
       ),
@@ -59,7 +61,9 @@ const EVENTS: Readonly<Record<string, Event>> = {
   runnerLost: (state) => Object.keys(state.runners).map((runner) => rules.runnerLost(state, runner).state),
   recounted: (state) => unless(!rules.isStranded(state), () => rules.recounted(state)),
   counted: (state) =>
-    unless(!(state.stop && rules.isSettled(state)), () => rules.counted(state, rules.terminalCounts(state))),
+    unless(!(state.stop && rules.isSettled(state)), () =>
+      rules.counted(state, { ...rules.terminalCounts(state), total: state.enrolled }),
+    ),
   registered: (state) => [
     rules.registered(state, {
       event: 'settled',
@@ -77,6 +81,17 @@ const EVENTS: Readonly<Record<string, Event>> = {
   firing: (state) => [rules.firing(state, 'settled')],
   fired: (state) => [rules.fired(state, 'settled')],
   wrote: (state) => [rules.wrote(state, 'outcome')],
+  // An outcome that is not written is nobody's yet: where jobs are added then, it is taken back unseen.
+  jobsAdded: (state) =>
+    unless(state.outcome !== null, () =>
+      jobsAdded(state, { runId: RUN, upTo: MAX_JOBS, queues: [] }, { runId: RUN, now: NOW }),
+    ),
+  wroteSeal: (state) =>
+    [0, MAX_JOBS].flatMap((total) =>
+      unless(state.enrollment.phase !== 'sealing' || total < state.enrolled, () =>
+        wroteSeal(state, { total, queues: [] }),
+      ),
+    ),
   wroteSteering: (state) => [rules.wroteSteering(state, state.steering)],
   idleChecked: (state, settings) => [
     rules.idleChecked(state, settings, { ended: 0, idleMs: 0 }, NOW + 10).state,
@@ -88,7 +103,7 @@ const EVENTS: Readonly<Record<string, Event>> = {
 };
 
 /** Rules under another name in `EVENTS`, and those that other rules call: their transitions are those of the event. */
-const PARTS_OF_EVENTS = ['initialBatch', 'initialRound', 'decided', 'moved', 'stopped'];
+const PARTS_OF_EVENTS = ['initialBatch', 'initialRound', 'decided', 'moved', 'stopped', 'withJobs'];
 
 /** One of two jobs runs again. */
 const ROUND: OpenedRound = {
@@ -112,6 +127,7 @@ const SETTINGS: readonly BatchSettings[] = (
   ...policy,
   failWhen: 'settled',
   alertAfterIdleMs: 1,
+  autoSeal: true,
   failWhenFailed: { moreThan: 1 },
   deadlineAt: NOW,
   enrollmentTimeoutMs: 1_000,
@@ -145,10 +161,12 @@ export function walkBatch<View extends string>(
   const note = (name: View, transition: Transition) =>
     seen.get(name)!.set(Object.values(transition).join(' '), transition);
   for (const settings of SETTINGS) {
-    const initial = rules.initialBatch(NOW);
-    for (const name of names) note(name, { from: '[*]', to: views[name](initial), event: 'initialBatch' });
+    const [initial, openEnded] = [rules.initialBatch(NOW), rules.initialBatch(NOW, RUN)];
+    for (const name of names)
+      for (const state of [initial, openEnded])
+        note(name, { from: '[*]', to: views[name](state), event: 'initialBatch' });
     // How a later round comes to be is a matter of rows.
-    const left = [initial, rules.initialRound([], NOW)];
+    const left = [initial, openEnded, rules.initialRound([], NOW)];
     const reached = new Set(left.map(keyOf));
     for (let state = left.pop(); state; state = left.pop()) {
       for (const [event, happen] of Object.entries(EVENTS)) {

@@ -11,6 +11,7 @@ export class TcpProxy implements AsyncDisposable {
   readonly #server: Server;
   readonly #target: { readonly host: string; readonly port: number };
   readonly #sockets = new Set<Socket>();
+  readonly #upstreams = new Set<Socket>();
   #thawed: Promise<void> = Promise.resolve();
   #thaw: (() => void) | undefined;
 
@@ -44,6 +45,11 @@ export class TcpProxy implements AsyncDisposable {
     return count;
   }
 
+  /** Carries what clients send and none of the answers, until the connections are dropped. */
+  holdAnswers(): void {
+    for (const socket of this.#upstreams) socket.pause();
+  }
+
   /** Lets nothing through, and takes no new connection, until `thaw`. */
   freeze(): void {
     if (this.#thaw) return;
@@ -75,6 +81,8 @@ export class TcpProxy implements AsyncDisposable {
     await this.#thawed;
     if (client.destroyed) return;
     const upstream = connect({ ...this.#target, allowHalfOpen: true, noDelay: true });
+    this.#upstreams.add(upstream);
+    upstream.on('close', () => this.#upstreams.delete(upstream));
     this.#join(client, upstream);
     this.#join(upstream, client);
     if (this.#thaw) this.freeze();

@@ -27,6 +27,7 @@ const settings = (overrides: Partial<BatchSettings> = {}): BatchSettings => ({
   afterDeadline: 'fail',
   afterFailure: 'continue',
   alertAfterIdleMs: null,
+  autoSeal: true,
   deadlineAt: null,
   failWhen: 'settled',
   failWhenFailed: 'any',

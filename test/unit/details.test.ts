@@ -6,6 +6,7 @@ const SETTINGS: rules.BatchSettings = {
   afterDeadline: 'fail',
   afterFailure: 'continue',
   alertAfterIdleMs: null,
+  autoSeal: true,
   deadlineAt: null,
   failWhen: 'settled',
   failWhenFailed: 'any',

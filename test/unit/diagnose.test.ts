@@ -29,7 +29,15 @@ const withoutRow = (facts: Facts, changes: Partial<Facts> = {}): Facts => {
 const open = (heardAt: number) =>
   sealedState({
     enrolled: 4,
-    enrollment: { phase: 'open', token: 't', error: null, timedOut: false, heardAt },
+    enrollment: {
+      phase: 'open',
+      token: 't',
+      isOpenEnded: false,
+      openings: 1,
+      error: null,
+      timedOut: false,
+      heardAt,
+    },
   });
 const over = { completedAt: new Date(NOW), settledAt: new Date(NOW), status: 'complete' as const };
 
@@ -376,6 +384,8 @@ const CASES: readonly Case[] = [
           enrolled: 0,
           enrollment: {
             phase: 'unopened',
+            isOpenEnded: false,
+            openings: 0,
             token: null,
             error: null,
             timedOut: false,

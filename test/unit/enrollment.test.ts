@@ -26,6 +26,7 @@ function setup(channel: Partial<EnrollmentChannel> = {}) {
   onTestFinished(() => database.close());
   const enrollment = new Enrollment({
     batchId: 'b-1',
+    adder: { token: 't' },
     database,
     channel: { announce, seal },
     whyClosed: () => Promise.reject(new Error('no row was written')),
@@ -42,7 +43,7 @@ test('numbers jobs in the order in which they are started', () => {
 
 test('has room while little is on its way', () => {
   const { enrollment } = setup();
-  enrollment.enroll(TARGET, '[1]');
+  void enrollment.enroll(TARGET, '[1]');
   expect(enrollment.hasRoom()).toBe(true);
 });
 

@@ -13,6 +13,7 @@ const errors = [
   ],
   ['BatchExistsError', 'BATCH_EXISTS', new library.BatchExistsError('b-1', { cause })],
   ['BatchNotFoundError', 'BATCH_NOT_FOUND', new library.BatchNotFoundError('b-1', { cause })],
+  ['BatchSealedError', 'BATCH_SEALED', new library.BatchSealedError('BATCH_SEALED', 'text', { cause })],
   ['BatchSettledError', 'BATCH_SETTLED', new library.BatchSettledError('BATCH_SETTLED', 'text', { cause })],
   [
     'CallbackAlreadyRegisteredError',
@@ -41,6 +42,7 @@ const errors = [
     new library.EnrollmentTimedOutError('ENROLLMENT_TIMED_OUT', 'text', { cause }),
   ],
   ['InvalidArgumentsError', 'INVALID_ARGUMENTS', new library.InvalidArgumentsError('args[0]', 'is wrong')],
+  ['JobEndedError', 'JOB_ENDED', new library.JobEndedError('JOB_ENDED', 'text', { cause })],
   ['InvalidOptionError', 'INVALID_OPTION', new library.InvalidOptionError('limit', 'a number', 'x')],
   [
     'MigrationsPendingError',
@@ -104,6 +106,13 @@ test('names the batch that exists, and what to do', () => {
   expect(new library.BatchExistsError('b-1')).toMatchObject({
     batchId: 'b-1',
     message: expect.stringContaining('find("b-1")'),
+  });
+});
+
+test('names the options in which a batch that exists differs', () => {
+  expect(new library.BatchExistsError('b-1', { differences: ['context', 'deadline'] })).toMatchObject({
+    differences: ['context', 'deadline'],
+    message: expect.stringContaining('another definition (context, deadline)'),
   });
 });
 

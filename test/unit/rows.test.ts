@@ -3,8 +3,11 @@ import { BATCH_COLUMNS, JOB_COLUMNS, toBatchRecord, type BatchRow } from '../../
 
 const ROW: BatchRow = {
   id: 'b-1',
+  first_execution_run_id: 'r-1',
   description: 'Rescore leaderboard 7',
   context: { leaderboardId: 7 },
+  definition: {},
+  auto_seal: true,
   status: 'running',
   total: 10,
   completed_count: 6,
@@ -12,6 +15,7 @@ const ROW: BatchRow = {
   cancelled_count: 0,
   round: 1,
   enrollment_error: 'Error: no',
+  enrollment_token: null,
   sealed_at: new Date(2_000),
   completed_at: new Date(3_000),
   settled_at: null,
@@ -27,6 +31,8 @@ const ROW: BatchRow = {
 test('turns a row of a batch into a record, with the pending jobs counted', () => {
   expect(toBatchRecord(ROW)).toEqual({
     id: 'b-1',
+    runId: 'r-1',
+    autoSeal: true,
     description: 'Rescore leaderboard 7',
     context: { leaderboardId: 7 },
     status: 'running',

@@ -4,6 +4,7 @@ import * as batches from '../../src/database/batches.ts';
 import * as callbacks from '../../src/database/callbacks.ts';
 import * as chunks from '../../src/database/chunks.ts';
 import * as enrollment from '../../src/database/enroll.ts';
+import * as numbered from '../../src/database/enroll-numbered.ts';
 import * as pruning from '../../src/database/prune.ts';
 import * as rounds from '../../src/database/rounds.ts';
 import { migrationSql } from '../../src/index.ts';
@@ -18,7 +19,15 @@ const BATCH_STATE = source('workflows/batch-state.ts');
 const ROWS = source('src/database/rows.ts');
 const SQL = await migrationSql();
 
-const WRITES = Object.keys({ ...batches, ...callbacks, ...chunks, ...enrollment, ...pruning, ...rounds });
+const WRITES = Object.keys({
+  ...batches,
+  ...callbacks,
+  ...chunks,
+  ...enrollment,
+  ...numbered,
+  ...pruning,
+  ...rounds,
+});
 
 /** What a batch may be, as each of its diagrams looks at it. */
 const VIEWS = {

@@ -1,0 +1,125 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Database } from '../database/connect.ts';
+import type { EnrolledJob } from '../database/enroll.ts';
+import { insertNumbered, selectIsBusy, type Adder, type Numbered } from '../database/enroll-numbered.ts';
+import { DATABASE_TIMEOUT_MS, withRetry } from '../database/retry.ts';
+import { JobEndedError, type BatchError } from '../errors.ts';
+
+export interface NumberedQueueOptions {
+  readonly batchId: string;
+  readonly database: Database;
+  readonly adder: Adder;
+  /** Asked when rows are refused. @returns what to throw */
+  readonly whyClosed: () => Promise<BatchError>;
+  readonly onRetry: (error: unknown, attempt: number) => void;
+}
+
+interface Waiting {
+  readonly job: EnrolledJob;
+  readonly key: string;
+  readonly resolve: (jid: string) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** How often a handler looks whether its batch's block has closed. */
+const BUSY_POLL_MS = 300;
+
+/**
+ * Jobs on their way to the database, which gives them their positions: for batches to which several enqueuers and
+ * handlers add jobs, and for jobs with keys. Each waits until its row is committed.
+ */
+export class NumberedQueue {
+  readonly #options: NumberedQueueOptions;
+  /** Of the keys of jobs that were given none. */
+  readonly #token = randomUUID();
+  #keys = 0;
+  #waiting: Waiting[] = [];
+  /** Of the arguments and options that wait. */
+  bytes = 0;
+
+  constructor(options: NumberedQueueOptions) {
+    this.#options = options;
+  }
+
+  get size(): number {
+    return this.#waiting.length;
+  }
+
+  /** @returns the jid, once the row is committed */
+  add(job: EnrolledJob, key: string | undefined): Promise<string> {
+    this.bytes += bytesOf(job);
+    const jid = new Promise<string>((resolve, reject) => {
+      const own = key === undefined ? `auto:${this.#token}:${++this.#keys}` : `key:${key}`;
+      this.#waiting.push({ job, key: own, resolve, reject });
+    });
+    // Who started it may look at others first: the block hears of what went wrong all the same.
+    jid.catch(() => {});
+    return jid;
+  }
+
+  /**
+   * Writes the first of the jobs that wait.
+   *
+   * @param queues task queues of the jobs that the block has numbered itself, before it came to this
+   * @throws why they were refused
+   */
+  async write(maxRows: number, maxBytes: number, queues: Iterable<string>): Promise<Numbered> {
+    const rows = this.#take(maxRows, maxBytes);
+    try {
+      const named = rows.flatMap(({ job: [, , , queue] }) => (queue === null ? [] : [queue]));
+      const numbered = await this.#insert(rows, [...new Set([...queues, ...named])]);
+      for (const [index, { resolve }] of rows.entries()) {
+        resolve(`${this.#options.batchId}/${numbered.positions[index]!}`);
+      }
+      return numbered;
+    } catch (error) {
+      for (const { reject } of rows) reject(error);
+      throw error;
+    }
+  }
+
+  /** Nothing is written any more. */
+  fail(error: unknown): void {
+    for (const { reject } of this.#waiting) reject(error);
+    this.#waiting = [];
+    this.bytes = 0;
+  }
+
+  async #insert(jobs: readonly Waiting[], queues: readonly string[]): Promise<Numbered> {
+    const { batchId, database, adder, whyClosed, onRetry } = this.#options;
+    const retry = { timeoutMs: DATABASE_TIMEOUT_MS, onRetry };
+    let isRepeated = false;
+    const insert = () => {
+      const input = { batchId, adder, jobs, queues, isRepeated };
+      isRepeated = true;
+      return insertNumbered(database, input);
+    };
+    for (;;) {
+      const result = await withRetry(insert, retry);
+      if (typeof result !== 'string') return result;
+      if (result === 'closed') throw await whyClosed();
+      if (result === 'ended' || !('job' in adder)) {
+        throw new JobEndedError(
+          'JOB_ENDED',
+          `A handler adds jobs to batch "${batchId}", and its attempt has ended, because its time was over. They were not added.`,
+        );
+      }
+      do await delay(BUSY_POLL_MS);
+      while (await withRetry(() => selectIsBusy(database, batchId, adder.job), retry));
+    }
+  }
+
+  #take(maxRows: number, maxBytes: number): Waiting[] {
+    let bytes = 0;
+    let count = 0;
+    while (count < this.#waiting.length && count < maxRows && bytes < maxBytes)
+      bytes += bytesOf(this.#waiting[count++]!.job);
+    this.bytes -= bytes;
+    return this.#waiting.splice(0, count);
+  }
+}
+
+function bytesOf([, args, options]: EnrolledJob): number {
+  return args.length + (options?.length ?? 0);
+}

@@ -1,0 +1,59 @@
+import type { BatchRow } from '../database/rows.ts';
+import {
+  AlreadyEnrolledError,
+  BatchCancelledError,
+  BatchNotFoundError,
+  BatchSealedError,
+  BatchSettledError,
+  EnrollmentTimedOutError,
+  type BatchError,
+} from '../errors.ts';
+
+/** Who wanted to add jobs: an enqueuer, by the token of its block, or a handler. */
+export type Asker = { readonly token: string } | 'handler';
+
+/** Why the batch takes no jobs any more, as its row says. */
+export function whyClosed(
+  batchId: string,
+  row: BatchRow | undefined,
+  asker: Asker,
+  cause?: unknown,
+): BatchError {
+  const options = cause === undefined ? undefined : { cause };
+  if (!row) return new BatchNotFoundError(batchId, options);
+  if (row.stop_reason !== null) {
+    return new BatchCancelledError(
+      'BATCH_CANCELLED',
+      `Batch "${batchId}" was stopped: ${row.stop_reason}. Nothing can be enrolled any more.`,
+      options,
+    );
+  }
+  if (asker === 'handler') {
+    return new BatchSettledError(
+      'BATCH_SETTLED',
+      `Batch "${batchId}" is ${row.status}, or its workflow was stopped from outside: no job can be added to it.`,
+      options,
+    );
+  }
+  if (row.enrollment_token !== null && row.enrollment_token !== asker.token) {
+    return new AlreadyEnrolledError(
+      'ALREADY_ENROLLED',
+      `Another process has taken over the block of batch "${batchId}". What this one had enrolled before stays.`,
+      options,
+    );
+  }
+  if (!row.auto_seal && row.sealed_at !== null && row.enrollment_error === null) {
+    return new BatchSealedError(
+      'BATCH_SEALED',
+      `Batch "${batchId}" was sealed. Nothing can be added from outside any more.`,
+      options,
+    );
+  }
+  return new EnrollmentTimedOutError(
+    'ENROLLMENT_TIMED_OUT',
+    `Batch "${batchId}" has closed while this process enrolled: nothing was heard of it for ` +
+      `${row.auto_seal ? 'enrollmentTimeout' : 'openTimeout'}, or its workflow was stopped from outside. ` +
+      'Jobs enrolled until then run.',
+    options,
+  );
+}

@@ -1,0 +1,198 @@
+import type { Knex } from 'knex';
+import type { Database } from './connect.ts';
+import type { EnrolledJob } from './enroll.ts';
+
+/** A job with what tells it from the others of its batch: see `batch_jobs_keys` in the migration. */
+export interface KeyedJob {
+  readonly job: EnrolledJob;
+  readonly key: string;
+}
+
+/** Who adds jobs: a block, by its token, or a handler, by its own job. */
+export type Adder = { readonly token: string } | { readonly job: HandlerJob };
+
+export interface HandlerJob {
+  readonly position: number;
+  readonly attempt: number;
+}
+
+export interface NumberedJobs {
+  readonly batchId: string;
+  readonly adder: Adder;
+  readonly jobs: readonly KeyedJob[];
+  /** Task queues of the jobs that the adder has added to the batch in another way, and of these. */
+  readonly queues: readonly string[];
+  /** An earlier try may have been committed, and its answer lost. */
+  readonly isRepeated: boolean;
+}
+
+export interface Numbered {
+  /** Of each job, in order; those that had been there before keep theirs. */
+  readonly positions: readonly number[];
+  /** Jobs of the batch: `1..total` have rows. */
+  readonly total: number;
+  /** The task queues of all that were added like this so far. */
+  readonly queues: readonly string[];
+}
+
+/**
+ * Why nothing was added: the batch takes no jobs (of this adder) any more; the handler's own job has ended; or its
+ * batch's block is open and numbers its jobs itself, so that no other may until it has closed.
+ */
+export type NotNumbered = 'closed' | 'ended' | 'busy';
+
+interface LockedBatch {
+  readonly total: number;
+  readonly queues: string[];
+  readonly shared: boolean;
+  readonly enrollment_token: string | null;
+  readonly isSealed: boolean;
+  readonly isOver: boolean;
+  readonly round: number;
+}
+
+/**
+ * Adds jobs at the end of a batch, in one transaction. The batch's row is locked first, so that positions have no
+ * holes, whoever else adds: each statement after that sees what the one before in the queue has committed. Of jobs with
+ * the same key there is one: the first one that came. Repeating the call changes nothing, because every job has a key.
+ */
+export async function insertNumbered(
+  { knex, schema }: Database,
+  input: NumberedJobs,
+): Promise<Numbered | NotNumbered> {
+  return knex.transaction(async (trx) => {
+    const batch = await lockBatch(trx, schema, input.batchId);
+    const refusal = batch ? await refuse(trx, schema, batch, input) : 'closed';
+    if (batch && refusal === undefined) return insert(trx, schema, batch, input);
+    const before = batch && input.isRepeated ? await selectPositions(trx, schema, input) : undefined;
+    return before ? { positions: before, total: batch!.total, queues: batch!.queues } : refusal!;
+  });
+}
+
+/** Whether a handler has to wait for the end of its batch's block: see {@link NotNumbered}. Takes no lock. */
+export async function selectIsBusy(
+  { knex, schema }: Database,
+  batchId: string,
+  { position, attempt }: HandlerJob,
+): Promise<boolean> {
+  const { rows } = await knex.raw(
+    `select 1 from :schema:.batches b join :schema:.batch_jobs j on j.batch_id = b.id and j.position = :position
+     where b.id = :batchId and not b.shared and b.sealed_at is null and b.stopped_at is null
+       and j.status = 'pending' and j.attempts < :attempt`,
+    { schema, batchId, position, attempt },
+  );
+  return rows.length > 0;
+}
+
+async function lockBatch(
+  trx: Knex.Transaction,
+  schema: string,
+  batchId: string,
+): Promise<LockedBatch | undefined> {
+  const { rows } = await trx.raw(
+    `select total, queues, shared, round, enrollment_token, sealed_at is not null as "isSealed",
+       stopped_at is not null or settled_at is not null as "isOver"
+     from :schema:.batches where id = :batchId and pruned_at is null for update`,
+    { schema, batchId },
+  );
+  return rows[0];
+}
+
+async function refuse(
+  trx: Knex.Transaction,
+  schema: string,
+  batch: LockedBatch,
+  { batchId, adder }: NumberedJobs,
+): Promise<NotNumbered | undefined> {
+  if (batch.isOver) return 'closed';
+  if ('token' in adder) {
+    const { enrollment_token: token } = batch;
+    return batch.isSealed || (token !== null && token !== adder.token) ? 'closed' : undefined;
+  }
+  // Served by the primary key. An attempt counts once it has ended: then its handler goes on without anybody.
+  const { rows } = await trx.raw(
+    `select 1 from :schema:.batch_jobs
+     where batch_id = :batchId and position = :position and status = 'pending' and attempts < :attempt`,
+    { schema, batchId, ...adder.job },
+  );
+  if (rows.length === 0) return 'ended';
+  return batch.isSealed || batch.shared ? undefined : 'busy';
+}
+
+async function insert(
+  trx: Knex.Transaction,
+  schema: string,
+  batch: LockedBatch,
+  { batchId, jobs, queues }: NumberedJobs,
+): Promise<Numbered> {
+  const known = [...new Set([...batch.queues, ...queues])];
+  // Keys that exist are looked up one by one in batch_jobs_keys: `offset 0` keeps the planner from a join that scans.
+  const { rows } = await trx.raw(
+    `with incoming as materialized (
+       select j.n, j.job, j.job ->> 5 as key
+       from jsonb_array_elements(:json::jsonb) with ordinality j (job, n)
+     ), firsts as (
+       select distinct on (key) n, job, key from incoming order by key, n
+     ), existing as (
+       select f.key, e.position
+       from firsts f cross join lateral (
+         select position from :schema:.batch_jobs
+         where batch_id = :batchId and key = f.key and key is not null offset 0
+       ) e
+     ), fresh as (
+       select f.job, f.key, (:total + row_number() over (order by f.n))::integer as position
+       from firsts f where not exists (select 1 from existing e where e.key = f.key)
+     ), inserted as (
+       insert into :schema:.batch_jobs
+         (batch_id, position, jid, key, round, worker_class, args, options, task_queue, due_at)
+       select
+         :batchId, f.position, :batchId || '/' || f.position, f.key, :round, f.job ->> 0, f.job -> 1,
+         nullif(f.job -> 2, 'null'), f.job ->> 3, now() + (f.job ->> 4)::double precision * interval '1 ms'
+       from fresh f
+       returning 1
+     ), counted as (
+       update :schema:.batches
+       set total = total + (select count(*) from inserted), shared = true,
+         queues = array(select jsonb_array_elements_text(:queues::jsonb)), updated_at = now()
+       where id = :batchId
+       returning total
+     )
+     select (select total from counted) as total, array_agg(coalesce(e.position, f.position) order by i.n) as positions
+     from incoming i left join existing e on e.key = i.key left join fresh f on f.key = i.key`,
+    {
+      schema,
+      batchId,
+      round: batch.round,
+      total: batch.total,
+      json: toJson(jobs),
+      queues: JSON.stringify(known),
+    },
+  );
+  return { positions: rows[0].positions ?? [], total: rows[0].total, queues: known };
+}
+
+/** Where the jobs are, if all are there. */
+async function selectPositions(
+  trx: Knex.Transaction,
+  schema: string,
+  { batchId, jobs }: NumberedJobs,
+): Promise<number[] | undefined> {
+  const { rows } = await trx.raw(
+    `select e.position
+     from jsonb_array_elements_text(:keys::jsonb) with ordinality k (key, n) cross join lateral (
+       select position from :schema:.batch_jobs
+       where batch_id = :batchId and key = k.key and key is not null offset 0
+     ) e
+     order by k.n`,
+    { schema, batchId, keys: JSON.stringify(jobs.map(({ key }) => key)) },
+  );
+  return rows.length === jobs.length ? rows.map(({ position }: { position: number }) => position) : undefined;
+}
+
+function toJson(jobs: readonly KeyedJob[]): string {
+  const rows = jobs.map(
+    ({ job: [name, args, options, queue, delay], key }) =>
+      `[${JSON.stringify(name)},${args},${options ?? 'null'},${JSON.stringify(queue)},${delay ?? 'null'},${JSON.stringify(key)}]`,
+  );
+  return `[${rows.join(',')}]`;
+}
