@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { WorkflowFailedError } from '@temporalio/client';
 import { execa } from 'execa';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
@@ -38,9 +39,14 @@ const MONTH = { olderThanMs: 30 * 86_400_000, statuses: ALL, limit: null };
 /** Rows of a batch that settled so many days ago, without a workflow. */
 async function settledBatch(
   id: string,
-  { days = 40, jobs = 1, status = 'complete' }: { days?: number; jobs?: number; status?: BatchOutcome } = {},
+  {
+    days = 40,
+    jobs = 1,
+    status = 'complete',
+    of = world,
+  }: { days?: number; jobs?: number; status?: BatchOutcome; of?: World } = {},
 ) {
-  const { knex, schema } = world;
+  const { knex, schema } = of;
   const bindings = { schema, id, days, jobs, status };
   await knex.raw(
     `insert into :schema:.batches
@@ -326,8 +332,9 @@ describe('a batch that is being pruned', () => {
     const trx = await knex.transaction();
     await trx.raw(revive, { schema, id: 'revived' });
     // Locked, and not committed yet.
-    expect(await prune()).toEqual({ batches: 0, jobs: 0 });
+    const first = await Promise.race([prune(), delay(10_000, 'It waits for the lock')]);
     await trx.commit();
+    expect(first).toEqual({ batches: 0, jobs: 0 });
     expect(await prune()).toEqual({ batches: 0, jobs: 0 });
     expect(await rowsOf('revived')).toMatchObject({ batches: 1, jobs: 1 });
 
@@ -450,6 +457,27 @@ describe('a schedule', () => {
     const error = await running.catch((error: unknown) => error);
     expect(error).toBeInstanceOf(WorkflowFailedError);
     expect((error as WorkflowFailedError).cause?.cause).toMatchObject({ type: 'INVALID_OPTION' });
+  });
+});
+
+describe('a worker that shuts down', () => {
+  test('leaves a prune to another one, which ends it', async () => {
+    await using own = await createWorld();
+    const { client, knex, schema, taskQueue } = own;
+    const worker = await own.startWorker();
+    await settledBatch('long', { jobs: 60 * SLICE_SIZE, of: own });
+    const workflow = await client.workflow.start<typeof pruneWorkflow>('pruneBatches', {
+      workflowId: `${taskQueue}-prune`,
+      taskQueue,
+      args: [{ olderThan: '30 days' }],
+    });
+    const left = async () => (await knex.withSchema(schema).from('batches').pluck('pruned_at')) as unknown[];
+    await eventually(async () => expect(await left()).toEqual([expect.any(Date)]));
+    await worker.stop();
+    expect(await left()).toEqual([expect.any(Date)]);
+    await own.startWorker();
+    expect(await workflow.result()).toMatchObject({ batches: 1 });
+    expect(await left()).toEqual([]);
   });
 });
 
