@@ -1,6 +1,7 @@
 import { cancellationSignal } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { runOutsideEnrollment } from '../src/client/enrollment-context.ts';
+import { runAsCallbackOf } from '../src/client/lineage.ts';
 import {
   giveBackCallbackAttempt,
   markCallbackCompleted,
@@ -44,7 +45,9 @@ async function attemptCallback(dependencies: ActivityDependencies, input: Callba
   const attempt = status === undefined ? 1 : await markCallbackRunning(database, input);
   if (attempt === undefined) throw attemptsLost(input);
   try {
-    await runOutsideEnrollment(() => call(dependencies, callback, input, attempt));
+    await runOutsideEnrollment(() =>
+      runAsCallbackOf(input.batchId, () => call(dependencies, callback, input, attempt)),
+    );
   } catch (error) {
     const described = describeError(error);
     const isDatabaseAway = error instanceof TransactionBrokenError;

@@ -11,7 +11,9 @@ import {
   type Failure,
 } from '../src/database/chunks.ts';
 import { batchWorkflowId } from '../src/client/batch-client.ts';
+import { selectMembers, type MemberBatch } from '../src/database/members.ts';
 import { withRetry } from '../src/database/retry.ts';
+import { MEMBER_BATCH } from '../src/jobs/member-batch.ts';
 import { describeError, retryDelay } from '../src/jobs/outcome.ts';
 import { resultJson } from '../src/jobs/result.ts';
 import { chunkDrainedSignal, jobFailedSignal } from '../workflows/messages.ts';
@@ -37,6 +39,11 @@ const DELAY_STEP_MS = 100;
 const DRAINED_AFTER_MS = 50;
 /** A chunk in which many jobs fail does not say so more often. */
 const NOTICE_INTERVAL_MS = 1_000;
+/** How soon a batch that is a job is asked again how it stands: after a tenth of the time that it was waited for. */
+const MIN_MEMBER_DELAY_MS = 500;
+const MAX_MEMBER_DELAY_MS = 30_000;
+/** A batch that is a job and has no row was deleted, or is still being created. */
+const MEMBER_MISSING_MS = 60_000;
 /** A worker that shuts down does not wait longer for a mark: a job would count one loss too many, no more. */
 const UNMARK_TIMEOUT_MS = 2_000;
 
@@ -59,6 +66,8 @@ class ChunkRun {
   readonly #running: RunningJobs;
   readonly #remaining: number[] = [];
   readonly #unknown: number[] = [];
+  /** Jobs that are batches. */
+  readonly #members: ChunkJob[] = [];
   /** Local time when each of these is due again. */
   readonly #dueAt = new Map<number, number>();
   /** Jobs without a row. */
@@ -126,6 +135,7 @@ class ChunkRun {
     try {
       const jobs = await this.#load();
       const runnable = jobs.filter((job) => this.#sort(job));
+      await this.#askMembers();
       if (this.#input.careful) await this.#runWatched(runnable);
       else await this.#runTogether(runnable);
       if (this.#error !== undefined) throw this.#error;
@@ -172,10 +182,30 @@ class ChunkRun {
     else if (job.status === 'failed') this.#failed++;
     else if (job.round < this.#input.round) this.#cancelled++;
     else if (job.due_in_ms > DUE_TOLERANCE_MS) this.#dueAt.set(job.position, Date.now() + job.due_in_ms);
+    else if (job.worker_class === MEMBER_BATCH.name) this.#members.push(job);
     else if (!this.#deps.jobs.has(job.worker_class)) this.#reportUnknown(job);
     else if (job.losses >= LOSSES_BEFORE_FAILURE) this.#failLost(job);
     else return true;
     return false;
+  }
+
+  /** Looks how the batches stand that are jobs of this one. Those that have not settled are asked again later. */
+  async #askMembers(): Promise<void> {
+    if (this.#members.length === 0) return;
+    const idOf = ({ args }: ChunkJob) => args[0] as string;
+    const rows = await this.#retrying(() => selectMembers(this.#deps.database, this.#members.map(idOf)));
+    for (const job of this.#members) {
+      const batch = rows.get(idOf(job));
+      const ageMs = this.#ageOf(job);
+      if (batch ? batch.outcome === null : ageMs < MEMBER_MISSING_MS) {
+        const delayMs = Math.min(MAX_MEMBER_DELAY_MS, Math.max(MIN_MEMBER_DELAY_MS, ageMs / 10));
+        this.#dueAt.set(job.position, Date.now() + delayMs);
+      } else if (batch?.outcome === 'complete') {
+        this.#completed++;
+        const { startedAt, settledAt } = batch;
+        this.#outbox.succeeded({ position: job.position, startedAt, finishedAt: settledAt! });
+      } else this.#failForGood(job, memberFailure(idOf(job), batch));
+    }
   }
 
   /** Starts each job as soon as it has a slot, and waits for the ends of all. Without a promise for each. */
@@ -510,4 +540,18 @@ class ChunkRun {
   #retrying<T>(run: () => Promise<T>): Promise<T> {
     return patiently(run, 'The database did not answer');
   }
+}
+
+function memberFailure(
+  id: string,
+  batch: MemberBatch | undefined,
+): Pick<Failure, 'errorClass' | 'errorMessage'> {
+  if (!batch)
+    return { errorClass: 'BatchNotFoundError', errorMessage: `Batch "${id}" has no row: it was deleted.` };
+  const { outcome, failed, total, enrollmentError, stopReason } = batch;
+  const why = enrollmentError ?? stopReason ?? `${failed} of ${total} jobs failed`;
+  return {
+    errorClass: outcome === 'cancelled' ? 'BatchCancelledError' : 'BatchFailedError',
+    errorMessage: `Batch "${id}" is ${outcome}: ${why}.`,
+  };
 }

@@ -45,6 +45,8 @@ export interface CreateBatchInput {
   readonly startedAt: number;
   readonly description: string;
   readonly context: unknown;
+  /** The batch whose code created it; null: none did. */
+  readonly parentBatchId: string | null;
   /** The other options, as `create` compares them. */
   readonly definition: Readonly<Record<string, unknown>>;
   readonly settings: BatchSettings;

@@ -22,6 +22,7 @@ export async function up(knex: Knex, schema: string): Promise<void> {
 create table :schema:.batches (
   id text primary key check (id <> ''),
   first_execution_run_id text not null,
+  parent_batch_id text,
   description text not null,
   context jsonb not null default '{}',
   definition jsonb not null default '{}',
@@ -158,6 +159,9 @@ create index batch_jobs_errors on :schema:.batch_jobs (batch_id, position) where
 -- answer was lost finds what it wrote.
 create unique index batch_jobs_keys on :schema:.batch_jobs (batch_id, key) where key is not null;
 
+-- Serves list({ parentId }).
+create index batches_parent on :schema:.batches (parent_batch_id, created_at desc) where parent_batch_id is not null;
+
 -- Serves list(): newest first.
 create index batches_created_at on :schema:.batches (created_at desc, id);
 
@@ -199,6 +203,7 @@ select
   b.paused_at,
   b.stopped_at,
   b.stop_reason,
+  b.parent_batch_id,
   b.alerts,
   b.alerted_at,
   b.round,

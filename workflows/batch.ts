@@ -47,6 +47,8 @@ export interface BatchInput {
   readonly batchId: string;
   readonly description: string;
   readonly context: unknown;
+  /** The batch whose code created this one. */
+  readonly parentBatchId?: string;
   /** The other options, as `create` compares them; not of a later round. */
   readonly definition?: Readonly<Record<string, unknown>>;
   readonly settings: BatchSettings;
@@ -229,13 +231,14 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       if (!opened) refusal = roundTaken(input.round);
       else apply(rounds.roundOpened(state, input.round, opened));
     } else {
-      const { description, context, definition = {} } = input;
+      const { description, context, parentBatchId = null, definition = {} } = input;
       const { created } = await mirror.createBatch({
         batchId,
         firstExecutionRunId,
         startedAt: startTime.getTime(),
         description,
         context,
+        parentBatchId,
         definition,
         settings,
       });

@@ -52,6 +52,7 @@ import {
   type BatchPolicyOptions,
   type ResolvedBatchOptions,
 } from './batch-options.ts';
+import { parentOfNewBatch } from './lineage.ts';
 import { openClients } from './open-clients.ts';
 import type { JobTarget } from './submit.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
@@ -84,6 +85,8 @@ export interface ListOptions {
   readonly limit?: number;
   /** Skip so many. @default 0 */
   readonly offset?: number;
+  /** Only batches that a block, job or callback of this batch created. @default any */
+  readonly parentId?: string;
   /** Only batches in this status. @default any */
   readonly status?: BatchStatus;
 }
@@ -164,7 +167,7 @@ export class BatchClient {
   }
 
   /**
-   * Creates a batch: a Temporal workflow, and its row. Creating a batch of an id that exists, also at once from several
+   * Creates a batch: a Temporal workflow, and its row. In a block, job or callback of another batch, that one is its parent. Creating a batch of an id that exists, also at once from several
    * processes, gives that batch, wherever it stands, if it was created with the same options.
    *
    * @throws {@link InvalidOptionError} @throws {@link InvalidArgumentsError} for the context
@@ -216,8 +219,9 @@ export class BatchClient {
   /** Batches, newest first. @throws {@link InvalidOptionError} @throws {@link DatabaseUnavailableError} */
   async list(options: ListOptions = {}): Promise<Batch[]> {
     assertPlainObject('options', options);
-    assertKnownKeys('options', options, ['limit', 'offset', 'status']);
-    const { limit = 100, offset = 0, status } = options;
+    assertKnownKeys('options', options, ['limit', 'offset', 'parentId', 'status']);
+    const { limit = 100, offset = 0, parentId, status } = options;
+    if (parentId !== undefined) assertBatchId(parentId);
     assertWholeNumber('limit', limit, 1);
     assertWholeNumber('offset', offset, 0);
     if (status !== undefined && !STATUSES.includes(status)) {
@@ -226,6 +230,7 @@ export class BatchClient {
     await this.#ready();
     const rows = await this.read(async () => {
       const query = selectBatches(this.database).limit(limit).offset(offset);
+      if (parentId !== undefined) query.where({ parent_batch_id: parentId });
       return status === undefined ? query : query.where({ status });
     });
     return rows.map((row) => new Batch(this, toBatchRecord(row)));
@@ -368,10 +373,20 @@ export class BatchClient {
   /** Starts the batch's workflow. @throws {@link BatchExistsError} when one of this id runs, or has left a row */
   async #start({ id, description, context, definition, settings }: ResolvedBatchOptions): Promise<Batch> {
     const creationId = randomUUID();
+    const parentBatchId = parentOfNewBatch();
     const start = new WithStartWorkflowOperation<typeof batchWorkflow>('batch', {
       ...this.#workflowOptions(id, description, context, settings),
       workflowIdConflictPolicy: 'FAIL',
-      args: [{ batchId: id, description, context, definition, settings }],
+      args: [
+        {
+          batchId: id,
+          description,
+          context,
+          definition,
+          settings,
+          ...(parentBatchId === undefined ? {} : { parentBatchId }),
+        },
+      ],
       memo: { batchId: id, creationId, description },
     });
     try {

@@ -31,14 +31,17 @@ import {
 } from '../errors.ts';
 import { isCallback, type Callback } from '../jobs/define-callback.ts';
 import type { Job } from '../jobs/define-job.ts';
+import { MEMBER_BATCH } from '../jobs/member-batch.ts';
 import { assertKnownKeys, assertName, assertPlainObject, resolveDuration } from '../options.ts';
 import { batchWorkflowId, type BatchClient } from './batch-client.ts';
 import { POLICY_KEYS, resolveBatchChanges, type BatchPolicyOptions } from './batch-options.ts';
 import { assertBlock, runBlock } from './blocks.ts';
 import { callBatch, handleOf, type BatchHandle } from './call-batch.ts';
 import { Enrollment } from './enrollment.ts';
+import { currentEnrollment } from './enrollment-context.ts';
 import { blockChannel, openEndedChannel, sealOpenEnded } from './enrollment-channel.ts';
 import { inPages, resolveEachResult, type EachResultOptions, type StoredResult } from './results.ts';
+import { submitJob } from './submit.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
 import { whyClosed } from './why-closed.ts';
 
@@ -140,6 +143,11 @@ export class Batch {
   /** When the last job became terminal, or null. */
   get settledAt(): Date | null {
     return this.#record.settledAt;
+  }
+
+  /** The batch whose block, job or callback created this one, or null. */
+  get parentId(): string | null {
+    return this.#record.parentId;
   }
 
   /** Which round of its jobs runs, or ran last: 1, and one more for each `retryFailed`. */
@@ -256,6 +264,32 @@ export class Batch {
     const total = await sealOpenEnded(this.#batches, this.id, runId);
     if (total === 0) throw this.#emptied('no block of it started a job');
     return { total };
+  }
+
+  /**
+   * Makes this batch a job of the batch whose enrolment block the caller is in. That one does not settle before this
+   * one, of which it counts the outcome: `complete`, or `failed` when this one is failed or cancelled. It asks for the
+   * outcome now and then: after a tenth of the time that it has waited, at most 30 s late. Neither is cancelled or
+   * retried with the other.
+   *
+   * @returns the jid
+   * @throws {@link BatchError} with code `NO_ENROLLMENT` outside of a block
+   * @throws {@link InvalidOptionError} in this batch's own block
+   * @throws {@link EnrollmentClosedError} in work that outlived the block
+   * @example
+   * await all.jobs(async () => { for (const part of parts) await part.enrol(); });
+   */
+  async enrol(): Promise<string> {
+    const outer = currentEnrollment();
+    if (!outer) {
+      throw new BatchError(
+        'NO_ENROLLMENT',
+        `enrol() of batch "${this.id}" was called outside of an enrolment block. Call it inside jobs(...) of another batch.`,
+      );
+    }
+    if (outer.batchId === this.id)
+      throw new InvalidOptionError('batch', 'another one than that whose block it is enrolled in', this.id);
+    return submitJob(MEMBER_BATCH, [this.id]);
   }
 
   /**

@@ -22,9 +22,9 @@ export async function insertBatch(
 ): Promise<boolean> {
   const { rowCount } = await knex.raw(
     `insert into :schema:.batches as b
-       (id, first_execution_run_id, description, context, definition, auto_seal, shared, settings, fail_when_failed,
+       (id, first_execution_run_id, parent_batch_id, description, context, definition, auto_seal, shared, settings, fail_when_failed,
          deadline_at)
-     values (:batchId, :firstExecutionRunId, :description, :context::jsonb, :definition::jsonb, :autoSeal,
+     values (:batchId, :firstExecutionRunId, :parentBatchId, :description, :context::jsonb, :definition::jsonb, :autoSeal,
        not :autoSeal, :settings::jsonb, :failWhenFailed, to_timestamp(:deadlineAt::double precision / 1000))
      on conflict (id) do update set updated_at = b.updated_at
        where b.first_execution_run_id = excluded.first_execution_run_id`,

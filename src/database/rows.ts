@@ -4,6 +4,7 @@ import type { BatchEvent, BatchProgress, BatchStatus } from '../../workflows/bat
 export interface BatchRow {
   readonly id: string;
   readonly first_execution_run_id: string;
+  readonly parent_batch_id: string | null;
   readonly description: string;
   readonly context: unknown;
   readonly definition: Readonly<Record<string, unknown>>;
@@ -40,6 +41,8 @@ export interface BatchRecord {
   readonly autoSeal: boolean;
   readonly status: BatchStatus;
   readonly progress: BatchProgress;
+  /** The batch whose block, job or callback created it, or null. */
+  readonly parentId: string | null;
   /** Which round of its jobs this is, from 1: see `Batch.retryFailed`. */
   readonly round: number;
   /** Why the enrolment block broke, or null. */
@@ -64,6 +67,7 @@ export interface BatchRecord {
 export const BATCH_COLUMNS = [
   'id',
   'first_execution_run_id',
+  'parent_batch_id',
   'description',
   'context',
   'definition',
@@ -95,6 +99,7 @@ export function toBatchRecord(row: BatchRow): BatchRecord {
   return {
     id: row.id,
     runId: row.first_execution_run_id,
+    parentId: row.parent_batch_id,
     description: row.description,
     context: row.context,
     autoSeal: row.auto_seal,

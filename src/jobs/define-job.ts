@@ -1,6 +1,7 @@
 import { submitJob, submitJobs } from '../client/submit.ts';
 import { InvalidOptionError } from '../errors.ts';
 import { assertName } from '../options.ts';
+import { RESERVED_PREFIX } from './member-batch.ts';
 import {
   overrideJobOptions,
   resolveJobOptions,
@@ -65,6 +66,9 @@ export function defineJob<Args extends readonly unknown[], Returned = unknown>(
   options?: JobOptions,
 ): Job<Args, Awaited<Returned>> {
   assertName('name', name);
+  if (name.startsWith(RESERVED_PREFIX)) {
+    throw new InvalidOptionError('name', `a name that does not begin with "${RESERVED_PREFIX}"`, name);
+  }
   if (typeof handler !== 'function') throw new InvalidOptionError('handler', 'a function', handler);
   const resolved = resolveJobOptions(`defineJob("${name}")`, options);
   return {

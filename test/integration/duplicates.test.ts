@@ -210,6 +210,7 @@ describe('outcomes', () => {
       description: id,
       context: {},
       settings: SETTINGS,
+      parentBatchId: null,
       definition: {},
     });
     await insertJobs(

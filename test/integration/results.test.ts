@@ -252,6 +252,7 @@ describe('rows', () => {
       firstExecutionRunId: 'none',
       description: 'Rows',
       context: {},
+      parentBatchId: null,
       definition: {},
       settings: SETTINGS,
     });

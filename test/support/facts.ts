@@ -53,6 +53,7 @@ export function stillBatch(
         status: 'running',
         progress: { status: 'running', total: 10, complete: 7, failed: 0, cancelled: 0, pending: 3 },
         round: 1,
+        parentId: null,
         enrollmentError: null,
         completedAt: null,
         settledAt: null,

@@ -4,6 +4,7 @@ import { BATCH_COLUMNS, JOB_COLUMNS, toBatchRecord, type BatchRow } from '../../
 const ROW: BatchRow = {
   id: 'b-1',
   first_execution_run_id: 'r-1',
+  parent_batch_id: 'b-0',
   description: 'Rescore leaderboard 7',
   context: { leaderboardId: 7 },
   definition: {},
@@ -38,6 +39,7 @@ test('turns a row of a batch into a record, with the pending jobs counted', () =
     status: 'running',
     progress: { status: 'running', total: 10, complete: 6, failed: 1, cancelled: 0, pending: 3 },
     round: 1,
+    parentId: 'b-0',
     enrollmentError: 'Error: no',
     completedAt: new Date(3_000),
     settledAt: null,
