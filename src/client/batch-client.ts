@@ -304,21 +304,22 @@ export class BatchClient {
     return this.read(() => selectBatch(this.database, id), timeoutMs);
   }
 
-  /** @internal Starts the run of the batch's workflow that is its next round. @throws {@link BatchRunningError} */
+  /** @internal Starts the run of the batch's workflow that is its next round. @returns the run's id @throws {@link BatchRunningError} */
   async startRound(
     { id, description, context }: BatchRecord,
     request: Omit<RoundRequest, 'callbacks'>,
     policy: BatchPolicyOptions,
-  ): Promise<void> {
+  ): Promise<string> {
     const basis = await this.read(() => selectRoundBasis(this.database, id));
     if (!basis) throw new BatchNotFoundError(id);
     const { callbacks } = basis;
     const settings = resolveRoundSettings(basis.settings, policy);
     try {
-      await this.client.workflow.start<typeof batchWorkflow>('batch', {
+      const { firstExecutionRunId } = await this.client.workflow.start<typeof batchWorkflow>('batch', {
         ...this.#workflowOptions(id, `${description} (round ${request.number})`, context, settings),
         args: [{ batchId: id, description, context, settings, round: { ...request, callbacks } }],
       });
+      return firstExecutionRunId;
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw toBatchError(id, error);
       throw new BatchRunningError(

@@ -100,6 +100,8 @@ export class Batch {
   readonly id: string;
   readonly #batches: BatchClient;
   #record: BatchRecord;
+  /** The run of its workflow that is the round which was asked for last. */
+  #requestedRunId: string | undefined;
 
   /** @internal */
   constructor(batches: BatchClient, record: BatchRecord) {
@@ -378,7 +380,7 @@ export class Batch {
     await this.reload();
     this.#assertRetryable(cancelled);
     const round = this.round + 1;
-    await this.#batches.startRound(this.#record, { number: round, cancelled }, policy);
+    this.#requestedRunId = await this.#batches.startRound(this.#record, { number: round, cancelled }, policy);
     try {
       // Accepted at once where a worker is up; a round of a million jobs takes longer to be opened.
       const opened = await this.#update('The round was not opened', () =>
@@ -504,9 +506,7 @@ export class Batch {
     const timeoutMs = resolveDuration('timeout', options.timeout ?? '1 hour');
     const { client } = this.#batches;
     try {
-      // Of its own runs: the id may have been given to another batch that came to nothing.
-      const own = client.workflow.getHandle(batchWorkflowId(this.id), this.#record.runId);
-      await client.withDeadline(Date.now() + timeoutMs, () => own.result());
+      await client.withDeadline(Date.now() + timeoutMs, () => this.#untilOver());
     } catch (error) {
       if (isDeadlineExceeded(error)) {
         const { status, total, pending } = await this.progress();
@@ -557,6 +557,20 @@ export class Batch {
       enrollmentTimeoutMs: quietTimeMs,
     });
     return { total: await runBlock(this.#batches.logger, enrollment, block) };
+  }
+
+  /**
+   * Waits for the runs of its workflow that its row names: the id may have been given to another batch that came to
+   * nothing. A round that was asked for here may not be in the row yet, and others may open one meanwhile.
+   */
+  async #untilOver(): Promise<void> {
+    let runId = this.#requestedRunId ?? this.#record.runId;
+    for (;;) {
+      await this.#batches.client.workflow.getHandle(batchWorkflowId(this.id), runId).result();
+      await this.reload();
+      if (this.#record.runId === runId) return;
+      runId = this.#record.runId;
+    }
   }
 
   #assertRetryable(cancelled: boolean): void {
