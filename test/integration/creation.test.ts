@@ -59,8 +59,10 @@ test('create that Temporal did not answer in time leaves the batch alone that ha
   };
   const interceptors = { workflow: [{ describe: thawFirst, terminate: thawFirst }] };
   const client = new Client({ connection, interceptors });
-  const { schema, taskQueue } = world;
-  const other = new BatchClient({ client, database: world.knex, schema, taskQueue });
+  // A client with rows of its own does not see that the id is taken.
+  await using apart = await createWorld();
+  const { taskQueue } = world;
+  const other = new BatchClient({ client, database: apart.knex, schema: apart.schema, taskQueue });
   await other.list();
 
   proxy.freeze();

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import knexFactory from 'knex';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { insertNumbered } from '../../src/database/enroll-numbered.ts';
-import { BatchClient, currentBatch, currentJob, defineJob, type Batch } from '../../src/index.ts';
+import { BatchClient, currentBatch, defineJob, type Batch } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks, runBatch } from '../support/batches.ts';
 import { codeOf, expectCode } from '../support/codes.ts';
 import { createCrashFixtures } from '../support/crash-fixtures.ts';
@@ -578,15 +578,4 @@ describe('an open-ended batch', () => {
     await apart.startWorker();
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2 });
   });
-});
-
-test('a job of a batch knows what it is by its jid, also one that a handler added', async () => {
-  const jids: string[] = [];
-  const note = defineJob('NoteJid', async () => void jids.push(currentJob().jid));
-  await using apart = await createWorld();
-  await apart.startWorker({ jobs: [note] });
-  const batch = await apart.batches.create({ description: 'd' });
-  await batch.jobs(() => note.set({ key: 'k' }).performAsync());
-  await batch.wait({ timeout: '30s' });
-  expect(jids).toEqual([`${batch.id}/1`]);
 });

@@ -42,7 +42,7 @@ test('wrong options of create are refused with the name of the option', async ()
   await expectCode(create({ description: 'd', context: { when: new Date() } }), 'INVALID_ARGUMENTS');
 });
 
-test('an id that exists is refused, while its batch runs and after it has ended', async () => {
+test('an id that exists is refused with another definition, while its batch runs and after it has ended', async () => {
   const id = `taken-${world.schema}`;
   const batch = await world.batches.create({ id, description: 'first' });
   await expectCode(world.batches.create({ id, description: 'second' }), 'BATCH_EXISTS');
