@@ -1,4 +1,5 @@
 import type { BatchEvent, BatchOutcome, RetryOptions } from '../workflows/batch-state.ts';
+import type { Share } from '../workflows/limits.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
 
 /** Short writes of the mirror, run as local activities. Each is an upsert: it may run twice. */
@@ -30,6 +31,8 @@ export interface CreateBatchInput {
   readonly failWhenFailed: string;
   /** Epoch milliseconds. */
   readonly deadlineAt: number | null;
+  /** Those that exist; null: none. */
+  readonly limits: object | null;
 }
 
 export interface SteerBatchInput {
@@ -40,6 +43,7 @@ export interface SteerBatchInput {
   readonly stop: { readonly reason: string; readonly graceMs: number } | null;
   readonly failWhenFailed: string;
   readonly deadlineAt: number | null;
+  readonly limits: object | null;
 }
 
 export interface DiscardBatchInput {
@@ -80,6 +84,12 @@ export interface ChunkInput {
   readonly spans: string;
   /** Run only jobs of this task queue; null: those without one of their own. */
   readonly taskQueue: string | null;
+  /** Of these only jobs of this name. */
+  readonly name?: string;
+  /** Of these no jobs of these names. */
+  readonly otherNames?: readonly string[];
+  /** Its part of the batch's limits; absent: there are none. */
+  readonly share?: ChunkShare;
   /** Record each job's start, to find the job that kills workers. */
   readonly careful: boolean;
   /** Signal the batch once a job has failed for good and its row says so. */
@@ -88,6 +98,11 @@ export interface ChunkInput {
   readonly failUnknown: boolean;
   /** Which of the batch's changes its workflow knew: after a newer one the chunk gives back what has not started. */
   readonly steering: number;
+}
+
+export interface ChunkShare extends Share {
+  /** Jobs beyond that go back: there may be more of the lane's in its positions than was thought. */
+  readonly maxJobs: number;
 }
 
 export interface CallbackInput {

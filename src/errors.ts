@@ -14,6 +14,7 @@ export type BatchErrorCode =
   | 'ENROLLMENT_TIMED_OUT'
   | 'INVALID_ARGUMENTS'
   | 'INVALID_OPTION'
+  | 'JOB_NOT_LIMITED'
   | 'MIGRATIONS_PENDING'
   | 'NESTED_ENROLLMENT'
   | 'NO_CLIENT'
@@ -124,6 +125,13 @@ export class BatchSettledError extends BatchError {
 export class CallbackAlreadyRegisteredError extends BatchError {
   static {
     this.prototype.name = 'CallbackAlreadyRegisteredError';
+  }
+}
+
+/** Thrown by `update` for `jobLimits` of a name that had no entry when the batch was created. Nothing has changed. */
+export class JobNotLimitedError extends BatchError {
+  static {
+    this.prototype.name = 'JobNotLimitedError';
   }
 }
 

@@ -6,7 +6,7 @@ export {
   type ListOptions,
 } from './client/batch-client.ts';
 export type { FailurePolicy } from '../workflows/failure-policy.ts';
-export type { BatchOptions, BatchPolicyOptions } from './client/batch-options.ts';
+export type { BatchOptions, BatchPolicyOptions, JobLimit } from './client/batch-options.ts';
 export type { Batch, CallbackRecord, CancelOptions, WaitOptions } from './client/batch.ts';
 export type { DatabaseOptions } from './database/connect.ts';
 export { migrate, migrationSql, migrationStatus, type MigrationStatus } from './database/migrate.ts';
@@ -25,6 +25,7 @@ export {
   EnrollmentTimedOutError,
   InvalidArgumentsError,
   InvalidOptionError,
+  JobNotLimitedError,
   MigrationsPendingError,
   NestedEnrollmentError,
   TemporalUnavailableError,

@@ -1,6 +1,7 @@
 import type { Duration } from '@temporalio/common';
 import type { BatchPolicy, BatchSettings } from '../../workflows/batch-state.ts';
 import { isFailurePolicy, type FailurePolicy } from '../../workflows/failure-policy.ts';
+import { MIN_PER_SECOND, type Limit } from '../../workflows/limits.ts';
 import { InvalidOptionError } from '../errors.ts';
 import { toExactJson } from '../json-value.ts';
 import {
@@ -13,8 +14,23 @@ import {
   resolveTime,
 } from '../options.ts';
 
-/** What makes a batch fail, and what ends it early: options of `BatchClient.create` and of `Batch.update`. */
-export interface BatchPolicyOptions {
+/** How many jobs run and start, over all workers. What is `null` has no limit. */
+export interface JobLimit {
+  /**
+   * Jobs that run at once. Of a worker that was killed, its part stays taken until it counts as lost, after 10 s; jobs
+   * of one that was frozen and wakes up later run beside those that took their place.
+   * @default null
+   */
+  readonly maxConcurrentJobs?: number | null;
+  /** Jobs that start in a second; may be a fraction. Retries count. @default null */
+  readonly perSecond?: number | null;
+}
+
+/**
+ * What makes a batch fail, what ends it early, and how fast it goes: options of `BatchClient.create` and of
+ * `Batch.update`.
+ */
+export interface BatchPolicyOptions extends JobLimit {
   /**
    * What becomes of a batch that its deadline stopped: `failed` or `cancelled`.
    * @default 'fail'
@@ -45,6 +61,12 @@ export interface BatchPolicyOptions {
    * @default 'any'
    */
   readonly failWhenFailed?: FailurePolicy;
+  /**
+   * Limits of the jobs of one name, beside those of the batch. `update` changes them, and takes away those that are
+   * `null`; a name that `create` did not mention cannot be limited later.
+   * @default {}
+   */
+  readonly jobLimits?: Readonly<Record<string, JobLimit>>;
 }
 
 /** Options of `BatchClient.create`. */
@@ -82,7 +104,20 @@ export interface ResolvedBatchOptions {
   readonly settings: BatchSettings;
 }
 
-const POLICY_KEYS = ['afterDeadline', 'afterFailure', 'deadline', 'failWhen', 'failWhenFailed'];
+const LIMIT_KEYS = ['maxConcurrentJobs', 'perSecond'];
+
+const POLICY_KEYS = [
+  'afterDeadline',
+  'afterFailure',
+  'deadline',
+  'failWhen',
+  'failWhenFailed',
+  'jobLimits',
+  ...LIMIT_KEYS,
+];
+
+/** Each name has lanes of its own, which the batch's workflow goes through with every message. */
+const MAX_LIMITED_NAMES = 50;
 
 const KEYS = [
   ...POLICY_KEYS,
@@ -134,6 +169,9 @@ const DEFAULT_POLICY: BatchPolicy = {
   deadlineAt: null,
   failWhen: 'settled',
   failWhenFailed: 'any',
+  jobLimits: {},
+  maxConcurrentJobs: null,
+  perSecond: null,
 };
 
 /** What `Batch.update` changes. @throws {@link InvalidOptionError} */
@@ -148,7 +186,7 @@ export function resolveBatchChanges(changes: BatchPolicyOptions): Partial<BatchP
 
 /** The parts that are given. */
 function resolvePolicy(options: BatchPolicyOptions): Partial<BatchPolicy> {
-  const { afterDeadline, afterFailure, deadline, failWhen, failWhenFailed } = options;
+  const { afterDeadline, afterFailure, deadline, failWhen, failWhenFailed, jobLimits } = options;
   assertOneOf('afterDeadline', afterDeadline, ['fail', 'cancel']);
   assertOneOf('afterFailure', afterFailure, ['continue', 'cancelRemaining']);
   assertOneOf('failWhen', failWhen, ['settled', 'immediate']);
@@ -159,6 +197,36 @@ function resolvePolicy(options: BatchPolicyOptions): Partial<BatchPolicy> {
     ...(deadline === undefined ? {} : { deadlineAt: deadline && resolveTime('deadline', deadline) }),
     ...(failWhen === undefined ? {} : { failWhen }),
     ...(failWhenFailed === undefined ? {} : { failWhenFailed }),
+    ...(jobLimits === undefined ? {} : { jobLimits: resolveJobLimits(jobLimits) }),
+    ...resolveLimit('', options),
+  };
+}
+
+function resolveJobLimits(jobLimits: Readonly<Record<string, JobLimit>>): Record<string, Limit> {
+  assertPlainObject('jobLimits', jobLimits);
+  const entries = Object.entries(jobLimits);
+  if (entries.length > MAX_LIMITED_NAMES)
+    throw new InvalidOptionError('jobLimits', `of at most ${MAX_LIMITED_NAMES} names`, entries.length);
+  const resolved = entries.map(([name, limit]) => {
+    const option = `jobLimits.${name}`;
+    assertName('jobLimits', name);
+    assertPlainObject(option, limit);
+    assertKnownKeys(option, limit, LIMIT_KEYS);
+    return [name, resolveLimit(`${option}.`, limit)] as const;
+  });
+  return Object.fromEntries(resolved);
+}
+
+/** The parts that are given. */
+function resolveLimit(path: string, { maxConcurrentJobs, perSecond }: JobLimit): Limit {
+  if ((maxConcurrentJobs ?? null) !== null)
+    assertWholeNumber(`${path}maxConcurrentJobs`, maxConcurrentJobs, 1);
+  if ((perSecond ?? null) !== null && !(Number.isFinite(perSecond) && perSecond! >= MIN_PER_SECOND)) {
+    throw new InvalidOptionError(`${path}perSecond`, 'a number of at least 1/86400, or null', perSecond);
+  }
+  return {
+    ...(maxConcurrentJobs === undefined ? {} : { maxConcurrentJobs }),
+    ...(perSecond === undefined ? {} : { perSecond }),
   };
 }
 

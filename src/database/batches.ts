@@ -17,12 +17,17 @@ export async function insertBatch(
 ): Promise<boolean> {
   const { rowCount } = await knex.raw(
     `insert into :schema:.batches as b
-       (id, first_execution_run_id, description, context, fail_when_failed, deadline_at)
+       (id, first_execution_run_id, description, context, fail_when_failed, deadline_at, limits)
      values (:batchId, :firstExecutionRunId, :description, :context::jsonb, :failWhenFailed,
-       to_timestamp(:deadlineAt::double precision / 1000))
+       to_timestamp(:deadlineAt::double precision / 1000), :limits::jsonb)
      on conflict (id) do update set updated_at = b.updated_at
        where b.first_execution_run_id = excluded.first_execution_run_id`,
-    { schema, ...input, context: JSON.stringify(input.context) },
+    {
+      schema,
+      ...input,
+      context: JSON.stringify(input.context),
+      limits: input.limits && JSON.stringify(input.limits),
+    },
   );
   return rowCount > 0;
 }
@@ -80,7 +85,7 @@ export async function markSteered({ knex, schema }: Database, input: SteerBatchI
        paused_at = case when :isPaused then coalesce(paused_at, now()) end,
        stopped_at = case when :isStopped then coalesce(stopped_at, now()) end,
        stop_reason = :reason, stop_grace_ms = :graceMs, fail_when_failed = :failWhenFailed,
-       deadline_at = to_timestamp(:deadlineAt::double precision / 1000), updated_at = now()
+       deadline_at = to_timestamp(:deadlineAt::double precision / 1000), limits = :limits::jsonb, updated_at = now()
      where id = :batchId and steering < :steering`,
     {
       schema,
@@ -92,6 +97,7 @@ export async function markSteered({ knex, schema }: Database, input: SteerBatchI
       graceMs: input.stop && input.stop.graceMs,
       failWhenFailed: input.failWhenFailed,
       deadlineAt: input.deadlineAt,
+      limits: input.limits && JSON.stringify(input.limits),
     },
   );
 }

@@ -210,6 +210,7 @@ describe('outcomes', () => {
       context: {},
       failWhenFailed: 'any',
       deadlineAt: null,
+      limits: null,
     });
     await insertJobs(
       database,

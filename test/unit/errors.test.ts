@@ -41,6 +41,11 @@ const errors = [
     new library.EnrollmentTimedOutError('ENROLLMENT_TIMED_OUT', 'text', { cause }),
   ],
   ['InvalidArgumentsError', 'INVALID_ARGUMENTS', new library.InvalidArgumentsError('args[0]', 'is wrong')],
+  [
+    'JobNotLimitedError',
+    'JOB_NOT_LIMITED',
+    new library.JobNotLimitedError('JOB_NOT_LIMITED', 'text', { cause }),
+  ],
   ['InvalidOptionError', 'INVALID_OPTION', new library.InvalidOptionError('limit', 'a number', 'x')],
   [
     'MigrationsPendingError',
