@@ -26,6 +26,7 @@ import { isShareUsed } from './loop-share.ts';
 import { Outbox } from './outbox.ts';
 import { patiently } from './patiently.ts';
 import { RunningJobs, timedOut, type TimeLimit } from './running-jobs.ts';
+import { ShareSlots, type JobSlots } from './share.ts';
 import type { RowSteering } from './steering.ts';
 
 /** A job that was lost so often while it was watched runs alone in its worker, so that it is proven guilty or not. */
@@ -64,6 +65,7 @@ class ChunkRun {
   #queueMs: number | undefined;
   readonly #outbox: Outbox;
   readonly #running: RunningJobs;
+  readonly #slots: JobSlots;
   readonly #remaining: number[] = [];
   readonly #unknown: number[] = [];
   /** Jobs that are batches. */
@@ -99,6 +101,8 @@ class ChunkRun {
     this.#spans = parseSpans(input.spans);
     this.#outbox = new Outbox(dependencies.database, input, (failed) => this.#notice(failed));
     this.#running = new RunningJobs(this.#givenUp.signal);
+    const { slots } = dependencies;
+    this.#slots = input.share ? new ShareSlots(slots, input.share, () => this.#isStopping()) : slots;
   }
 
   #listen(): void {
@@ -124,7 +128,7 @@ class ChunkRun {
     }
     // Nobody frees a slot for what will not start.
     const waiting = this.#waiting;
-    if (waiting && this.#deps.slots.withdraw(waiting)) {
+    if (waiting && this.#slots.withdraw(waiting)) {
       this.#waiting = undefined;
       this.#giveBackWaiting();
     }
@@ -134,7 +138,7 @@ class ChunkRun {
     this.#listen();
     try {
       const jobs = await this.#load();
-      const runnable = jobs.filter((job) => this.#sort(job));
+      const runnable = this.#fitting(jobs.filter((job) => this.#sort(job)));
       await this.#askMembers();
       if (this.#input.careful) await this.#runWatched(runnable);
       else await this.#runTogether(runnable);
@@ -153,17 +157,15 @@ class ChunkRun {
   }
 
   async #load(): Promise<ChunkJob[]> {
-    const { batchId, taskQueue, careful } = this.#input;
+    const { batchId, taskQueue, name, careful } = this.#input;
     const { database } = this.#deps;
     if (careful) await this.#retrying(() => countLosses(database, batchId, this.#spans));
-    const jobs = await this.#retrying(() =>
-      selectChunk(database, { batchId, spans: this.#spans, taskQueue }),
-    );
+    const jobs = await this.#retrying(() => selectChunk(database, this.#spans, this.#input));
     this.#loadedAt = Date.now();
     // A chunk that waited for a worker may be older than the pause.
     if ((jobs[0]?.steering ?? 0) > this.#input.steering) this.#isHeld = true;
     // Rows that somebody deleted belong to the batch's own queue, so that one runner counts them and not several.
-    if (taskQueue === null && jobs.length < countOf(this.#spans)) {
+    if (taskQueue === null && name === undefined && jobs.length < countOf(this.#spans)) {
       const missing = missingFrom(this.#spans, new Set(jobs.map(({ position }) => position)));
       log.error('Rows of enrolled jobs are gone; they count as failed', {
         batchId,
@@ -208,10 +210,20 @@ class ChunkRun {
     }
   }
 
+  /** Those that are to run; what is more than the chunk's share goes back. */
+  #fitting(jobs: ChunkJob[]): ChunkJob[] {
+    const { share } = this.#input;
+    if (!share) return jobs;
+    // What waits for its turn does not wait for the worker.
+    this.#queueMs = Math.max(0, Date.now() - this.#scheduledAt);
+    for (const { position } of jobs.slice(share.maxJobs)) this.#remaining.push(position);
+    return jobs.slice(0, share.maxJobs);
+  }
+
   /** Starts each job as soon as it has a slot, and waits for the ends of all. Without a promise for each. */
   #runTogether(jobs: readonly ChunkJob[]): Promise<void> {
     if (jobs.length === 0) return Promise.resolve();
-    const { slots } = this.#deps;
+    const slots = this.#slots;
     return new Promise((resolve) => {
       let next = 0;
       let running = 0;
@@ -228,6 +240,7 @@ class ChunkRun {
       };
       const giveBack = () => {
         for (; next < jobs.length; next++) this.#remaining.push(jobs[next]!.position);
+        if (this.#input.share && running > 0) drainedTimer ??= this.#sayDrainedSoon(() => running);
         endIfDone();
       };
       const take = () => {
@@ -247,7 +260,7 @@ class ChunkRun {
           running++;
           this.#start(jobs[next++]!, ended);
           if (next === jobs.length) {
-            if (running > 0) drainedTimer = this.#sayDrainedSoon();
+            if (running > 0) drainedTimer = this.#sayDrainedSoon(() => running);
             return;
           }
           if (isShareUsed()) {
@@ -264,7 +277,7 @@ class ChunkRun {
 
   /** Runs jobs of which one may kill its worker: each start is recorded, and those that were lost so run alone. */
   async #runWatched(jobs: readonly ChunkJob[]): Promise<void> {
-    const { slots } = this.#deps;
+    const slots = this.#slots;
     const running = new Set<Promise<unknown>>();
     for (const job of jobs) {
       if (job.losses >= LOSSES_BEFORE_SOLO) {
@@ -299,19 +312,28 @@ class ChunkRun {
     return this.#isHeld || this.#givenUp.signal.aborted || this.#deps.isDraining();
   }
 
-  /** When the last jobs take a while, the workflow learns that it can send more. */
-  #sayDrainedSoon(): NodeJS.Timeout | undefined {
-    const { chunk } = this.#input;
-    return chunk === null ? undefined : setTimeout(() => void this.#sayDrained(chunk), DRAINED_AFTER_MS);
+  /**
+   * When the last jobs take a while, the workflow learns that it can send more. Under limits it learns again and again
+   * how many of them are left, each time that half of them have ended: what they held is free for others.
+   */
+  #sayDrainedSoon(running: () => number): NodeJS.Timeout | undefined {
+    const { chunk, share } = this.#input;
+    if (chunk === null) return undefined;
+    let said = Infinity;
+    const timer = setTimeout(() => {
+      if (running() <= said / 2) void this.#sayDrained(chunk, (said = running()));
+      if (share && said > 1) timer.refresh();
+    }, DRAINED_AFTER_MS);
+    return timer;
   }
 
-  async #sayDrained(chunk: number): Promise<void> {
+  async #sayDrained(chunk: number, running: number): Promise<void> {
     const { client } = this.#deps.batches;
     const { workflowId } = activityInfo().workflowExecution!;
     try {
       await client.workflow
         .getHandle(workflowId)
-        .signal(chunkDrainedSignal, { runner: this.#input.runner, chunk });
+        .signal(chunkDrainedSignal, { runner: this.#input.runner, chunk, running });
     } catch (error) {
       log.warn('More jobs could not be asked for; they come when this chunk has ended', { error });
     }
@@ -500,10 +522,8 @@ class ChunkRun {
 
   /** Another execution of this chunk decided some of its jobs first: the rows say what holds. */
   async #readBack(): Promise<void> {
-    const { batchId, round, taskQueue } = this.#input;
-    const rows = await this.#retrying(() =>
-      selectChunkStates(this.#deps.database, batchId, taskQueue, this.#spans),
-    );
+    const { round } = this.#input;
+    const rows = await this.#retrying(() => selectChunkStates(this.#deps.database, this.#spans, this.#input));
     const skip = new Set([...this.#unknown, ...this.#remaining]);
     this.#completed = rows.filter(({ status }) => status === 'complete').length;
     this.#failed = this.#missing;

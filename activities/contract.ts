@@ -7,6 +7,7 @@ import type {
   Growth,
   RetryOptions,
 } from '../workflows/batch-state.ts';
+import type { Share } from '../workflows/limits.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
 import type { OpenedRound } from '../workflows/rounds.ts';
 
@@ -146,6 +147,12 @@ export interface ChunkInput {
   readonly spans: string;
   /** Run only jobs of this task queue; null: those without one of their own. */
   readonly taskQueue: string | null;
+  /** Of these only jobs of this name. */
+  readonly name?: string;
+  /** Of these no jobs of these names. */
+  readonly otherNames?: readonly string[];
+  /** Its part of the batch's limits; absent: there are none. */
+  readonly share?: ChunkShare;
   /** Record each job's start, to find the job that kills workers. */
   readonly careful: boolean;
   /** Signal the batch once a job has failed for good and its row says so. */
@@ -154,6 +161,11 @@ export interface ChunkInput {
   readonly failUnknown: boolean;
   /** Which of the batch's changes its workflow knew: after a newer one the chunk gives back what has not started. */
   readonly steering: number;
+}
+
+export interface ChunkShare extends Share {
+  /** Jobs beyond that go back: there may be more of the lane's in its positions than was thought. */
+  readonly maxJobs: number;
 }
 
 export interface CallbackInput {

@@ -17,6 +17,7 @@ export type BatchErrorCode =
   | 'INVALID_ARGUMENTS'
   | 'INVALID_OPTION'
   | 'JOB_ENDED'
+  | 'JOB_NOT_LIMITED'
   | 'MIGRATIONS_PENDING'
   | 'NESTED_ENROLLMENT'
   | 'NO_CLIENT'
@@ -163,6 +164,14 @@ export class JobEndedError extends BatchError {
  * Thrown by `jobs` when a block was opened for this batch before, in this or any other process; by `performAsync` when
  * another process has taken the block over.
  */
+/** Thrown by `update` for `jobLimits` of a name that had no entry when the batch was created. Nothing has changed. */
+export class JobNotLimitedError extends BatchError {
+  static {
+    this.prototype.name = 'JobNotLimitedError';
+  }
+}
+
+/** Thrown by `jobs` when a block was opened for this batch before, in this or any other process. */
 export class AlreadyEnrolledError extends BatchError {
   static {
     this.prototype.name = 'AlreadyEnrolledError';

@@ -6,7 +6,7 @@ export {
   type ListOptions,
 } from './client/batch-client.ts';
 export type { FailurePolicy } from '../workflows/failure-policy.ts';
-export type { BatchOptions, BatchPolicyOptions } from './client/batch-options.ts';
+export type { BatchOptions, BatchPolicyOptions, JobLimit } from './client/batch-options.ts';
 export type {
   Batch,
   CallbackRecord,
@@ -40,6 +40,7 @@ export {
   InvalidArgumentsError,
   InvalidOptionError,
   JobEndedError,
+  JobNotLimitedError,
   MigrationsPendingError,
   NestedEnrollmentError,
   TemporalUnavailableError,

@@ -1,5 +1,8 @@
 import { describePolicy, isExceeded, isFailurePolicy, type FailurePolicy } from './failure-policy.ts';
+import { isQueueName, laneKeysOf, namesOf, OWN_LANE } from './lanes.ts';
+import { hasLimits, isLimit, mergeJobLimits, type Limits } from './limits.ts';
 import { INITIAL_PACE, type Pace } from './pacing.ts';
+import { isRangeOf, type RangeState } from './range-state.ts';
 import { NO_COUNTS, positionsIn, type Counts, type Round } from './rounds.ts';
 import { countOf, take } from './spans.ts';
 
@@ -46,7 +49,7 @@ export interface RetryOptions {
 }
 
 /** What may change while the batch runs. Durations in milliseconds, times as epoch milliseconds. */
-export interface BatchPolicy {
+export interface BatchPolicy extends Limits {
   readonly failWhen: 'settled' | 'immediate';
   readonly failWhenFailed: FailurePolicy;
   /** What becomes of the rest once it is certain that the batch fails. */
@@ -100,7 +103,7 @@ export interface BatchState {
   readonly round: Round | null;
   /** A later round whose jobs are not known yet: the mirror opens it. Nothing can be decided meanwhile. */
   readonly isOpeningRound: boolean;
-  /** By task queue (`''` is the batch's own): how far its jobs were handed to runners. */
+  /** By key (see lanes.ts): how far their jobs were handed to runners. */
   readonly lanes: Readonly<Record<string, Lane>>;
   /** Runners that still run, by id. */
   readonly runners: Readonly<Record<string, Runner>>;
@@ -176,6 +179,8 @@ export interface Steering {
   readonly number: number;
   readonly isPaused: boolean;
   readonly isStopped: boolean;
+  /** The batch hands out its limits itself: runners end, and hand their ranges back. */
+  readonly isLimited: boolean;
 }
 
 interface Lane {
@@ -216,6 +221,12 @@ export interface Assignment extends Pick<Runner, 'lane' | 'from' | 'to' | 'inlin
   readonly pace?: Pace;
 }
 
+/** What is left of the range of a runner that ends before it is exhausted. */
+export interface ReturnedRange {
+  readonly runner: string;
+  readonly range: RangeState;
+}
+
 /** A runner takes at most so many jobs: bounds its state, and how much one lost runner repeats. */
 const MAX_RANGE = 25_000;
 /** Runners of a lane at once. Two, so that one starts up while the other drains. */
@@ -233,11 +244,17 @@ const MAX_INLINE_JOBS = 10_000;
 /** How long handlers may go on when a batch stops itself. */
 export const STOP_GRACE_MS = 10_000;
 
-/** The batch's own task queue, as a key of `lanes`. */
-export const OWN_LANE = '';
+interface InitialBatch {
+  /** Of an open-ended batch, which is open from its creation on. */
+  readonly openToken?: string | null;
+  /** Names of jobs that have limits of their own, and so lanes of their own. */
+  readonly limitedNames?: readonly string[];
+}
 
-/** @param openToken of an open-ended batch, which is open from its creation on */
-export function initialBatch(now: number, openToken: string | null = null): BatchState {
+export function initialBatch(
+  now: number,
+  { openToken = null, limitedNames: names = [] }: InitialBatch = {},
+): BatchState {
   const isOpenEnded = openToken !== null;
   return {
     enrollment: {
@@ -252,7 +269,7 @@ export function initialBatch(now: number, openToken: string | null = null): Batc
     enrolled: 0,
     round: null,
     isOpeningRound: false,
-    lanes: { [OWN_LANE]: { dispatched: 0 } },
+    lanes: newLanes(laneKeysOf(OWN_LANE, names), 0),
     runners: {},
     runnersStarted: 0,
     ...NO_COUNTS,
@@ -274,14 +291,27 @@ export function initialBatch(now: number, openToken: string | null = null): Batc
 }
 
 /** A run of the workflow that is a later round, before its rows say so: nothing can be enrolled in it. */
-export function initialRound(callbacks: readonly CallbackRegistration[], now: number): BatchState {
-  const state = initialBatch(now);
+export function initialRound(
+  callbacks: readonly CallbackRegistration[],
+  now: number,
+  limitedNames: readonly string[] = [],
+): BatchState {
+  const state = initialBatch(now, { limitedNames });
   return {
     ...state,
     isOpeningRound: true,
     enrollment: { ...state.enrollment, phase: 'sealed' },
     callbacks: Object.fromEntries(callbacks.map((registration) => [registration.event, registration])),
   };
+}
+
+export function newLanes(keys: readonly string[], dispatched: number): BatchState['lanes'] {
+  return Object.fromEntries(keys.map((key) => [key, { dispatched }])) as BatchState['lanes'];
+}
+
+/** Names of jobs that have lanes of their own. */
+export function limitedNames(state: BatchState): string[] {
+  return namesOf(Object.keys(state.lanes));
 }
 
 /** Why a message is refused: `code` is one of the library's error codes. */
@@ -355,14 +385,15 @@ export function withJobs(
   // only, and computed ones: a queue may be named "constructor" or "__proto__".
   let { lanes } = state;
   for (const queue of queues) {
-    if (!Object.hasOwn(lanes, queue)) lanes = { ...lanes, [queue]: { dispatched: state.enrolled } };
+    if (!Object.hasOwn(lanes, queue))
+      lanes = { ...lanes, ...newLanes(laneKeysOf(queue, limitedNames(state)), state.enrolled) };
   }
   return { ...state, lanes, enrolled: Math.max(state.enrolled, upTo) };
 }
 
 /** Signals come from whoever may send them: one that makes no sense must not do harm. */
 export function isWatermark({ upTo, queues }: { upTo: number; queues: readonly string[] }): boolean {
-  return isCount(upTo) && Array.isArray(queues) && queues.every((name) => typeof name === 'string');
+  return isCount(upTo) && Array.isArray(queues) && queues.every(isQueueName);
 }
 
 /** Whether the block can be sealed with this message. The same one twice is a retry and gets the same answer. */
@@ -441,7 +472,10 @@ export function isDiscarded(state: BatchState): boolean {
 
 /** The policy that holds now. */
 export function policyOf(state: BatchState, settings: BatchSettings): BatchPolicy {
-  return { ...settings, ...state.changes };
+  const { changes } = state;
+  const policy = { ...settings, ...changes };
+  if (!changes.jobLimits) return policy;
+  return { ...policy, jobLimits: mergeJobLimits(settings.jobLimits, changes.jobLimits) };
 }
 
 /** How long a batch that was not stopped has until its deadline; undefined: for ever, or it is over. */
@@ -495,8 +529,10 @@ export function idleChecked(
   return { state: { ...state, movement: next, alerts: state.alerts + (isAlertDue ? 1 : 0) }, isAlertDue };
 }
 
-export function steeringOf({ steering, isPaused, stop }: BatchState): Steering {
-  return { number: steering, isPaused, isStopped: stop !== null };
+export function steeringOf(state: BatchState, settings: BatchSettings): Steering {
+  const { steering, isPaused, stop } = state;
+  const isLimited = hasLimits(policyOf(state, settings));
+  return { number: steering, isPaused, isStopped: stop !== null, isLimited };
 }
 
 /** Whether the batch can still be steered: its jobs are not all terminal, and it was not stopped. */
@@ -555,23 +591,53 @@ export function paused(state: BatchState, isPaused: boolean): BatchState {
 }
 
 export function refuseUpdate(state: BatchState, changes: Partial<BatchPolicy>): Refusal | undefined {
-  const { afterDeadline, afterFailure, alertAfterIdleMs, deadlineAt, failWhen, failWhenFailed, ...others } =
-    changes;
+  const {
+    afterDeadline,
+    afterFailure,
+    alertAfterIdleMs,
+    deadlineAt,
+    failWhen,
+    failWhenFailed,
+    jobLimits = {},
+    maxConcurrentJobs = null,
+    perSecond = null,
+    ...others
+  } = changes;
   const isWellFormed =
     [undefined, 'fail', 'cancel'].includes(afterDeadline) &&
     [undefined, 'continue', 'cancelRemaining'].includes(afterFailure) &&
     [alertAfterIdleMs, deadlineAt].every((time) => time === undefined || time === null || isCount(time)) &&
     [undefined, 'settled', 'immediate'].includes(failWhen) &&
     (failWhenFailed === undefined || isFailurePolicy(failWhenFailed)) &&
+    isLimit({ maxConcurrentJobs, perSecond }) &&
+    typeof jobLimits === 'object' &&
+    jobLimits !== null &&
+    Object.values(jobLimits).every(isLimit) &&
     Object.keys(others).length === 0;
   if (!isWellFormed) {
     return { code: 'INVALID_OPTION', message: 'The change is not one that Batch.update makes.' };
+  }
+  const names = limitedNames(state);
+  const unlimited = Object.keys(jobLimits).find((name) => !names.includes(name));
+  if (unlimited !== undefined) {
+    return {
+      code: 'JOB_NOT_LIMITED',
+      message:
+        `jobLimits names "${unlimited}", which had no entry when the batch was created` +
+        `${names.length > 0 ? ` (those that had: ${names.join(', ')})` : ''}. Name each job that may be limited ` +
+        'later in jobLimits of create, with null for no limit.',
+    };
   }
   return refuseSteering(state, 'changed');
 }
 
 export function updated(state: BatchState, changes: Partial<BatchPolicy>): BatchState {
-  return { ...state, changes: { ...state.changes, ...changes }, steering: state.steering + 1 };
+  const jobLimits = changes.jobLimits && mergeJobLimits(state.changes.jobLimits ?? {}, changes.jobLimits);
+  return {
+    ...state,
+    changes: { ...state.changes, ...changes, ...(jobLimits && { jobLimits }) },
+    steering: state.steering + 1,
+  };
 }
 
 export function wroteSteering(state: BatchState, number: number): BatchState {
@@ -606,6 +672,8 @@ export function assignRanges(
 ): { state: BatchState; assignments: Assignment[] } {
   if (state.isPaused || state.stop) return { state, assignments: [] };
   const maxInlineChunks = Math.floor(settings.maxHistoryEvents / EVENTS_PER_INLINE_CHUNK);
+  // One place hands out the limits: all chunks are the batch's own then.
+  const isLimited = hasLimits(policyOf(state, settings));
   const assignments: Assignment[] = [];
   let next = state;
   for (const [lane, { pace }] of Object.entries(state.lanes)) {
@@ -623,8 +691,9 @@ export function assignRanges(
       const inlineLimit = maxInlineChunks * size;
       const isFirst = pace === undefined && inlineLimit > 0;
       const inlineJobs = Math.min(available, MAX_INLINE_JOBS, isFirst ? inlineLimit : Infinity);
-      const inline = inlineJobs <= inlineLimit;
-      const [taken] = take(positions, inline ? inlineJobs : MAX_RANGE);
+      const isSmall = inlineJobs <= inlineLimit;
+      const inline = isSmall || isLimited;
+      const [taken] = take(positions, isSmall && !isLimited ? inlineJobs : MAX_RANGE);
       const from = taken[0]![0];
       const to = taken.at(-1)![1];
       const runner = nextRunner(next);
@@ -695,11 +764,41 @@ function isCount(value: number): boolean {
   return Number.isSafeInteger(value) && value >= 0;
 }
 
+/** Whether runners of their own workflows still run: each one ends, or hands its range back. */
+export function hasChildRunners(state: BatchState): boolean {
+  return Object.values(state.runners).some(({ inline }) => !inline);
+}
+
+/**
+ * A runner has ended and left its range to the batch. What comes twice, or of a runner that was lost meanwhile, changes
+ * nothing.
+ *
+ * @returns the range to go on with, if it is to
+ */
+export function rangeReturned(
+  state: BatchState,
+  { runner: id, range }: ReturnedRange,
+): { state: BatchState; assignment?: Assignment } {
+  const runner = Object.hasOwn(state.runners, id) ? state.runners[id] : undefined;
+  if (!runner || runner.inline || !isRangeOf(range, runner)) return { state };
+  const { lane, from, to } = runner;
+  return {
+    state: { ...state, runners: { ...state.runners, [id]: { ...runner, inline: true } } },
+    assignment: { runner: id, lane, from, to, inline: true },
+  };
+}
+
 /**
  * A runner was terminated or deleted before it ended: another one takes its range. It counts from zero, over rows of
  * which some are terminal already, so nothing is counted twice.
+ *
+ * @param isLimited the batch has limits now: it takes the range itself
  */
-export function runnerLost(state: BatchState, id: string): { state: BatchState; assignment?: Assignment } {
+export function runnerLost(
+  state: BatchState,
+  id: string,
+  isLimited = false,
+): { state: BatchState; assignment?: Assignment } {
   const lost = state.runners[id];
   if (!lost) return { state };
   const { [id]: _lost, ...others } = state.runners;
@@ -707,12 +806,13 @@ export function runnerLost(state: BatchState, id: string): { state: BatchState; 
     return { state: { ...state, runners: others, ...sum([state, lost]) } };
   }
   const runner = nextRunner(state);
-  const { lane, from, to, inline } = lost;
+  const { lane, from, to } = lost;
+  const inline = lost.inline || isLimited;
   return {
     state: {
       ...state,
       runnersStarted: state.runnersStarted + 1,
-      runners: { ...others, [runner]: { ...lost, ...NO_COUNTS, idle: false } },
+      runners: { ...others, [runner]: { ...lost, inline, ...NO_COUNTS, idle: false } },
     },
     assignment: { runner, lane, from, to, inline },
   };

@@ -31,6 +31,8 @@ import {
 } from './children.ts';
 import { batchDetails, callbackSummary, groupDigits } from './details.ts';
 import { onSignal, refuseIf, shielded } from './handlers.ts';
+import { describeLane, parseLane } from './lanes.ts';
+import { describeLimits, isLimitedFor, Shares, type Asker } from './limits.ts';
 import * as messages from './messages.ts';
 import { mirror } from './mirror.ts';
 import { endingOf, grown, jobsAdded, wroteEnding, wroteSeal } from './more-jobs.ts';
@@ -39,7 +41,7 @@ import { callbackFailed, runCallback } from './run-callback.ts';
 import * as rounds from './rounds.ts';
 import type { RoundRequest } from './rounds.ts';
 import { openRound } from './open-round.ts';
-import { runRange } from './run-range.ts';
+import { runRange, type RangeShares } from './run-range.ts';
 import { batchRunner } from './runner.ts';
 import { describeFailure } from './failure.ts';
 
@@ -87,15 +89,19 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   const { batchId, settings } = input;
   const { firstExecutionRunId, startTime } = workflowInfo();
   const round = input.round?.number ?? 1;
+  const names = Object.keys(settings.jobLimits);
   // Who writes to an open-ended batch knows its row, and so this id.
   const openToken = settings.autoSeal ? null : firstExecutionRunId;
   let state =
     input.carried?.state ??
     (input.round
-      ? rules.initialRound(input.round.callbacks, Date.now())
-      : rules.initialBatch(Date.now(), openToken));
+      ? rules.initialRound(input.round.callbacks, Date.now(), names)
+      : rules.initialBatch(Date.now(), { openToken, limitedNames: names }));
+  const limitedNames = rules.limitedNames(state);
+  const limits = () => rules.policyOf(state, settings);
+  const shares = new Shares(input.carried ? Date.now() : -Infinity);
   const inline = new Map<string, InlineRange>();
-  const drainedListeners = new Map<string, (chunk: number) => void>();
+  const drainedListeners = new Map<string, (chunk: number, running: number) => void>();
   let inlineRunning = 0;
   let startingChildren = 0;
   let registering = 0;
@@ -111,7 +117,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       state = dispatched;
       assignments.forEach(start);
     }
-    setCurrentDetails(batchDetails(batchId, state));
+    setCurrentDetails(batchDetails(batchId, state, describeLimits(limits())));
     if (rules.isStranded(state) && !isRecounting) void shielded(recount);
     if (state.written.created && !rules.isSteeringWritten(state) && !isSteering) void shielded(steer);
   };
@@ -130,9 +136,22 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   onSignal(messages.jobsAddedSignal, (message) =>
     apply(jobsAdded(state, message, { runId: firstExecutionRunId, now: Date.now() })),
   );
-  onSignal(messages.completedSignal, (report) => apply(rules.reported(state, report)));
-  onSignal(messages.failedSignal, (report) => apply(rules.reported(state, report)));
-  onSignal(messages.chunkDrainedSignal, ({ runner, chunk }) => drainedListeners.get(runner)?.(chunk));
+  const report = (message: rules.RunnerReport) => {
+    if (message.ended) shares.disturbed(Date.now());
+    apply(rules.reported(state, message));
+  };
+  onSignal(messages.completedSignal, report);
+  onSignal(messages.failedSignal, report);
+  onSignal(messages.chunkDrainedSignal, ({ runner, chunk, running }) =>
+    drainedListeners.get(runner)?.(chunk, running),
+  );
+  onSignal(messages.rangeReturnedSignal, (message) => {
+    const { state: next, assignment } = rules.rangeReturned(state, message);
+    if (!assignment) return;
+    shares.disturbed(Date.now());
+    apply(next);
+    void shielded(() => runInline({ assignment, range: message.range }));
+  });
   onSignal(messages.callbackEndedSignal, ({ event }) => {
     if (state.firing.includes(event)) apply(rules.fired(state, event));
   });
@@ -212,7 +231,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
 
   for (const range of input.carried?.inline ?? []) void runInline(range);
   for (const [runner, { inline: isInline }] of Object.entries(state.runners)) {
-    const isNeeded = () => state.runners[runner] !== undefined;
+    const isNeeded = () => state.runners[runner]?.inline === false;
     if (!isInline)
       void watchChildOfEarlierRun(runnerWorkflowId(runner), isNeeded, (error) => replace(runner, error));
   }
@@ -375,7 +394,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   async function steer(): Promise<void> {
     isSteering = true;
     while (!rules.isSteeringWritten(state)) {
-      const steering = rules.steeringOf(state);
+      const steering = rules.steeringOf(state, settings);
       const policy = rules.policyOf(state, settings);
       const runners = Object.entries(state.runners).filter(([, { inline: isInline }]) => !isInline);
       await Promise.all([
@@ -408,14 +427,14 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
 
   async function startRunner(assignment: Assignment, range: RangeState): Promise<void> {
     const { runner, lane, from, to } = assignment;
-    const given = rules.steeringOf(state);
+    const given = rules.steeringOf(state, settings);
     startingChildren++;
     await startWatched(
       () =>
         startChild(batchRunner, {
           ...OUTLIVES_RUN,
           workflowId: runnerWorkflowId(runner),
-          staticSummary: `Jobs ${groupDigits(from)} to ${groupDigits(to)} of batch ${batchId}${lane ? ` on ${lane}` : ''}`,
+          staticSummary: `Jobs ${groupDigits(from)} to ${groupDigits(to)} of batch ${batchId}${describeLane(lane)}`,
           args: [
             {
               batchId,
@@ -423,6 +442,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
               round,
               runner,
               lane,
+              limitedNames,
               unknownJobTimeoutMs: settings.unknownJobTimeoutMs,
               noticeFailures: rules.noticesFailures(state, settings),
               maxHistoryEvents: settings.maxHistoryEvents,
@@ -434,7 +454,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       (error) => replace(runner, error),
     );
     // What changed while it started was told to nobody.
-    const steering = rules.steeringOf(state);
+    const steering = rules.steeringOf(state, settings);
     if (steering.number > given.number) await tell(runnerWorkflowId(runner), steering);
     startingChildren--;
   }
@@ -446,30 +466,53 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       error: describeFailure(error).message,
     });
     await sleep('5s');
-    const { state: next, assignment } = rules.runnerLost(state, runner);
+    // It may have handed its range back before.
+    if (state.runners[runner]?.inline !== false) return;
+    const { isLimited } = rules.steeringOf(state, settings);
+    const { state: next, assignment } = rules.runnerLost(state, runner, isLimited);
+    shares.disturbed(Date.now());
     apply(next);
     if (assignment) start(assignment);
   }
 
+  /** What a range may take of the limits: nothing as long as a runner may run jobs that are not counted here. */
+  function sharesFor(asker: Asker): RangeShares {
+    const isLimited = () => isLimitedFor(limits(), asker.name);
+    const isHeldUp = () => isLimited() && rules.hasChildRunners(state);
+    return {
+      isLimited,
+      take: (chunk) => (isHeldUp() ? undefined : shares.take(limits(), asker, chunk, Date.now())),
+      isFree: () => !isHeldUp() && shares.isFree(limits(), asker),
+      rest: () => shares.rest(asker),
+      reduce: (chunk, running) => shares.reduce(asker, chunk, running, Date.now()),
+      release: (chunk, hasStarted) => shares.release(asker, chunk, hasStarted, Date.now()),
+    };
+  }
+
   async function runInline({ assignment, range }: InlineRange): Promise<void> {
+    const { runner, lane } = assignment;
+    const asker: Asker = { range: runner, lane, name: parseLane(lane).name };
     inlineRunning++;
     await runRange(range, {
       batchId,
       round,
-      runner: assignment.runner,
-      lane: assignment.lane,
+      runner,
+      lane,
+      limitedNames,
+      shares: sharesFor(asker),
       unknownJobTimeoutMs: settings.unknownJobTimeoutMs,
       noticeFailures: () => rules.noticesFailures(state, settings),
-      steering: () => rules.steeringOf(state),
+      steering: () => rules.steeringOf(state, settings),
       maxInFlight: MAX_INLINE_IN_FLIGHT,
-      hasMore: () => rules.hasMore(state, assignment.lane),
-      onDrained: (listener) => drainedListeners.set(assignment.runner, listener),
+      hasMore: () => rules.hasMore(state, lane),
+      onDrained: (listener) => drainedListeners.set(runner, listener),
       shouldStop: wantsContinueAsNew,
       report: (report) => apply(rules.reported(state, report)),
-      onChange: (left) => inline.set(assignment.runner, { assignment, range: left }),
+      onChange: (left) => inline.set(runner, { assignment, range: left }),
     });
-    drainedListeners.delete(assignment.runner);
-    if (!state.runners[assignment.runner]) inline.delete(assignment.runner);
+    drainedListeners.delete(runner);
+    shares.forget(asker);
+    if (!state.runners[runner]) inline.delete(runner);
     inlineRunning--;
   }
 

@@ -1,7 +1,11 @@
 import { progressOf, type BatchEvent, type BatchState } from './batch-state.ts';
 
-/** What the Web UI shows as the current details of a batch: how far it is, and where to look next. */
-export function batchDetails(batchId: string, state: BatchState): string {
+/**
+ * What the Web UI shows as the current details of a batch: how far it is, and where to look next.
+ *
+ * @param limits one line; empty: none
+ */
+export function batchDetails(batchId: string, state: BatchState, limits = ''): string {
   const { status, total, complete, failed, cancelled, pending } = progressOf(state);
   const percent = total > 0 ? ` (${Math.floor((100 * (complete + failed)) / total)} %)` : '';
   const lines = [
@@ -18,6 +22,7 @@ export function batchDetails(batchId: string, state: BatchState): string {
       `Stopped: ${state.stop.reason}${cancelled > 0 ? `. Cancelled: ${groupDigits(cancelled)}` : ''}`,
     );
   else if (state.isPaused) lines.push('', 'Paused: nothing new starts until `resume`');
+  if (limits !== '') lines.push('', `Limits: ${limits}`);
   const callbacks = Object.values(state.callbacks);
   if (callbacks.length > 0) {
     lines.push('', `Callbacks: ${callbacks.map(callbackSummary).join(', ')}`);

@@ -6,6 +6,7 @@ import type {
   BatchState,
   CallbackRegistration,
   CancelRequest,
+  ReturnedRange,
   RunnerReport,
   Steering,
 } from './batch-state.ts';
@@ -64,15 +65,19 @@ export const jobFailedSignal = defineSignal<[{ failed: number }]>('jobFailed');
 
 /**
  * Sent by a chunk's activity to the workflow that started it, once all its jobs have started and some still run: the
- * worker has room for the next chunk.
+ * worker has room for the next chunk. Under limits again, each time that half of those that ran have ended.
  */
-export const chunkDrainedSignal = defineSignal<[{ runner: string; chunk: number }]>('chunkDrained');
+export const chunkDrainedSignal =
+  defineSignal<[{ runner: string; chunk: number; running: number }]>('chunkDrained');
 
 /** Sent by the workflow that runs a callback once that has ended: see `fire` in batch.ts. */
 export const callbackEndedSignal = defineSignal<[{ event: BatchEvent }]>('callbackEnded');
 
-/** Sent by the batch to its runners: it was paused, resumed or stopped. */
+/** Sent by the batch to its runners: it was paused, resumed, changed or stopped. */
 export const steeredSignal = defineSignal<[Steering]>('steered');
+
+/** Sent by a runner that ends because its batch has limits now: the batch goes on with its range. */
+export const rangeReturnedSignal = defineSignal<[ReturnedRange]>('rangeReturned');
 
 /** Sent to a workflow that works for the batch to learn whether it is still there. */
 export const pingSignal = defineSignal('ping');

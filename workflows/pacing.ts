@@ -1,3 +1,5 @@
+import type { Share } from './limits.ts';
+
 /**
  * How large chunks are and how many wait to be run, learned from the chunks that ended.
  *
@@ -15,6 +17,8 @@ export interface Pace {
   readonly window: number;
   /** Smoothed milliseconds a job; undefined until the first chunk ended. */
   readonly jobMs?: number;
+  /** Of a lane with limits: which part of the positions are jobs of the lane; absent: all. */
+  readonly density?: number;
 }
 
 export interface ChunkTiming {
@@ -29,6 +33,11 @@ export interface ChunkTiming {
 const TARGET_MS = 1_000;
 const PARALLEL = 8;
 const MAX_SIZE = 2_000;
+/** With a rate, a chunk waits for a second before its first start: it is to have a multiple of that to do. */
+const RATE_TARGET_MS = 10_000;
+const MIN_RATE_MS = 2_000;
+/** Of what is due, a chunk with a part of a limit takes one part in so many: the others that hold parts take some, too. */
+const PARTS = 8;
 const MIN_WINDOW = 2;
 const MAX_WINDOW = 64;
 const SHORT_QUEUE_MS = 100;
@@ -49,5 +58,36 @@ export function adjustPace(pace: Pace, timing: ChunkTiming): Pace {
   const observed = timing.busyMs / timing.ran;
   const jobMs = pace.jobMs === undefined ? observed : pace.jobMs * 0.7 + observed * 0.3;
   const size = Math.max(1, Math.min(MAX_SIZE, Math.floor((TARGET_MS * PARALLEL) / Math.max(jobMs, 0.001))));
-  return { size, window, jobMs };
+  return { ...pace, size, window, jobMs };
+}
+
+/**
+ * How many jobs a chunk runs that was given a part of its batch's limits: as long as another chunk, by that part.
+ *
+ * @param due positions that could go now
+ */
+export function jobsFor(pace: Pace, { maxConcurrentJobs, perSecond }: Share, due: number): number {
+  const targetMs = perSecond === undefined ? TARGET_MS : RATE_TARGET_MS;
+  const byRate = perSecond === undefined ? Infinity : (targetMs * perSecond) / 1_000;
+  const bySlots =
+    maxConcurrentJobs === undefined
+      ? Infinity
+      : pace.jobMs === undefined
+        ? maxConcurrentJobs
+        : Math.max(maxConcurrentJobs, (targetMs * maxConcurrentJobs) / Math.max(pace.jobMs, 0.001));
+  const least = Math.max(maxConcurrentJobs ?? 1, ((perSecond ?? 0) * MIN_RATE_MS) / 1_000);
+  const part = Math.max(least, (due * (pace.density ?? 1)) / PARTS);
+  return Math.max(1, Math.min(MAX_SIZE, Math.ceil(Math.min(byRate, bySlots, part))));
+}
+
+/** In how many positions so many jobs of the lane are looked for. */
+export function positionsFor({ density = 1 }: Pace, jobs: number): number {
+  return Math.min(MAX_SIZE, Math.max(1, Math.ceil(jobs / density)));
+}
+
+/** The pace after a chunk of so many positions had so many jobs of its lane. */
+export function adjustDensity(pace: Pace, jobs: number, positions: number): Pace {
+  if (jobs === positions && pace.density === undefined) return pace;
+  const density = (pace.density ?? 1) * 0.5 + (jobs / positions) * 0.5;
+  return { ...pace, density: Math.max(1 / MAX_SIZE, density) };
 }

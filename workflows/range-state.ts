@@ -68,24 +68,58 @@ export function initialRange(spans: readonly Span[], pace: Pace = INITIAL_PACE):
   return { ready: spans, lost: [], suspect: [], delayed: [], completed: 0, failed: 0, cancelled: 0, pace };
 }
 
+/** Whether a message from outside holds a range of these positions. */
+export function isRangeOf(range: unknown, { from, to }: { from: number; to: number }): range is RangeState {
+  if (typeof range !== 'object' || range === null) return false;
+  const { ready, lost, suspect, delayed, completed, failed, cancelled, pace } = range as Partial<RangeState>;
+  const lists = [
+    ready,
+    lost,
+    suspect,
+    ...(Array.isArray(delayed) ? delayed.map((one) => one?.spans) : [undefined]),
+  ];
+  const isInside = (list: unknown) =>
+    Array.isArray(list) &&
+    list.every(
+      (span) =>
+        Array.isArray(span) &&
+        span.every(Number.isSafeInteger) &&
+        from <= span[0] &&
+        span[0] <= span[1] &&
+        span[1] <= to,
+    );
+  if (!lists.every(isInside) || typeof pace?.size !== 'number' || typeof pace.window !== 'number')
+    return false;
+  const left = (lists as Span[][]).reduce((sum, list) => sum + countOf(list), 0);
+  const counts = [completed, failed, cancelled];
+  return (
+    counts.every((count) => Number.isSafeInteger(count) && count! >= 0) &&
+    completed! + failed! + cancelled! + left <= to - from + 1
+  );
+}
+
 /** The next chunk to dispatch, or undefined if nothing is due. */
-export function nextChunk(range: RangeState, now: number): { state: RangeState; chunk: Chunk } | undefined {
+export function nextChunk(
+  range: RangeState,
+  now: number,
+  size = range.pace.size,
+): { state: RangeState; chunk: Chunk } | undefined {
   const { unknown, state } = whatIsDue(range, now);
   if (unknown) {
     const { spans, unknownSince } = unknown;
     return { state, chunk: { spans, losses: 0, unknownSince: unknownSince! } };
   }
-  const { suspect, lost, ready, pace } = state;
+  const { suspect, lost, ready } = state;
   if (suspect.length > 0) {
-    const [spans, rest] = take(suspect, Math.min(CAREFUL_SIZE, pace.size));
+    const [spans, rest] = take(suspect, Math.min(CAREFUL_SIZE, size));
     return { state: { ...state, suspect: rest }, chunk: { spans, losses: 2 } };
   }
   if (lost.length > 0) {
-    const [spans, rest] = take(lost, pace.size);
+    const [spans, rest] = take(lost, size);
     return { state: { ...state, lost: rest }, chunk: { spans, losses: 1 } };
   }
   if (ready.length > 0) {
-    const [spans, rest] = take(ready, pace.size);
+    const [spans, rest] = take(ready, size);
     return { state: { ...state, ready: rest }, chunk: { spans, losses: 0 } };
   }
   return undefined;
@@ -166,7 +200,23 @@ export function isExhausted(state: RangeState): boolean {
   return !hasDue(state) && state.delayed.length === 0;
 }
 
-/** Whether something can be dispatched now. */
+/** Whether {@link nextChunk} has a chunk. */
+export function isDue(state: RangeState, now: number): boolean {
+  return hasDue(state) || (nextDueAt(state) ?? Infinity) <= now;
+}
+
+/** Positions that can be dispatched now. */
+export function dueCount({ ready, lost, suspect }: RangeState): number {
+  return countOf(ready) + countOf(lost) + countOf(suspect);
+}
+
+/** Jobs of the lane that a chunk had. */
+export function jobsOf({ completed, failed, delayed, remaining, unknown }: ChunkReport): number {
+  const spans = [remaining, unknown, ...delayed.map(([, text]) => text)].map(parseSpans);
+  return completed + failed + spans.reduce((total, list) => total + countOf(list), 0);
+}
+
+/** Whether something can be dispatched without waiting for a time to come. */
 export function hasDue({ ready, lost, suspect }: RangeState): boolean {
   return ready.length + lost.length + suspect.length > 0;
 }

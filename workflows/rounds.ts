@@ -1,4 +1,5 @@
-import type { BatchState, CallbackRegistration } from './batch-state.ts';
+import { limitedNames, newLanes, type BatchState, type CallbackRegistration } from './batch-state.ts';
+import { laneKeysOf } from './lanes.ts';
 import { clip, parseSpans, union, type Span } from './spans.ts';
 
 /**
@@ -53,7 +54,11 @@ export function roundNumberOf({ round }: BatchState): number {
 /** The mirror has opened the round: its jobs are pending again. */
 export function roundOpened(state: BatchState, { number }: RoundRequest, opened: OpenedRound): BatchState {
   const { queues, enrollmentError, ...round } = opened;
-  const lanes = Object.fromEntries(queues.map((queue) => [queue, { dispatched: 0 }]));
+  const names = limitedNames(state);
+  const lanes = newLanes(
+    queues.flatMap((queue) => laneKeysOf(queue, names)),
+    0,
+  );
   return {
     ...state,
     ...round.others,

@@ -9,29 +9,37 @@ import {
   sleep,
   TimeoutFailure,
 } from '@temporalio/workflow';
-import type { ChunkInput, HandlerActivities } from '../activities/contract.ts';
+import type { ChunkInput, ChunkShare, HandlerActivities } from '../activities/contract.ts';
 import type { RunnerReport, Steering } from './batch-state.ts';
+import { parseLane } from './lanes.ts';
+import type { Share } from './limits.ts';
+import { adjustDensity, jobsFor, positionsFor } from './pacing.ts';
 import {
   chunkEnded,
   chunkLost,
   chunkPostponed,
   describeChunk,
+  dueCount,
   hasDue,
+  isDue,
   isExhausted,
+  jobsOf,
   nextChunk,
   nextDueAt,
   type Chunk,
   type RangeState,
 } from './range-state.ts';
-import { formatSpans } from './spans.ts';
+import { countOf, formatSpans } from './spans.ts';
 
 export interface RangeOptions {
   readonly batchId: string;
   /** Which round of the batch it is, from 1. */
   readonly round: number;
   readonly runner: string;
-  /** Task queue of the jobs; empty: the workflow's own. */
+  /** See lanes.ts. */
   readonly lane: string;
+  /** Names of jobs that have lanes of their own. */
+  readonly limitedNames: readonly string[];
   readonly unknownJobTimeoutMs: number;
   /** Chunks tell the batch of a job that failed for good before they are over. */
   readonly noticeFailures: () => boolean;
@@ -43,11 +51,26 @@ export interface RangeOptions {
   readonly maxInFlight: number;
   /** Whether other ranges may wait for this one to have started all its jobs. */
   readonly hasMore: () => boolean;
+  /** Hands out the batch's limits; absent: there are none. */
+  readonly shares?: RangeShares;
   /** Takes the listener for `chunkDrained` signals of this range. */
-  readonly onDrained: (listener: (chunk: number) => void) => void;
+  readonly onDrained: (listener: (chunk: number, running: number) => void) => void;
   readonly report: (report: RunnerReport) => Promise<void> | void;
   /** Told after each step, for queries. */
   readonly onChange: (state: RangeState) => void;
+}
+
+/** The batch's limits as a range sees them: what each of its chunks may take of them. See `Shares`. */
+export interface RangeShares {
+  readonly isLimited: () => boolean;
+  /** @returns undefined: not now */
+  readonly take: (chunk: number) => Share | undefined;
+  /** Whether `take` would give one. */
+  readonly isFree: () => boolean;
+  /** The range asks again, or has nothing to ask for. */
+  readonly rest: () => void;
+  readonly reduce: (chunk: number, running: number) => void;
+  readonly release: (chunk: number, hasStarted: boolean) => void;
 }
 
 /** A worker that sends no heartbeat for so long is lost. The worker heartbeats every 3 s at the latest. */
@@ -56,10 +79,18 @@ const HEARTBEAT_TIMEOUT = '10s';
 const CHUNK_TIMEOUT = '7 days';
 /** An unreachable database is waited for inside the activity; this is the pause when that gave up. */
 const POSTPONED_MS = 5_000;
+/**
+ * A chunk that no worker of its task queue takes up does not keep its part of the limits from the other queues for
+ * longer; and its range asks for none for a while.
+ */
+const MAX_QUEUED = '10s';
+const REST_MS = 30_000;
 const REPORT_INTERVAL_MS = 1_000;
 /** How many chunks start before one has told how long jobs take, and for how long no more than those. */
 const FIRST_CHUNKS = 4;
 const FIRST_LOOK_MS = 1_000;
+
+const NO_LIMIT: Share = {};
 
 /**
  * Runs a range of jobs by chunk activities, several in flight: wiring between the rules in range-state.ts and
@@ -78,42 +109,65 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   let timerAt = Infinity;
   let reportedAt = 0;
   let reported = { completed: 0, failed: 0, idle: false, knowsPace: initial.pace.jobMs !== undefined };
-  const activities = activitiesFor(options.lane);
+  /** Jobs are due, and wait for a part of the batch's limits. */
+  let isShort = false;
+  let restsUntil = 0;
+  const { queue, name } = parseLane(options.lane);
+  const { shares, limitedNames } = options;
+  const activities = activitiesFor(queue);
   const chunks = new CancellationScope();
 
-  options.onDrained((chunk) => {
+  options.onDrained((chunk, running) => {
     if (!inFlight.has(chunk)) return;
     drained.add(chunk);
+    shares?.reduce(chunk, running);
     wake = true;
   });
 
-  const run = async (chunk: Chunk) => {
+  const run = async (chunk: Chunk, share: ChunkShare | undefined) => {
     const number = ++started;
     inFlight.add(number);
+    let hasStarted = true;
     try {
       const unknownFor = chunk.unknownSince === undefined ? 0 : Date.now() - chunk.unknownSince;
       const input: ChunkInput = {
         batchId: options.batchId,
         round: options.round,
         runner: options.runner,
-        chunk: hasDue(state) || options.hasMore() ? number : null,
+        chunk: share || hasDue(state) || options.hasMore() ? number : null,
         spans: formatSpans(chunk.spans),
-        taskQueue: options.lane || null,
+        taskQueue: queue,
+        ...(name === null ? {} : { name }),
+        ...(name === null && limitedNames.length > 0 ? { otherNames: limitedNames } : {}),
+        ...(share ? { share } : {}),
         careful: chunk.losses === 2,
         noticeFailures: options.noticeFailures(),
         failUnknown: chunk.unknownSince !== undefined && unknownFor >= options.unknownJobTimeoutMs,
         steering: options.steering().number,
       };
-      const report = await chunks.run(() =>
-        activities.runChunk.executeWithOptions({ summary: describeChunk(chunk) }, [input]),
-      );
+      const overrides = {
+        summary: describeChunk(chunk),
+        ...(share && queue !== null ? ({ scheduleToStartTimeout: MAX_QUEUED } as const) : {}),
+      };
+      const report = await chunks.run(() => activities.runChunk.executeWithOptions(overrides, [input]));
+      hasStarted = report.timing.ran > 0;
       state = chunkEnded(state, chunk, report, Date.now());
+      if (share) {
+        const pace = adjustDensity(state.pace, jobsOf(report), countOf(chunk.spans));
+        state = { ...state, pace };
+      }
     } catch (error) {
+      if (isUntaken(error)) {
+        hasStarted = false;
+        restsUntil = Date.now() + REST_MS;
+        wakeAt(restsUntil);
+      }
       // Of a batch that was stopped, nothing runs again.
       if (!options.steering().isStopped) state = afterFailure(state, chunk, error);
     } finally {
       inFlight.delete(number);
       drained.delete(number);
+      shares?.release(number, hasStarted);
       wake = true;
     }
   };
@@ -144,24 +198,34 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   const isFirstLook = () => state.pace.jobMs === undefined && Date.now() < firstLookUntil;
 
   const hasRoom = () => {
+    if (shares?.isLimited()) return inFlight.size < options.maxInFlight;
     const window = isFirstLook() ? FIRST_CHUNKS : state.pace.window;
     return inFlight.size - drained.size < window && inFlight.size < options.maxInFlight;
   };
 
   const mayDispatch = () => {
     const { isPaused, isStopped } = options.steering();
-    return !isPaused && !isStopped && !options.shouldStop() && hasRoom();
+    return !isPaused && !isStopped && !options.shouldStop() && Date.now() >= restsUntil && hasRoom();
   };
 
   for (;;) {
     wake = false;
     const { number, isStopped } = options.steering();
     if (isStopped) chunks.cancel();
-    while (mayDispatch()) {
-      const next = nextChunk(state, Date.now());
-      if (!next) break;
+    isShort = false;
+    shares?.rest();
+    while (isDue(state, Date.now()) && mayDispatch()) {
+      const share = shares ? shares.take(started + 1) : NO_LIMIT;
+      if (!share) {
+        isShort = true;
+        break;
+      }
+      const { pace } = state;
+      const isLimited = shares?.isLimited() ?? false;
+      const jobs = isLimited ? jobsFor(pace, share, dueCount(state)) : pace.size;
+      const next = nextChunk(state, Date.now(), isLimited ? positionsFor(pace, jobs) : pace.size)!;
       state = next.state;
-      void run(next.chunk);
+      void run(next.chunk, isLimited ? { ...share, maxJobs: jobs } : undefined);
     }
     options.onChange(state);
     if (inFlight.size === 0 && (isStopped || isExhausted(state))) {
@@ -187,12 +251,26 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     const dueAt = nextDueAt(state);
     if (dueAt !== undefined) wakeAt(dueAt);
     await condition(
-      () => wake || options.steering().number !== number || (inFlight.size === 0 && options.shouldStop()),
+      () =>
+        wake ||
+        options.steering().number !== number ||
+        (inFlight.size === 0 && options.shouldStop()) ||
+        (isShort && shares!.isFree()),
     );
   }
 }
 
+/** No worker took the chunk up. */
+function isUntaken(error: unknown): boolean {
+  return (
+    error instanceof ActivityFailure &&
+    error.cause instanceof TimeoutFailure &&
+    error.cause.timeoutType === 'SCHEDULE_TO_START'
+  );
+}
+
 function afterFailure(state: RangeState, chunk: Chunk, error: unknown): RangeState {
+  if (isUntaken(error)) return chunkPostponed(state, chunk, Date.now(), REST_MS);
   const cause = error instanceof ActivityFailure ? error.cause : error;
   if (cause instanceof TimeoutFailure) {
     log.warn('A chunk was lost with its worker', {
@@ -206,9 +284,9 @@ function afterFailure(state: RangeState, chunk: Chunk, error: unknown): RangeSta
   return chunkPostponed(state, chunk, Date.now(), POSTPONED_MS);
 }
 
-function activitiesFor(lane: string) {
+function activitiesFor(queue: string | null) {
   return proxyActivities<HandlerActivities>({
-    ...(lane ? { taskQueue: lane } : {}),
+    ...(queue === null ? {} : { taskQueue: queue }),
     startToCloseTimeout: CHUNK_TIMEOUT,
     heartbeatTimeout: HEARTBEAT_TIMEOUT,
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,

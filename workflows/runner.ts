@@ -12,6 +12,7 @@ import {
   completedSignal,
   failedSignal,
   pingSignal,
+  rangeReturnedSignal,
   rangesQuery,
   steeredSignal,
 } from './messages.ts';
@@ -29,6 +30,7 @@ export interface RunnerInput {
   readonly round: number;
   readonly runner: string;
   readonly lane: string;
+  readonly limitedNames: readonly string[];
   readonly unknownJobTimeoutMs: number;
   readonly noticeFailures: boolean;
   readonly maxHistoryEvents: number;
@@ -84,12 +86,17 @@ async function runRunner(input: RunnerInput): Promise<void> {
     steering: () => steering,
     maxInFlight: MAX_IN_FLIGHT,
     hasMore: () => true,
-    onDrained: (listener) => onSignal(chunkDrainedSignal, ({ chunk }) => listener(chunk)),
+    onDrained: (listener) => onSignal(chunkDrainedSignal, ({ chunk, running }) => listener(chunk, running)),
     report,
     onChange: (state) => (current = state),
-    shouldStop: () => isBatchGone || shouldContinueAsNew(),
+    // The batch hands out its limits itself, and goes on with the range.
+    shouldStop: () => isBatchGone || steering.isLimited || shouldContinueAsNew(),
   });
-  if (!isExhausted(range) && !isBatchGone && !steering.isStopped) {
-    await continueAsNew<typeof batchRunner>({ ...input, steering, range });
+  if (isExhausted(range) || isBatchGone || steering.isStopped) return;
+  if (!steering.isLimited) await continueAsNew<typeof batchRunner>({ ...input, steering, range });
+  try {
+    await batch.signal(rangeReturnedSignal, { runner: input.runner, range });
+  } catch (error) {
+    log.warn('The batch workflow is gone; this runner stops', { error: String(error) });
   }
 }

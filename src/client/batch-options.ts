@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { msToNumber, type Duration } from '@temporalio/common';
 import type { BatchPolicy, BatchSettings } from '../../workflows/batch-state.ts';
 import { isFailurePolicy, type FailurePolicy } from '../../workflows/failure-policy.ts';
+import { MIN_PER_SECOND, type Limit } from '../../workflows/limits.ts';
 import type { BatchRow } from '../database/rows.ts';
 import { InvalidOptionError } from '../errors.ts';
 import { toExactJson } from '../json-value.ts';
@@ -16,8 +17,23 @@ import {
 } from '../options.ts';
 import { resolvePriority, type BatchPriority } from './batch-priority.ts';
 
-/** What makes a batch fail, and what ends it early: options of `BatchClient.create` and of `Batch.update`. */
-export interface BatchPolicyOptions {
+/** How many jobs run and start, over all workers. What is `null` has no limit. */
+export interface JobLimit {
+  /**
+   * Jobs that run at once. Of a worker that was killed, its part stays taken until it counts as lost, after 10 s; jobs
+   * of one that was frozen and wakes up later run beside those that took their place.
+   * @default null
+   */
+  readonly maxConcurrentJobs?: number | null;
+  /** Jobs that start in a second; may be a fraction. Retries count. @default null */
+  readonly perSecond?: number | null;
+}
+
+/**
+ * What makes a batch fail, what ends it early, and how fast it goes: options of `BatchClient.create` and of
+ * `Batch.update`.
+ */
+export interface BatchPolicyOptions extends JobLimit {
   /**
    * What becomes of a batch that its deadline stopped: `failed` or `cancelled`.
    * @default 'fail'
@@ -56,6 +72,12 @@ export interface BatchPolicyOptions {
    * @default 'any'
    */
   readonly failWhenFailed?: FailurePolicy;
+  /**
+   * Limits of the jobs of one name, beside those of the batch. `update` changes them, and takes away those that are
+   * `null`; a name that `create` did not mention cannot be limited later.
+   * @default {}
+   */
+  readonly jobLimits?: Readonly<Record<string, JobLimit>>;
 }
 
 /** Options of `BatchClient.create`. */
@@ -115,6 +137,8 @@ export interface ResolvedBatchOptions {
   readonly settings: BatchSettings;
 }
 
+const LIMIT_KEYS = ['maxConcurrentJobs', 'perSecond'];
+
 export const POLICY_KEYS = [
   'afterDeadline',
   'afterFailure',
@@ -122,7 +146,12 @@ export const POLICY_KEYS = [
   'deadline',
   'failWhen',
   'failWhenFailed',
+  'jobLimits',
+  ...LIMIT_KEYS,
 ];
+
+/** Each name has lanes of its own, which the batch's workflow goes through with every message. */
+const MAX_LIMITED_NAMES = 50;
 
 const KEYS = [
   ...POLICY_KEYS,
@@ -216,6 +245,9 @@ const DEFAULT_POLICY: BatchPolicy = {
   deadlineAt: null,
   failWhen: 'settled',
   failWhenFailed: 'any',
+  jobLimits: {},
+  maxConcurrentJobs: null,
+  perSecond: null,
 };
 
 /** Settings of a batch's next round: those of the last one, with what is given. Its deadline is over. */
@@ -235,7 +267,8 @@ export function resolveBatchChanges(changes: BatchPolicyOptions): Partial<BatchP
 
 /** The parts that are given. @param mayBeOver whether the deadline may have passed */
 function resolvePolicy(options: BatchPolicyOptions, mayBeOver = false): Partial<BatchPolicy> {
-  const { afterDeadline, afterFailure, alertAfterIdle, deadline, failWhen, failWhenFailed } = options;
+  const { afterDeadline, afterFailure, alertAfterIdle, deadline, failWhen, failWhenFailed, jobLimits } =
+    options;
   assertOneOf('afterDeadline', afterDeadline, ['fail', 'cancel']);
   assertOneOf('afterFailure', afterFailure, ['continue', 'cancelRemaining']);
   assertOneOf('failWhen', failWhen, ['settled', 'immediate']);
@@ -251,6 +284,36 @@ function resolvePolicy(options: BatchPolicyOptions, mayBeOver = false): Partial<
       : { deadlineAt: deadline && resolveTime('deadline', deadline, mayBeOver) }),
     ...(failWhen === undefined ? {} : { failWhen }),
     ...(failWhenFailed === undefined ? {} : { failWhenFailed }),
+    ...(jobLimits === undefined ? {} : { jobLimits: resolveJobLimits(jobLimits) }),
+    ...resolveLimit('', options),
+  };
+}
+
+function resolveJobLimits(jobLimits: Readonly<Record<string, JobLimit>>): Record<string, Limit> {
+  assertPlainObject('jobLimits', jobLimits);
+  const entries = Object.entries(jobLimits);
+  if (entries.length > MAX_LIMITED_NAMES)
+    throw new InvalidOptionError('jobLimits', `of at most ${MAX_LIMITED_NAMES} names`, entries.length);
+  const resolved = entries.map(([name, limit]) => {
+    const option = `jobLimits.${name}`;
+    assertName('jobLimits', name);
+    assertPlainObject(option, limit);
+    assertKnownKeys(option, limit, LIMIT_KEYS);
+    return [name, resolveLimit(`${option}.`, limit)] as const;
+  });
+  return Object.fromEntries(resolved);
+}
+
+/** The parts that are given. */
+function resolveLimit(path: string, { maxConcurrentJobs, perSecond }: JobLimit): Limit {
+  if ((maxConcurrentJobs ?? null) !== null)
+    assertWholeNumber(`${path}maxConcurrentJobs`, maxConcurrentJobs, 1);
+  if ((perSecond ?? null) !== null && !(Number.isFinite(perSecond) && perSecond! >= MIN_PER_SECOND)) {
+    throw new InvalidOptionError(`${path}perSecond`, 'a number of at least 1/86400, or null', perSecond);
+  }
+  return {
+    ...(maxConcurrentJobs === undefined ? {} : { maxConcurrentJobs }),
+    ...(perSecond === undefined ? {} : { perSecond }),
   };
 }
 

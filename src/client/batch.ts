@@ -343,10 +343,12 @@ export class Batch {
   }
 
   /**
-   * Changes what makes the batch fail, or its deadline, while it runs. What is not given stays as it is. A change that
-   * arrives after the outcome was decided is refused, or changes nothing.
+   * Changes what makes the batch fail, its deadline, or its limits, while it runs. What is not given stays as it is. A
+   * change that arrives after the outcome was decided is refused, or changes nothing. Workers hear of lower limits
+   * within a second, and jobs that run go on to their end.
    *
    * @throws {@link InvalidOptionError}
+   * @throws {@link JobNotLimitedError} for `jobLimits` of a name that `create` was not given
    * @throws {@link BatchSettledError} when all jobs are terminal, or the batch was stopped
    * @throws {@link WorkerUnavailableError} when no worker answered for 15 s
    */

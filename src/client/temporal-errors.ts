@@ -14,6 +14,7 @@ import {
   BatchSettledError,
   CallbackAlreadyRegisteredError,
   EnrollmentTimedOutError,
+  JobNotLimitedError,
   TemporalUnavailableError,
 } from '../errors.ts';
 
@@ -70,6 +71,8 @@ function refusal(batchId: string, { type, message }: ApplicationFailure): BatchE
       return new CallbackAlreadyRegisteredError(type, `Batch "${batchId}": ${message}`);
     case 'ENROLLMENT_TIMED_OUT':
       return new EnrollmentTimedOutError(type, `Batch "${batchId}": ${message}`);
+    case 'JOB_NOT_LIMITED':
+      return new JobNotLimitedError(type, `Batch "${batchId}": ${message}`);
     default:
       return undefined;
   }

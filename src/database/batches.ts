@@ -11,6 +11,7 @@ import type {
 } from '../../activities/contract.ts';
 import type { BatchSettings, Growth } from '../../workflows/batch-state.ts';
 import { describePolicy } from '../../workflows/failure-policy.ts';
+import { existingLimits } from '../../workflows/limits.ts';
 import { toStorable } from '../json-value.ts';
 import type { Database } from './connect.ts';
 import { BATCH_COLUMNS, JOB_COLUMNS, type BatchRow, type JobRecord } from './rows.ts';
@@ -23,9 +24,10 @@ export async function insertBatch(
   const { rowCount } = await knex.raw(
     `insert into :schema:.batches as b
        (id, first_execution_run_id, parent_batch_id, description, context, definition, auto_seal, shared, settings, fail_when_failed,
-         deadline_at)
+         deadline_at, limits)
      values (:batchId, :firstExecutionRunId, :parentBatchId, :description, :context::jsonb, :definition::jsonb, :autoSeal,
-       not :autoSeal, :settings::jsonb, :failWhenFailed, to_timestamp(:deadlineAt::double precision / 1000))
+       not :autoSeal, :settings::jsonb, :failWhenFailed, to_timestamp(:deadlineAt::double precision / 1000),
+       :limits::jsonb)
      on conflict (id) do update set updated_at = b.updated_at
        where b.first_execution_run_id = excluded.first_execution_run_id`,
     {
@@ -42,10 +44,12 @@ export async function insertBatch(
 
 /** The settings, for the rounds to come; and what people want to see of them. */
 export function settingsColumns(settings: BatchSettings) {
+  const limits = existingLimits(settings);
   return {
     settings: JSON.stringify(settings),
     failWhenFailed: describePolicy(settings.failWhenFailed),
     deadlineAt: settings.deadlineAt,
+    limits: limits && JSON.stringify(limits),
   };
 }
 
@@ -159,7 +163,7 @@ export async function markSteered({ knex, schema }: Database, input: SteerBatchI
        stopped_at = case when :isStopped then coalesce(stopped_at, now()) end,
        stop_reason = :reason, stop_grace_ms = :graceMs, settings = :settings::jsonb,
        fail_when_failed = :failWhenFailed,
-       deadline_at = to_timestamp(:deadlineAt::double precision / 1000), updated_at = now()
+       deadline_at = to_timestamp(:deadlineAt::double precision / 1000), limits = :limits::jsonb, updated_at = now()
      where id = :batchId and round = :round and steering < :steering`,
     {
       schema,

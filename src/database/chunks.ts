@@ -9,7 +9,7 @@ export interface ChunkJob {
   readonly status: 'pending' | 'complete' | 'failed';
   /** The last round of the batch that it belongs to. */
   readonly round: number;
-  /** Whether the job belongs to the chunk's task queue. If not, the fields below are null. */
+  /** Whether the job belongs to the chunk's lane. If not, the chunk has nothing to do with it. */
   readonly mine: boolean;
   readonly worker_class: string;
   readonly args: unknown[];
@@ -63,13 +63,38 @@ export const IN_SPANS = `from unnest(:from::integer[], :to::integer[]) span (a, 
        where batch_id = :batchId and position between span.a and span.b offset 0
      ) job`;
 
+/** Which jobs are a chunk's, of those in its spans. */
+export interface ChunkKey {
+  readonly batchId: string;
+  readonly taskQueue: string | null;
+  readonly name?: string;
+  readonly otherNames?: readonly string[];
+}
+
+function isMine({ name, otherNames }: ChunkKey): string {
+  const ofQueue = 'job.task_queue is not distinct from :taskQueue';
+  if (name !== undefined) return `(${ofQueue} and job.worker_class = :name)`;
+  if (otherNames === undefined) return ofQueue;
+  return `(${ofQueue} and job.worker_class not in (select jsonb_array_elements_text(:otherNames::jsonb)))`;
+}
+
+function keyBindings({ batchId, taskQueue, name, otherNames }: ChunkKey) {
+  return {
+    batchId,
+    taskQueue,
+    ...(name === undefined ? {} : { name }),
+    ...(otherNames === undefined ? {} : { otherNames: JSON.stringify(otherNames) }),
+  };
+}
+
 /** The jobs of a chunk, whatever their state: what is terminal already is counted, not run. */
 export async function selectChunk(
   { knex, schema }: Database,
-  input: { batchId: string; spans: readonly Span[]; taskQueue: string | null },
+  spans: readonly Span[],
+  key: ChunkKey,
 ): Promise<ChunkJob[]> {
   const { rows } = await knex.raw(
-    `select job.position, job.status, job.round, job.task_queue is not distinct from :taskQueue as mine,
+    `select job.position, job.status, job.round, ${isMine(key)} as mine,
        job.worker_class, case when job.status = 'pending' then job.args end as args, job.options, job.attempts,
        job.losses,
        coalesce(extract(epoch from job.due_at - now()) * 1000, 0)::double precision as due_in_ms,
@@ -79,7 +104,7 @@ export async function selectChunk(
      ${IN_SPANS}
      left join lateral (select steering, round_started_at from :schema:.batches where id = :batchId) batch on true
      order by job.position`,
-    { schema, ...spanArrays(input.spans), batchId: input.batchId, taskQueue: input.taskQueue },
+    { schema, ...spanArrays(spans), ...keyBindings(key) },
   );
   return rows;
 }
@@ -87,16 +112,15 @@ export async function selectChunk(
 /** Where the jobs of a chunk stand now: for a chunk that found its jobs decided by another execution of it. */
 export async function selectChunkStates(
   { knex, schema }: Database,
-  batchId: string,
-  taskQueue: string | null,
   spans: readonly Span[],
+  key: ChunkKey,
 ): Promise<Pick<ChunkJob, 'position' | 'status' | 'round' | 'due_in_ms'>[]> {
   const { rows } = await knex.raw(
     `select job.position, job.status, job.round,
        coalesce(extract(epoch from job.due_at - now()) * 1000, 0)::double precision as due_in_ms
      ${IN_SPANS}
-     where job.task_queue is not distinct from :taskQueue`,
-    { schema, ...spanArrays(spans), batchId, taskQueue },
+     where ${isMine(key)}`,
+    { schema, ...spanArrays(spans), ...keyBindings(key) },
   );
   return rows;
 }

@@ -85,6 +85,7 @@ async function startRound(trx: Knex.Transaction, schema: string, input: OpenRoun
        cancelled_count = total - completed_count - :jobs, alerts = 0, alerted_at = null, completed_at = null, settled_at = null, steering = 0,
        paused_at = null, stopped_at = null, stop_reason = null, stop_grace_ms = null, settings = :settings::jsonb,
        fail_when_failed = :failWhenFailed, deadline_at = to_timestamp(:deadlineAt::double precision / 1000),
+       limits = :limits::jsonb,
        updated_at = now()
      where id = :batchId`,
     { schema, batchId, number, firstExecutionRunId, jobs: rowCount, ...settingsColumns(input.settings) },

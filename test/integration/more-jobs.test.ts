@@ -477,7 +477,8 @@ describe('an open-ended batch', () => {
       for (const code of codes) seen.add(code);
       expect(codes.filter((code) => code !== undefined && code !== 'BATCH_SEALED')).toEqual([]);
       expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: jids.length });
-      expect((await jobRows(batch)).map(({ jid }) => jid).toSorted()).toEqual(jids.toSorted());
+      const byText = (a: string, b: string) => a.localeCompare(b);
+      expect((await jobRows(batch)).map(({ jid }) => jid).toSorted(byText)).toEqual(jids.toSorted(byText));
       await expectWhole(batch);
     });
     expect([...seen]).toContain('BATCH_SEALED');

@@ -22,6 +22,8 @@ export function createCrashFixtures(ledger: Ledger) {
       await delay(ms);
       await note(value, 'job ended');
     }),
+    /** Notes when it starts, by the clock of this machine. */
+    noteStart: defineJob('NoteStart', async (_value: unknown) => note(Date.now())),
     /** Fails, then hangs in its last attempt until its worker is killed, then ends as it is told. */
     hangsInLastAttempt: defineJob(
       'HangsInLastAttempt',

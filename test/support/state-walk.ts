@@ -1,6 +1,7 @@
 import * as rules from '../../workflows/batch-state.ts';
 import type { BatchPolicy, BatchSettings, BatchState } from '../../workflows/batch-state.ts';
 import { jobsAdded, wroteSeal } from '../../workflows/more-jobs.ts';
+import { initialRange } from '../../workflows/range-state.ts';
 import { roundOpened, type OpenedRound } from '../../workflows/rounds.ts';
 
 /** An arrow of a state diagram: the event leads from one state to another. */
@@ -59,6 +60,11 @@ const EVENTS: Readonly<Record<string, Event>> = {
     ),
   failuresNoticed: (state) => [rules.failuresNoticed(state, { failed: state.enrolled })],
   runnerLost: (state) => Object.keys(state.runners).map((runner) => rules.runnerLost(state, runner).state),
+  rangeReturned: (state) =>
+    Object.entries(state.runners).map(
+      ([runner, { from, to }]) =>
+        rules.rangeReturned(state, { runner, range: initialRange([[from, to]]) }).state,
+    ),
   recounted: (state) => unless(!rules.isStranded(state), () => rules.recounted(state)),
   counted: (state) =>
     unless(!(state.stop && rules.isSettled(state)), () =>
@@ -103,7 +109,15 @@ const EVENTS: Readonly<Record<string, Event>> = {
 };
 
 /** Rules under another name in `EVENTS`, and those that other rules call: their transitions are those of the event. */
-const PARTS_OF_EVENTS = ['initialBatch', 'initialRound', 'decided', 'moved', 'stopped', 'withJobs'];
+const PARTS_OF_EVENTS = [
+  'initialBatch',
+  'initialRound',
+  'decided',
+  'moved',
+  'newLanes',
+  'stopped',
+  'withJobs',
+];
 
 /** One of two jobs runs again. */
 const ROUND: OpenedRound = {
@@ -128,6 +142,9 @@ const SETTINGS: readonly BatchSettings[] = (
   failWhen: 'settled',
   alertAfterIdleMs: 1,
   autoSeal: true,
+  jobLimits: {},
+  maxConcurrentJobs: null,
+  perSecond: null,
   failWhenFailed: { moreThan: 1 },
   deadlineAt: NOW,
   enrollmentTimeoutMs: 1_000,
@@ -161,7 +178,7 @@ export function walkBatch<View extends string>(
   const note = (name: View, transition: Transition) =>
     seen.get(name)!.set(Object.values(transition).join(' '), transition);
   for (const settings of SETTINGS) {
-    const [initial, openEnded] = [rules.initialBatch(NOW), rules.initialBatch(NOW, RUN)];
+    const [initial, openEnded] = [rules.initialBatch(NOW), rules.initialBatch(NOW, { openToken: RUN })];
     for (const name of names)
       for (const state of [initial, openEnded])
         note(name, { from: '[*]', to: views[name](state), event: 'initialBatch' });

@@ -23,6 +23,7 @@ import {
   type JobCallOptions,
   type JobCalls,
   type JobContext,
+  type JobLimit,
   type JobOptions,
   type JobRecord,
   type JobResult,
@@ -153,6 +154,8 @@ describe('a batch', () => {
     expectTypeOf<BatchClient['create']>().returns.resolves.toEqualTypeOf<Batch>();
     expectTypeOf<{ description: string }>().toExtend<BatchOptions>();
     expectTypeOf<{ context: { id: number } }>().not.toExtend<BatchOptions>();
+    expectTypeOf<BatchOptions['maxConcurrentJobs']>().toEqualTypeOf<number | null | undefined>();
+    expectTypeOf<BatchOptions['jobLimits']>().toEqualTypeOf<Readonly<Record<string, JobLimit>> | undefined>();
     expectTypeOf<BatchOptions['failWhen']>().toEqualTypeOf<'settled' | 'immediate' | undefined>();
   });
 

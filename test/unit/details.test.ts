@@ -10,6 +10,9 @@ const SETTINGS: rules.BatchSettings = {
   deadlineAt: null,
   failWhen: 'settled',
   failWhenFailed: 'any',
+  jobLimits: {},
+  maxConcurrentJobs: null,
+  perSecond: null,
   enrollmentTimeoutMs: 300_000,
   openTimeoutMs: 86_400_000,
   unknownJobTimeoutMs: 600_000,
@@ -93,4 +96,12 @@ test.each([
   [1_234_567, '1,234,567'],
 ])('groups the digits of %i as %s', (value, text) => {
   expect(groupDigits(value)).toBe(text);
+});
+
+test('shows the limits, if there are any', () => {
+  const state = running(1, { completed: 0, failed: 0 });
+  expect(batchDetails('b-1', state)).not.toContain('Limits');
+  expect(batchDetails('b-1', state, '50 at once; Mail: 3 a second')).toContain(
+    '\nLimits: 50 at once; Mail: 3 a second\n',
+  );
 });

@@ -43,6 +43,11 @@ const errors = [
   ],
   ['InvalidArgumentsError', 'INVALID_ARGUMENTS', new library.InvalidArgumentsError('args[0]', 'is wrong')],
   ['JobEndedError', 'JOB_ENDED', new library.JobEndedError('JOB_ENDED', 'text', { cause })],
+  [
+    'JobNotLimitedError',
+    'JOB_NOT_LIMITED',
+    new library.JobNotLimitedError('JOB_NOT_LIMITED', 'text', { cause }),
+  ],
   ['InvalidOptionError', 'INVALID_OPTION', new library.InvalidOptionError('limit', 'a number', 'x')],
   [
     'MigrationsPendingError',

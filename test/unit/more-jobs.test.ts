@@ -13,6 +13,9 @@ const settings = (overrides: Partial<BatchSettings> = {}): BatchSettings => ({
   afterDeadline: 'fail',
   afterFailure: 'continue',
   alertAfterIdleMs: null,
+  jobLimits: {},
+  maxConcurrentJobs: null,
+  perSecond: null,
   autoSeal: true,
   deadlineAt: null,
   failWhen: 'settled',
@@ -27,7 +30,7 @@ const settings = (overrides: Partial<BatchSettings> = {}): BatchSettings => ({
 const added = (upTo: number, queues: readonly string[] = []) => ({ runId: RUN, upTo, queues });
 
 function openEnded(): BatchState {
-  return rules.initialBatch(NOW, RUN);
+  return rules.initialBatch(NOW, { openToken: RUN });
 }
 
 /** A sealed batch whose jobs have run. */
@@ -170,7 +173,7 @@ describe('the end', () => {
       outcome: 'complete',
       settled: true,
       fires: ['complete', 'settled'],
-      never: ['failure', 'cancelled'],
+      never: ['failure', 'cancelled', 'idle'],
       total: 3,
     });
     const running = { ...settledBatch(3), completed: 1, outcome: 'failed' } as const;

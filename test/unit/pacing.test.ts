@@ -1,5 +1,13 @@
-import { expect, test } from 'vitest';
-import { adjustPace, INITIAL_PACE, type ChunkTiming, type Pace } from '../../workflows/pacing.ts';
+import { describe, expect, test } from 'vitest';
+import {
+  adjustDensity,
+  adjustPace,
+  INITIAL_PACE,
+  jobsFor,
+  positionsFor,
+  type ChunkTiming,
+  type Pace,
+} from '../../workflows/pacing.ts';
 import { forSeeds } from '../support/random.ts';
 
 const MAX_SIZE = 2_000;
@@ -100,5 +108,38 @@ test('stays within its bounds whatever chunks report', async () => {
         pace.window <= MAX_WINDOW;
       expect(isWithin, `${JSON.stringify(pace)} after ${JSON.stringify(timing)}`).toBe(true);
     }
+  });
+});
+
+describe('a chunk with a part of the limits', () => {
+  const known = (jobMs: number): Pace => ({ size: 25, window: 8, jobMs });
+
+  test.each([
+    { share: { maxConcurrentJobs: 6 }, pace: INITIAL_PACE, jobs: 6 },
+    { share: { maxConcurrentJobs: 6 }, pace: known(100), jobs: 60 },
+    { share: { maxConcurrentJobs: 6 }, pace: known(60_000), jobs: 6 },
+    { share: { maxConcurrentJobs: 6 }, pace: known(0), jobs: MAX_SIZE },
+    { share: { perSecond: 12 }, pace: INITIAL_PACE, jobs: 120 },
+    { share: { perSecond: 12 }, pace: INITIAL_PACE, due: 500, jobs: 63 },
+    { share: { perSecond: 12 }, pace: INITIAL_PACE, due: 20, jobs: 24 },
+    { share: { maxConcurrentJobs: 6 }, pace: known(100), due: 160, jobs: 20 },
+    { share: { maxConcurrentJobs: 6 }, pace: known(100), due: 10, jobs: 6 },
+    { share: { perSecond: 0.01 }, pace: known(1), jobs: 1 },
+    { share: { perSecond: 12, maxConcurrentJobs: 2 }, pace: known(1_000), jobs: 20 },
+    { share: { perSecond: 1, maxConcurrentJobs: 200 }, pace: known(1_000), jobs: 10 },
+  ])('of $share has $jobs jobs, by what was learned: $pace', ({ share, pace, jobs, due = 1e6 }) => {
+    expect(jobsFor(pace, share, due)).toBe(jobs);
+  });
+
+  test('looks for its jobs in more positions when few of them are of its lane', () => {
+    expect(positionsFor(INITIAL_PACE, 6)).toBe(6);
+    let pace = INITIAL_PACE;
+    expect(adjustDensity(pace, 6, 6)).toBe(pace);
+    for (let chunk = 0; chunk < 20; chunk++) pace = adjustDensity(pace, 1, 10);
+    expect(positionsFor(pace, 6)).toBe(60);
+    for (let chunk = 0; chunk < 20; chunk++) pace = adjustDensity(pace, 0, 2_000);
+    expect(positionsFor(pace, 6)).toBe(MAX_SIZE);
+    for (let chunk = 0; chunk < 20; chunk++) pace = adjustDensity(pace, 50, 50);
+    expect(positionsFor(pace, 6)).toBe(7);
   });
 });

@@ -36,6 +36,7 @@ describe('what a call to a batch threw', () => {
     ['BATCH_SETTLED', 'BatchSettledError'],
     ['CALLBACK_ALREADY_REGISTERED', 'CallbackAlreadyRegisteredError'],
     ['ENROLLMENT_TIMED_OUT', 'EnrollmentTimedOutError'],
+    ['JOB_NOT_LIMITED', 'JobNotLimitedError'],
   ])('is, when the batch refused with %s, a %s', (code, name) => {
     const error = toBatchError('b-1', refused(code));
     expect(error).toBeInstanceOf(BatchError);
