@@ -255,6 +255,123 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: 'paused-changed-and-cancelled',
+    async run(world) {
+      const batch = await createBatch(world, { continueAsNewAfterEvents: 80 });
+      await batch.on('cancelled', world.fixtures.callbacks.another);
+      await batch.jobs(async () => {
+        for (const i of times(300)) await world.fixtures.jobs.work.performAsync(i, 300);
+      });
+      await started(world, batch, 0);
+      await batch.pause();
+      await batch.update({ failWhenFailed: { moreThan: '5%' }, deadline: '1 day' });
+      await batch.resume();
+      await batch.cancel({ gracePeriod: '1s' });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'deadline-passes',
+    async run(world) {
+      const batch = await createBatch(world, { afterDeadline: 'cancel' });
+      await batch.jobs(async () => {
+        for (const i of times(200)) await world.fixtures.jobs.work.performAsync(i, 300);
+      });
+      await batch.update({ deadline: '500ms' });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'later-round',
+    async run(world) {
+      const { jobs } = world.fixtures;
+      const batch = await createBatch(world);
+      await batch.jobs(async () => {
+        for (const i of times(30)) await (i % 3 === 0 ? jobs.failForGood : jobs.noop).performAsync(i);
+      });
+      await isOver(batch);
+      await batch.retryFailed();
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'handlers-add-jobs',
+    async run(world) {
+      const batch = await createBatch(world);
+      await batch.jobs(async () => {
+        for (const i of times(5)) await world.fixtures.jobs.adds.performAsync(i, 3);
+      });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'open-ended',
+    async run(world) {
+      const batch = await createBatch(world, { autoSeal: false });
+      for (const i of times(3)) await batch.jobs(() => world.fixtures.jobs.record.performAsync(i));
+      await batch.seal();
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'block-taken-over',
+    async run(world) {
+      const batch = await createBatch(world);
+      await handleOf(world, idOf(batch)).executeUpdate('open', { args: [{ token: 'gone' }] });
+      const block = () => world.fixtures.jobs.record.set({ key: 'one' }).performAsync(1);
+      await batch.jobs(block, { resume: true });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'limited',
+    async run(world) {
+      const { jobs } = world.fixtures;
+      const batch = await createBatch(world, {
+        maxConcurrentJobs: 5,
+        jobLimits: { Work: { maxConcurrentJobs: 2, perSecond: 20 } },
+      });
+      await batch.jobs(async () => {
+        for (const i of times(30)) {
+          await jobs.work.performAsync(i, 50);
+          await jobs.failTimes.performAsync(i, 1);
+        }
+      });
+      await batch.update({ maxConcurrentJobs: 8 });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'limited-while-runners-run',
+    async run(world) {
+      const batch = await createBatch(world, { continueAsNewAfterEvents: 80 });
+      await batch.jobs(async () => {
+        for (const i of times(400)) await world.fixtures.jobs.work.performAsync(i, 100);
+      });
+      await runnerOf(world, batch);
+      await batch.update({ maxConcurrentJobs: 40 });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'idle',
+    async run(world) {
+      const batch = await createBatch(world, { alertAfterIdle: '500ms' });
+      await batch.on('idle', world.fixtures.callbacks.another);
+      await batch.jobs(() => world.fixtures.jobs.work.performAsync(1, 3_000));
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
     name: 'plain-job',
     async run(world) {
       // Not by performAsync: beside other worlds there is more than one client to start it with.

@@ -1,7 +1,13 @@
 import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure } from '@temporalio/common';
-import { currentJob, defineCallback, defineJob, type CallbackOptions } from '../../src/index.ts';
+import {
+  currentBatch,
+  currentJob,
+  defineCallback,
+  defineJob,
+  type CallbackOptions,
+} from '../../src/index.ts';
 import type { Ledger } from './ledger.ts';
 
 export class BrokenError extends Error {
@@ -80,6 +86,13 @@ export function createFixtures(ledger: Ledger) {
       },
       { startToCloseTimeout: '300ms', retry: { ...fast, maximumAttempts: 2 } },
     ),
+    /** Adds so many jobs to its batch. */
+    adds: defineJob('Adds', async (value: unknown, count: number) => {
+      await note(value);
+      await currentBatch().jobs(async () => {
+        for (let i = 1; i <= count; i++) await jobs.record.set({ key: `${value}-${i}` }).performAsync(i);
+      });
+    }),
     /** Starts another job while it runs. */
     parent: defineJob('Parent', async (value: unknown) => {
       await note(value);
