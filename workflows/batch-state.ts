@@ -549,11 +549,6 @@ export function assignRanges(
   return { state: next, assignments };
 }
 
-/** Whether jobs of the lane wait to be handed out, or may come. */
-export function hasMore(state: BatchState, lane: string): boolean {
-  return state.enrollment.phase !== 'sealed' || state.lanes[lane]!.dispatched < state.enrolled;
-}
-
 /**
  * A runner tells how far it is. Reports of runners that ended, or that nobody knows, change nothing; nor do counts that
  * cannot be: anybody who may signal the workflow could end the batch too early with them.

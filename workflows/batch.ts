@@ -401,7 +401,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       noticeFailures: () => rules.noticesFailures(state, settings),
       steering: () => rules.steeringOf(state),
       maxInFlight: MAX_INLINE_IN_FLIGHT,
-      hasMore: () => rules.hasMore(state, assignment.lane),
+      // Its handlers may add jobs at any time, which must not wait for theirs to end.
+      hasMore: () => true,
       onDrained: (listener) => drainedListeners.set(assignment.runner, listener),
       shouldStop: wantsContinueAsNew,
       report: (report) => apply(rules.reported(state, report)),
