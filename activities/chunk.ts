@@ -316,9 +316,8 @@ class ChunkRun {
    * When the last jobs take a while, the workflow learns that it can send more. Under limits it learns again and again
    * how many of them are left, each time that half of them have ended: what they held is free for others.
    */
-  #sayDrainedSoon(running: () => number): NodeJS.Timeout | undefined {
+  #sayDrainedSoon(running: () => number): NodeJS.Timeout {
     const { chunk, share } = this.#input;
-    if (chunk === null) return undefined;
     let said = Infinity;
     const timer = setTimeout(() => {
       if (running() <= said / 2) void this.#sayDrained(chunk, (said = running()));

@@ -141,8 +141,8 @@ export interface ChunkInput {
   readonly round: number;
   /** The range that it is a part of. */
   readonly runner: string;
-  /** Its number for a `chunkDrained` signal; null: nothing waits for one. */
-  readonly chunk: number | null;
+  /** Its number, for a `chunkDrained` signal. */
+  readonly chunk: number;
   /** See `formatSpans`. */
   readonly spans: string;
   /** Run only jobs of this task queue; null: those without one of their own. */

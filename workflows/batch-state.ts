@@ -717,11 +717,7 @@ function nextRunner({ round, runnersStarted }: BatchState): string {
   return `${round ? `${round.number}.` : ''}${runnersStarted + 1}`;
 }
 
-/** Whether jobs of the lane wait to be handed out, or may come. */
-export function hasMore(state: BatchState, lane: string): boolean {
-  return state.enrollment.phase !== 'sealed' || isWaiting(state, lane);
-}
-
+/** Whether jobs of the lane wait to be handed out. */
 function isWaiting(state: BatchState, lane: string): boolean {
   return positionsIn(state, state.lanes[lane]!.dispatched + 1).length > 0;
 }

@@ -504,7 +504,6 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       noticeFailures: () => rules.noticesFailures(state, settings),
       steering: () => rules.steeringOf(state, settings),
       maxInFlight: MAX_INLINE_IN_FLIGHT,
-      hasMore: () => rules.hasMore(state, lane),
       onDrained: (listener) => drainedListeners.set(runner, listener),
       shouldStop: wantsContinueAsNew,
       report: (report) => apply(rules.reported(state, report)),

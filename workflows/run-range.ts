@@ -49,8 +49,6 @@ export interface RangeOptions {
   readonly shouldStop: () => boolean;
   /** Chunks in flight, whether they still hold jobs that wait or not: a workflow may have 2,000 activities at most. */
   readonly maxInFlight: number;
-  /** Whether other ranges may wait for this one to have started all its jobs. */
-  readonly hasMore: () => boolean;
   /** Hands out the batch's limits; absent: there are none. */
   readonly shares?: RangeShares;
   /** Takes the listener for `chunkDrained` signals of this range. */
@@ -134,7 +132,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
         batchId: options.batchId,
         round: options.round,
         runner: options.runner,
-        chunk: share || hasDue(state) || options.hasMore() ? number : null,
+        chunk: number,
         spans: formatSpans(chunk.spans),
         taskQueue: queue,
         ...(name === null ? {} : { name }),

@@ -85,7 +85,6 @@ async function runRunner(input: RunnerInput): Promise<void> {
     noticeFailures: () => input.noticeFailures,
     steering: () => steering,
     maxInFlight: MAX_IN_FLIGHT,
-    hasMore: () => true,
     onDrained: (listener) => onSignal(chunkDrainedSignal, ({ chunk, running }) => listener(chunk, running)),
     report,
     onChange: (state) => (current = state),

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import knexFactory from 'knex';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import { insertNumbered } from '../../src/database/enroll-numbered.ts';
+import { insertNumbered, type Numbered } from '../../src/database/enroll-numbered.ts';
 import { BatchClient, currentBatch, defineJob, type Batch } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks, runBatch } from '../support/batches.ts';
 import { codeOf, expectCode } from '../support/codes.ts';
@@ -10,6 +10,7 @@ import { spawnEnqueuer } from '../support/enqueuers.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
 import { inRounds } from '../support/rounds.ts';
+import { lockTable } from '../support/table-lock.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -359,15 +360,69 @@ describe('a handler', () => {
     expect(await insertNumbered(world.batches.database, { ...input, jobs: [], queues: [] })).toBe('closed');
   });
 
+  test('names, when it tells of its jobs, the task queues of those that others have added and not told of', async () => {
+    const batch = await createBatch(world);
+    await batch.jobs(() => gated.pass.performAsync('two add'));
+    await gate('two add').arrivals(1);
+    const adder = { job: { position: 1, attempt: 1 } };
+    const add = (key: string, taskQueue: string | null) =>
+      insertNumbered(world.batches.database, {
+        batchId: batch.id,
+        adder,
+        jobs: [{ job: ['Record', JSON.stringify([key]), null, taskQueue, null], key }],
+        queues: taskQueue === null ? [] : [taskQueue],
+        isRepeated: false,
+      });
+    const [first, second] = [await add('auto:first', otherQueue), await add('auto:second', null)];
+    expect(second).toEqual({ positions: [3], total: 3, queues: [otherQueue] });
+    const row = await world.knex.withSchema(world.schema).from('batches').where({ id: batch.id }).first();
+    const tell = (numbered: typeof first) => {
+      const { total: upTo, queues } = numbered as Numbered;
+      const message = { runId: row.first_execution_run_id, upTo, queues };
+      return world.client.workflow.getHandle(`batch:${batch.id}`).signal('jobsAdded', message);
+    };
+    await tell(second);
+    await eventually(async () => expect(await valuesOf(batch)).toHaveLength(2));
+    await tell(first);
+    gate('two add').open();
+    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 3 });
+    expect(await valuesOf(batch)).toEqual(['auto:first', 'auto:second']);
+    await expectWhole(batch);
+  });
+
+  test('a callback that comes while the end is written is judged by what was written', async () => {
+    const batch = await world.batches.create({ description: 'A test' });
+    await batch.jobs(() => gated.pass.performAsync('the end'));
+    await gate('the end').arrivals(1);
+    await using lock = await lockTable(world, 'batch_callbacks');
+    gate('the end').open();
+    await eventually(async () => expect(await lock.waiting()).toHaveLength(1));
+    const { onComplete, onFailure } = world.fixtures.callbacks;
+    const codes = [codeOf(batch.on('complete', onComplete)), codeOf(batch.on('failure', onFailure))];
+    // Updates come with the next workflow task, which a local activity that takes long asks for after 8 s.
+    await delay(9_500);
+    await lock.release();
+    expect(await Promise.all(codes)).toEqual(['BATCH_SETTLED', 'BATCH_SETTLED']);
+    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+    expect(await batch.callbacks()).toEqual([]);
+  });
+
   test('a callback that is registered while the end is written is taken, or refused, and then runs as its row says', async () => {
     await inRounds(40, 4, async (round) => {
       const batch = await world.batches.create({ description: 'A test' });
       await batch.jobs(() => grow.performAsync('r', 1, 2));
-      await delay(round * 5);
-      const refused = await codeOf(batch.on('complete', world.fixtures.callbacks.onComplete));
+      await delay(round * 4);
+      const { onComplete, onFailure } = world.fixtures.callbacks;
+      const [complete, failure] = await Promise.all([
+        codeOf(batch.on('complete', onComplete)),
+        codeOf(batch.on('failure', onFailure)),
+      ]);
       await batch.wait({ timeout: '30s' });
-      const fired = await firedCallbacks(world, batch.id);
-      expect(fired).toEqual(refused ? [] : ['OnComplete']);
+      expect(await firedCallbacks(world, batch.id)).toEqual(complete ? [] : ['OnComplete']);
+      expect((await batch.callbacks()).map(({ event, status }) => `${event} ${status}`)).toEqual([
+        ...(complete ? [] : ['complete completed']),
+        ...(failure ? [] : ['failure skipped']),
+      ]);
     });
   });
 });

@@ -350,7 +350,7 @@ describe('rows', () => {
       slots: new Slots(30),
       steering: new SteeringWatch(database),
     });
-    const chunk = { runner: '1', chunk: null, taskQueue: null, careful: false, failUnknown: false };
+    const chunk = { runner: '1', chunk: 1, taskQueue: null, careful: false, failUnknown: false };
     const input = {
       ...chunk,
       batchId: batch.id,

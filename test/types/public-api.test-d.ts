@@ -5,6 +5,7 @@ import {
   type BatchClient,
   type BatchError,
   BatchNotFoundError,
+  currentBatch,
   defineCallback,
   defineJob,
   InvalidOptionError,
@@ -19,6 +20,8 @@ import {
   type BatchStatus,
   type Callback,
   type CallbackContext,
+  type CurrentBatch,
+  type EnrolOptions,
   type Job,
   type JobCallOptions,
   type JobCalls,
@@ -162,6 +165,15 @@ describe('a batch', () => {
   test('takes a block that returns anything, and resolves to its total', () => {
     expectTypeOf<Batch['jobs']>().parameter(0).toEqualTypeOf<() => unknown>();
     expectTypeOf<Batch['jobs']>().returns.resolves.toEqualTypeOf<{ total: number }>();
+  });
+
+  test('can be taken over, sealed by hand, and be added to by its handlers', () => {
+    expectTypeOf<Batch['jobs']>().parameter(1).toEqualTypeOf<EnrolOptions | undefined>();
+    expectTypeOf<Batch['seal']>().returns.resolves.toEqualTypeOf<{ total: number }>();
+    expectTypeOf(currentBatch).returns.toEqualTypeOf<CurrentBatch>();
+    expectTypeOf<CurrentBatch['jobs']>().returns.resolves.toEqualTypeOf<{ total: number }>();
+    expectTypeOf<'key'>().toExtend<keyof JobCallOptions>();
+    expectTypeOf<'key'>().not.toExtend<keyof JobOptions>();
   });
 
   test('has progress in numbers and one of five statuses', () => {

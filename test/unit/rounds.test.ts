@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
 import * as rules from '../../workflows/batch-state.ts';
-import { OWN_LANE } from '../../workflows/lanes.ts';
 import { positionsIn, roundOpened, type OpenedRound } from '../../workflows/rounds.ts';
 import { countOf } from '../../workflows/spans.ts';
 import { SETTINGS } from '../support/facts.ts';
@@ -77,7 +76,6 @@ describe('a round', () => {
       [91, 100],
     ]);
     expect(rules.assignRanges(state, SETTINGS).assignments).toEqual([]);
-    expect(rules.hasMore(state, OWN_LANE)).toBe(false);
   });
 
   test('cuts its spans into ranges where they are large, each position once', () => {
