@@ -131,11 +131,9 @@ describe('creating a batch of an id that exists', () => {
       const all = await Promise.all(clients.map((client) => client.create({ description: 'd', id })));
       expect(new Set(all.map(({ createdAt }) => createdAt.getTime())).size).toBe(1);
       const blocks = all.map((batch) => codeOf(batch.jobs(() => record.performAsync(round))));
-      expect((await Promise.all(blocks)).toSorted()).toEqual([
-        'ALREADY_ENROLLED',
-        'ALREADY_ENROLLED',
-        undefined,
-      ]);
+      const codes = await Promise.all(blocks);
+      expect(codes.filter((code) => code === 'ALREADY_ENROLLED')).toHaveLength(2);
+      expect(codes).toContain(undefined);
       expect(await all[0]!.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
     });
   });
@@ -144,7 +142,7 @@ describe('creating a batch of an id that exists', () => {
     await inRounds(20, 4, async () => {
       const id = newId();
       const codes = ['a', 'b'].map((description) => codeOf(world.batches.create({ description, id })));
-      expect((await Promise.all(codes)).toSorted()).toEqual(['BATCH_EXISTS', undefined]);
+      expect(new Set(await Promise.all(codes))).toEqual(new Set(['BATCH_EXISTS', undefined]));
     });
   });
 
@@ -181,7 +179,7 @@ describe('creating a batch of an id that exists', () => {
     await batch.jobs(() => record.performAsync(1));
     await batch.wait({ timeout: '30s' });
     const late = await startWorkflow(world, id);
-    await expect(late.result()).rejects.toThrow();
+    await expect(late.result()).rejects.toThrow('Workflow execution failed');
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
     expect(await (await world.batches.create({ id, description: 'A test' })).wait()).toMatchObject({
       total: 1,

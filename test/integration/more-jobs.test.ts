@@ -532,7 +532,7 @@ describe('an open-ended batch', () => {
       for (const code of codes) seen.add(code);
       expect(codes.filter((code) => code !== undefined && code !== 'BATCH_SEALED')).toEqual([]);
       expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: jids.length });
-      expect((await jobRows(batch)).map(({ jid }) => jid).toSorted()).toEqual(jids.toSorted());
+      expect(new Set((await jobRows(batch)).map(({ jid }) => jid))).toEqual(new Set(jids));
       await expectWhole(batch);
     });
     expect([...seen]).toContain('BATCH_SEALED');
