@@ -357,6 +357,7 @@ class ChunkRun {
       limit,
       jid: `${batchId}/${row.position}`,
       batchId,
+      round: this.#input.round,
       attempt: row.attempts + 1,
       batches: this.#deps.batches,
     };

@@ -18,7 +18,16 @@ export async function runPlainJob(dependencies: ActivityDependencies, input: Pla
   }
   const { attempt, startToCloseTimeoutMs: ms } = activityInfo();
   const limit = { ms, option: 'startToCloseTimeout', optionMs: ms } as const;
-  const call = { job, args, limit, jid, batchId: undefined, attempt, batches: dependencies.batches };
+  const call = {
+    job,
+    args,
+    limit,
+    jid,
+    batchId: undefined,
+    round: 1,
+    attempt,
+    batches: dependencies.batches,
+  };
   await withHeartbeat(async () => {
     const free = dependencies.slots.acquire();
     if (free) await free;

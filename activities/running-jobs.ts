@@ -28,7 +28,7 @@ export function timedOut(name: string, { option, optionMs }: TimeLimit): JobTime
   return new JobTimeoutError(`${name} did not end within ${optionMs / 1000} s (${option}).`);
 }
 
-export interface HandlerCall extends Pick<JobContext, 'jid' | 'batchId' | 'attempt' | 'batches'> {
+export interface HandlerCall extends Pick<JobContext, 'jid' | 'batchId' | 'round' | 'attempt' | 'batches'> {
   readonly job: AnyJob;
   readonly args: readonly unknown[];
   readonly limit: TimeLimit;
@@ -131,6 +131,7 @@ export class RunningJobs {
 class RunningJob implements JobContext {
   readonly jid: string;
   readonly batchId: string | undefined;
+  readonly round: number;
   readonly attempt: number;
   readonly batches: BatchClient;
   readonly onEnd: OnEnd;
@@ -146,6 +147,7 @@ class RunningJob implements JobContext {
   constructor(call: HandlerCall, onEnd: OnEnd) {
     this.jid = call.jid;
     this.batchId = call.batchId;
+    this.round = call.round;
     this.attempt = call.attempt;
     this.batches = call.batches;
     this.onEnd = onEnd;

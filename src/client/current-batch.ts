@@ -48,7 +48,7 @@ export function currentBatch(): CurrentBatch {
         : 'currentBatch() was called outside of a job. Call it in a handler given to defineJob, or in what it calls.',
     );
   }
-  const { attempt, batches, jid } = context;
+  const { attempt, batches, jid, round } = context;
   const position = Number(jid.slice(jid.lastIndexOf('/') + 1));
   return {
     id: batchId,
@@ -59,7 +59,7 @@ export function currentBatch(): CurrentBatch {
       if (!row || row.settled_at || row.stop_reason !== null) throw whyClosed(batchId, row, 'handler');
       const enrollment = new Enrollment({
         batchId,
-        adder: { job: { position, attempt } },
+        adder: { job: { position, round, attempt } },
         sharedFrom: 0,
         database: batches.database,
         channel: handlerChannel(batches, batchId, row.first_execution_run_id),

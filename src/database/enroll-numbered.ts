@@ -13,6 +13,8 @@ export type Adder = { readonly token: string } | { readonly job: HandlerJob };
 
 export interface HandlerJob {
   readonly position: number;
+  /** Of the batch: the job may be pending again in a later one. */
+  readonly round: number;
   readonly attempt: number;
 }
 
@@ -73,13 +75,13 @@ export async function insertNumbered(
 export async function selectIsBusy(
   { knex, schema }: Database,
   batchId: string,
-  { position, attempt }: HandlerJob,
+  { position, round, attempt }: HandlerJob,
 ): Promise<boolean> {
   const { rows } = await knex.raw(
     `select 1 from :schema:.batches b join :schema:.batch_jobs j on j.batch_id = b.id and j.position = :position
      where b.id = :batchId and not b.shared and b.sealed_at is null and b.stopped_at is null
-       and j.status = 'pending' and j.attempts < :attempt`,
-    { schema, batchId, position, attempt },
+       and j.status = 'pending' and j.round = :round and j.attempts < :attempt`,
+    { schema, batchId, position, round, attempt },
   );
   return rows.length > 0;
 }
@@ -112,7 +114,8 @@ async function refuse(
   // Served by the primary key. An attempt counts once it has ended: then its handler goes on without anybody.
   const { rows } = await trx.raw(
     `select 1 from :schema:.batch_jobs
-     where batch_id = :batchId and position = :position and status = 'pending' and attempts < :attempt`,
+     where batch_id = :batchId and position = :position and status = 'pending' and round = :round
+       and attempts < :attempt`,
     { schema, batchId, ...adder.job },
   );
   if (rows.length === 0) return 'ended';

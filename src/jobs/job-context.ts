@@ -8,6 +8,8 @@ export interface JobContext {
   readonly jid: string;
   /** Undefined for a plain job, which belongs to no batch. */
   readonly batchId: string | undefined;
+  /** Which round of its batch it runs in: 1, and one more for each `retryFailed`. 1 for a plain job. */
+  readonly round: number;
   /** 1 for the first attempt. */
   readonly attempt: number;
   /** Temporal's logger, with batch id, jid and job name in every line. */

@@ -345,7 +345,11 @@ describe('a handler', () => {
     await batch.jobs(() => gated.pass.performAsync('silent'));
     await gate('silent').arrivals(1);
     const job = ['Record', '["found"]', null, otherQueue, null] as const;
-    const input = { batchId: batch.id, adder: { job: { position: 1, attempt: 1 } }, isRepeated: false };
+    const input = {
+      batchId: batch.id,
+      adder: { job: { position: 1, round: 1, attempt: 1 } },
+      isRepeated: false,
+    };
     const numbered = await insertNumbered(world.batches.database, {
       ...input,
       jobs: [{ job, key: 'auto:1' }],
@@ -364,7 +368,7 @@ describe('a handler', () => {
     const batch = await createBatch(world);
     await batch.jobs(() => gated.pass.performAsync('two add'));
     await gate('two add').arrivals(1);
-    const adder = { job: { position: 1, attempt: 1 } };
+    const adder = { job: { position: 1, round: 1, attempt: 1 } };
     const add = (key: string, taskQueue: string | null) =>
       insertNumbered(world.batches.database, {
         batchId: batch.id,
@@ -532,8 +536,7 @@ describe('an open-ended batch', () => {
       for (const code of codes) seen.add(code);
       expect(codes.filter((code) => code !== undefined && code !== 'BATCH_SEALED')).toEqual([]);
       expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: jids.length });
-      const byText = (a: string, b: string) => a.localeCompare(b);
-      expect((await jobRows(batch)).map(({ jid }) => jid).toSorted(byText)).toEqual(jids.toSorted(byText));
+      expect(new Set((await jobRows(batch)).map(({ jid }) => jid))).toEqual(new Set(jids));
       await expectWhole(batch);
     });
     expect([...seen]).toContain('BATCH_SEALED');

@@ -90,7 +90,8 @@ export function createFixtures(ledger: Ledger) {
     adds: defineJob('Adds', async (value: unknown, count: number) => {
       await note(value);
       await currentBatch().jobs(async () => {
-        for (let i = 1; i <= count; i++) await jobs.record.set({ key: `${value}-${i}` }).performAsync(i);
+        for (let i = 1; i <= count; i++)
+          await jobs.record.set({ key: `${String(value)}-${i}` }).performAsync(i);
       });
     }),
     /** Starts another job while it runs. */
