@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { msToNumber, type Duration } from '@temporalio/common';
 import type { BatchPolicy, BatchSettings } from '../../workflows/batch-state.ts';
 import { isFailurePolicy, type FailurePolicy } from '../../workflows/failure-policy.ts';
+import { isBatchId } from '../../workflows/names.ts';
 import type { BatchRow } from '../database/rows.ts';
 import { InvalidOptionError } from '../errors.ts';
 import { toExactJson } from '../json-value.ts';
@@ -124,7 +125,7 @@ export const POLICY_KEYS = [
   'failWhenFailed',
 ];
 
-const KEYS = [
+export const BATCH_KEYS = [
   ...POLICY_KEYS,
   'autoSeal',
   'context',
@@ -140,7 +141,7 @@ const KEYS = [
 /** @throws {@link InvalidOptionError} @throws {@link InvalidArgumentsError} for a context that JSON cannot carry */
 export function resolveBatchOptions(options: BatchOptions, newId: () => string): ResolvedBatchOptions {
   assertPlainObject('options', options);
-  assertKnownKeys('options', options, KEYS);
+  assertKnownKeys('options', options, BATCH_KEYS);
   const {
     autoSeal = true,
     context = {},
@@ -262,7 +263,5 @@ function assertFailurePolicy(policy: unknown): asserts policy is FailurePolicy {
 
 /** @throws {@link InvalidOptionError} */
 export function assertBatchId(id: unknown): asserts id is string {
-  if (typeof id !== 'string' || !/^[A-Za-z0-9_.:-]{1,128}$/.test(id)) {
-    throw new InvalidOptionError('id', '1 to 128 letters, digits or _ . : -', id);
-  }
+  if (!isBatchId(id)) throw new InvalidOptionError('id', '1 to 128 letters, digits or _ . : -', id);
 }
