@@ -1,7 +1,9 @@
 import type { Duration } from '@temporalio/common';
+import type { BatchOptions } from '../src/client/batch-options.ts';
 import type {
   BatchEvent,
   BatchOutcome,
+  BatchProgress,
   BatchSettings,
   CallbackRegistration,
   Growth,
@@ -36,6 +38,49 @@ export interface HandlerActivities {
 /** What a schedule runs. */
 export interface MaintenanceActivities {
   prune(input: PruneInput): Promise<{ batches: number; jobs: number }>;
+}
+
+/** For a batch that is a step of another workflow. Each may run twice. */
+export interface StepActivities {
+  startStep(input: StepInput): Promise<StepAnswer>;
+  /** Where the batch stands once it is over; null before. */
+  readStep(input: ReadStepInput): Promise<BatchProgress | null>;
+  cancelStep(input: { batchId: string }): Promise<StepAnswer>;
+}
+
+export interface StepAnswer {
+  /** The batch has settled, or its workflow has closed: it may not say so any more. */
+  readonly mayBeOver: boolean;
+}
+
+/** Of `BatchClient.create`. The jobs of a step are all there is: it is always sealed with them. */
+export type StepBatchOptions = Omit<BatchOptions, 'autoSeal'>;
+
+/** A job of a step: workflows cannot import what `defineJob` returns. */
+export interface StepJob<Args extends readonly unknown[] = readonly unknown[]> {
+  /** As `defineJob` got it. */
+  readonly name: string;
+  readonly args: Args;
+}
+
+export interface StepInput {
+  readonly batchId: string;
+  readonly options: Omit<StepBatchOptions, 'id'>;
+  /** Of a deadline that is a Date: epoch milliseconds, or null for one that is invalid. */
+  readonly deadlineAt?: number | null;
+  readonly jobs: readonly StepJob[];
+  /** Set by continue-as-new, without the jobs. */
+  readonly isStarted?: boolean;
+  /** Set by continue-as-new: the batch has said so, and it was not looked at since. */
+  readonly isSaidOver?: boolean;
+  /** Set by continue-as-new: it waits for the end of a batch that it has cancelled. */
+  readonly isCancelled?: boolean;
+}
+
+export interface ReadStepInput {
+  readonly batchId: string;
+  /** Whether the batch has said so itself: then its workflow closes any moment. */
+  readonly isSaidOver: boolean;
 }
 
 export interface CreateBatchInput {

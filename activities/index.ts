@@ -1,17 +1,23 @@
 import { markRoundOpened } from '../src/database/rounds.ts';
 import { runCallback } from './callback.ts';
 import { runChunk } from './chunk.ts';
-import type { HandlerActivities, MaintenanceActivities, MirrorActivities } from './contract.ts';
+import type {
+  HandlerActivities,
+  MaintenanceActivities,
+  MirrorActivities,
+  StepActivities,
+} from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
 import { createMirrorActivities } from './mirror.ts';
 import { runPlainJob } from './plain-job.ts';
 import { prune } from './prune.ts';
+import { cancelStep, readStep, startStep } from './step.ts';
 
 /** All activities of the batch workflows, over what they work with. */
 export function createActivities(
   dependencies: ActivityDependencies,
-): MirrorActivities & HandlerActivities & MaintenanceActivities {
+): MirrorActivities & HandlerActivities & MaintenanceActivities & StepActivities {
   return {
     ...createMirrorActivities(dependencies),
     runChunk: (input) => runChunk(dependencies, input),
@@ -19,9 +25,17 @@ export function createActivities(
     runPlainJob: (input) => runPlainJob(dependencies, input),
     openRound: (input) => withHeartbeat(() => markRoundOpened(dependencies.database, input)),
     prune: (input) => prune(dependencies, input),
+    startStep: (input) => startStep(dependencies, input),
+    readStep: (input) => readStep(dependencies, input),
+    cancelStep: (input) => cancelStep(dependencies, input),
   };
 }
 
-export type { HandlerActivities, MaintenanceActivities, MirrorActivities } from './contract.ts';
+export type {
+  HandlerActivities,
+  MaintenanceActivities,
+  MirrorActivities,
+  StepActivities,
+} from './contract.ts';
 export { SteeringWatch } from './steering.ts';
 export type { ActivityDependencies } from './dependencies.ts';

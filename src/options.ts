@@ -4,8 +4,7 @@ import { InvalidOptionError } from './errors.ts';
 import { isStorable } from './json-value.ts';
 import { nearestName } from './near-miss.ts';
 
-/** Task queue of batches, jobs and callbacks that name no other. */
-export const DEFAULT_TASK_QUEUE = 'batch-jobs';
+export { DEFAULT_TASK_QUEUE } from '../workflows/names.ts';
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
 const TIMER = { maxMs: MAX_TIMER_MS, expected: 'up to 24 days, such as "30s" or 30000' };

@@ -74,6 +74,8 @@ export interface BatchSettings extends BatchPolicy {
   readonly unknownJobTimeoutMs: number;
   /** Continue as new after so many history events at the latest. The server may suggest it earlier. */
   readonly maxHistoryEvents: number;
+  /** Id of a workflow that waits for the batch and is told when it is over. */
+  readonly notify?: string;
   /** Temporal's `Priority`, for the runs of later rounds. */
   readonly priority?: {
     readonly priorityKey?: number;

@@ -27,6 +27,7 @@ import {
   runnerWorkflowId,
   startWatched,
   tell,
+  tellEnd,
   watchChildOfEarlierRun,
 } from './children.ts';
 import { batchDetails, callbackSummary, groupDigits } from './details.ts';
@@ -595,6 +596,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   }
 
   async function finished(discarded: boolean): Promise<BatchResult> {
+    if (settings.notify !== undefined) await tellEnd(settings.notify, batchId);
     await condition(allHandlersFinished);
     return { ...rules.progressOf(state), enrollmentError: state.enrollment.error, discarded };
   }

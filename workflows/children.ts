@@ -1,7 +1,7 @@
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import { getExternalWorkflowHandle, log, ParentClosePolicy, sleep, workflowInfo } from '@temporalio/workflow';
 import type { BatchEvent, Steering } from './batch-state.ts';
-import { pingSignal, steeredSignal } from './messages.ts';
+import { batchEndedSignal, pingSignal, steeredSignal } from './messages.ts';
 
 /** How often workflows that an earlier run of this one started are asked whether they are there. */
 const PING_INTERVAL = '1 minute';
@@ -46,6 +46,15 @@ export async function tell(workflowId: string, steering: Steering): Promise<void
     await getExternalWorkflowHandle(workflowId).signal(steeredSignal, steering);
   } catch (error) {
     log.debug('A runner that has ended was not told', { workflowId, error: String(error) });
+  }
+}
+
+/** Tells the workflow that waits for the batch that it is over. One that is gone waits no more. */
+export async function tellEnd(workflowId: string, batchId: string): Promise<void> {
+  try {
+    await getExternalWorkflowHandle(workflowId).signal(batchEndedSignal, { batchId });
+  } catch (error) {
+    log.debug('Nobody waits for the batch any more', { workflowId, error: String(error) });
   }
 }
 

@@ -73,6 +73,9 @@ export const chunkDrainedSignal =
 /** Sent by the workflow that runs a callback once that has ended: see `fire` in batch.ts. */
 export const callbackEndedSignal = defineSignal<[{ event: BatchEvent }]>('callbackEnded');
 
+/** Sent by a batch, once it is over, to the workflow that waits for it: see `notify` in batch-state.ts. */
+export const batchEndedSignal = defineSignal<[{ batchId: string }]>('batchEnded');
+
 /** Sent by the batch to its runners: it was paused, resumed, changed or stopped. */
 export const steeredSignal = defineSignal<[Steering]>('steered');
 

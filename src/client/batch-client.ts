@@ -176,9 +176,13 @@ export class BatchClient {
    * @throws {@link MigrationsPendingError} @throws {@link DatabaseUnavailableError} @throws {@link TemporalUnavailableError}
    */
   async create(options: BatchOptions): Promise<Batch> {
-    const resolved = resolveBatchOptions(options, randomUUID);
+    return this.createResolved(resolveBatchOptions(options, randomUUID), options.id !== undefined);
+  }
+
+  /** @internal @param mayExist whether it can be a batch that is there */
+  async createResolved(resolved: ResolvedBatchOptions, mayExist = true): Promise<Batch> {
     await this.#ready();
-    if (options.id === undefined) {
+    if (!mayExist) {
       assertDeadlineAhead(resolved);
       return this.#start(resolved);
     }

@@ -3,6 +3,7 @@ import { msToNumber, type Duration } from '@temporalio/common';
 import type { BatchPolicy, BatchSettings } from '../../workflows/batch-state.ts';
 import { isFailurePolicy, type FailurePolicy } from '../../workflows/failure-policy.ts';
 import { MIN_PER_SECOND, type Limit } from '../../workflows/limits.ts';
+import { isBatchId } from '../../workflows/names.ts';
 import type { BatchRow } from '../database/rows.ts';
 import { InvalidOptionError } from '../errors.ts';
 import { toExactJson } from '../json-value.ts';
@@ -153,7 +154,7 @@ export const POLICY_KEYS = [
 /** Each name has lanes of its own, which the batch's workflow goes through with every message. */
 const MAX_LIMITED_NAMES = 50;
 
-const KEYS = [
+export const BATCH_KEYS = [
   ...POLICY_KEYS,
   'autoSeal',
   'context',
@@ -169,7 +170,7 @@ const KEYS = [
 /** @throws {@link InvalidOptionError} @throws {@link InvalidArgumentsError} for a context that JSON cannot carry */
 export function resolveBatchOptions(options: BatchOptions, newId: () => string): ResolvedBatchOptions {
   assertPlainObject('options', options);
-  assertKnownKeys('options', options, KEYS);
+  assertKnownKeys('options', options, BATCH_KEYS);
   const {
     autoSeal = true,
     context = {},
@@ -325,7 +326,5 @@ function assertFailurePolicy(policy: unknown): asserts policy is FailurePolicy {
 
 /** @throws {@link InvalidOptionError} */
 export function assertBatchId(id: unknown): asserts id is string {
-  if (typeof id !== 'string' || !/^[A-Za-z0-9_.:-]{1,128}$/.test(id)) {
-    throw new InvalidOptionError('id', '1 to 128 letters, digits or _ . : -', id);
-  }
+  if (!isBatchId(id)) throw new InvalidOptionError('id', '1 to 128 letters, digits or _ . : -', id);
 }

@@ -65,7 +65,8 @@ async function runScenario(scenario: Scenario): Promise<number> {
     const first = await scenario.run(owner);
     for (const workflowId of [first, ...childrenOf(await runsOf(owner.client, first))]) {
       const kind =
-        workflowId.replace(/^(batch|job):[^/]*\/?/, '').replaceAll('/', '-') || workflowId.split(':')[0]!;
+        workflowId.replace(/^(batch|batch-step|job):[^/]*\/?/, '').replaceAll('/', '-') ||
+        workflowId.split(':')[0]!;
       for (const [index, { history }] of (await runsOf(owner.client, workflowId)).entries()) {
         await replay(history);
         histories.set(`${kind}-${index + 1}.gz`, history);

@@ -1,9 +1,12 @@
+import { randomUUID } from 'node:crypto';
 import { expect } from 'vitest';
 import { defineJob, type Batch } from '../../src/index.ts';
 import { createBatch } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import type { World } from '../support/world.ts';
 import type { BatchState } from '../../workflows/batch-state.ts';
+import type { batchStep, StepJob } from '../../workflows/index.ts';
+import { stepWorkflowId } from '../../workflows/names.ts';
 
 /** One class of what can happen to a batch: makes it happen, and says which workflows show it. */
 export interface Scenario {
@@ -381,7 +384,35 @@ export const SCENARIOS: readonly Scenario[] = [
       return `job:${jid}`;
     },
   },
+  {
+    name: 'step-of-a-workflow',
+    async run(world) {
+      const step = await startStep(world, [{ name: 'Record', args: [1] }]);
+      await step.result();
+      return step.workflowId;
+    },
+  },
+  {
+    name: 'step-of-a-workflow-that-is-cancelled',
+    async run(world) {
+      const step = await startStep(world, [{ name: 'Work', args: [1, 20_000] }]);
+      await eventually(async () => expect((await step.describe()).historyLength).toBeGreaterThan(8));
+      await step.cancel();
+      await expect(step.result()).rejects.toThrow();
+      return step.workflowId;
+    },
+  },
 ];
+
+/** What `executeBatch` starts, without the workflow that it is a step of. */
+async function startStep(world: World, jobs: readonly StepJob[]) {
+  const batchId = randomUUID();
+  return world.client.workflow.start<typeof batchStep>('batchStep', {
+    workflowId: stepWorkflowId(batchId),
+    taskQueue: world.taskQueue,
+    args: [{ batchId, options: { description: 'A step' }, jobs }],
+  });
+}
 
 /** A runner of the batch that is there by now. */
 async function runnerOf(world: World, batch: Batch): Promise<string> {

@@ -3,10 +3,12 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
 
-/** Bundles the workflows once for many workers, into a folder. @returns the file */
-export async function bundleWorkflows(folder: string): Promise<string> {
+const WORKFLOWS = fileURLToPath(new URL('../../workflows', import.meta.url));
+
+/** Bundles workflows once for many workers, into a folder: the library's, or those of a file. @returns the file */
+export async function bundleWorkflows(folder: string, workflowsPath = WORKFLOWS): Promise<string> {
   const { code } = await bundleWorkflowCode({
-    workflowsPath: fileURLToPath(new URL('../../workflows', import.meta.url)),
+    workflowsPath,
     logger: new DefaultLogger('ERROR'),
   });
   const file = path.join(folder, 'workflows.js');

@@ -36,6 +36,12 @@ import {
   type TransactionCallbackContext,
 } from '../../src/index.ts';
 import { createBatchWorker, type BatchWorker, type BatchWorkerOptions } from '../../src/worker/index.ts';
+import {
+  executeBatch,
+  type ExecuteBatchOptions,
+  type ExecuteBatchResult,
+  type StepJobOf,
+} from '../../workflows/index.ts';
 
 const scoreEntry = defineJob('ScoreEntry', async (_entryId: number, _reason?: string) => 'score');
 type ScoreEntry = typeof scoreEntry;
@@ -303,5 +309,28 @@ describe('pruning', () => {
     expectTypeOf<{ dryRun: true }>().not.toExtend<PruneOptions>();
     expectTypeOf<{ olderThan: '1 day'; status: 'running' }>().not.toExtend<PruneOptions>();
     expectTypeOf<{ olderThan: '1 day'; every: '6 hours' }>().toExtend<PruneScheduleOptions>();
+  });
+});
+
+describe('a step of a workflow', () => {
+  test('takes the options of create, jobs by name, and resolves to how the batch ended', () => {
+    expectTypeOf(executeBatch).toBeCallableWith({
+      description: 'A',
+      deadline: new Date(),
+      failWhenFailed: { moreThan: '5%' },
+      jobs: [{ name: 'ScoreEntry', args: [1] }],
+    });
+    expectTypeOf(executeBatch).returns.resolves.toEqualTypeOf<ExecuteBatchResult>();
+    expectTypeOf<ExecuteBatchResult>().toExtend<BatchProgress & { batchId: string }>();
+    expectTypeOf<keyof BatchOptions>().exclude<'autoSeal'>().toExtend<keyof ExecuteBatchOptions>();
+    expectTypeOf<ExecuteBatchOptions>().not.toHaveProperty('autoSeal');
+  });
+
+  test('has jobs whose arguments are those of a definition, of which only the type is imported', () => {
+    const jobs = [1, 2].map((id): StepJobOf<ScoreEntry> => ({ name: 'ScoreEntry', args: [id, 'reason'] }));
+    expectTypeOf(executeBatch).toBeCallableWith({ description: 'A', jobs });
+    // @ts-expect-error -- an argument of another type
+    const wrong: StepJobOf<ScoreEntry> = { name: 'ScoreEntry', args: ['1'] };
+    void wrong;
   });
 });

@@ -5,10 +5,12 @@ import { expect, test } from 'vitest';
 const root = new URL('../../', import.meta.url);
 const read = (path: string) => readFileSync(new URL(path, root), 'utf8');
 
-const ENTRIES = ['src/index.ts', 'src/worker/index.ts', 'src/dev/index.ts'];
-const sources = readdirSync(new URL('src', root), { recursive: true, encoding: 'utf8' })
-  .filter((path) => path.endsWith('.ts'))
-  .map((path) => read(`src/${path}`));
+const ENTRIES = ['src/index.ts', 'src/worker/index.ts', 'src/dev/index.ts', 'workflows/index.ts'];
+const sources = ['src', 'workflows'].flatMap((folder) =>
+  readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.ts'))
+    .map((path) => read(`${folder}/${path}`)),
+);
 
 /** What the package exports under names of options. */
 const names = new Set(
@@ -47,6 +49,7 @@ test('are found in all entries of the package', () => {
     'BatchPriority.fairnessKey',
     'BatchWorkerOptions.hungProcessTimeout',
     'EachResultOptions.pageSize',
+    'ExecuteBatchOptions.taskQueue',
     'JobOptions.storeResult',
     'ListOptions.status',
   ])
