@@ -85,6 +85,8 @@ export interface Task {
   readonly isHopeless: boolean;
   /** Succeeds at once in every round but the first. */
   readonly isHealing: boolean;
+  /** How much longer it takes then: a round of a few jobs would be over before anything can break. */
+  readonly healingMs: number;
   /** Jobs that its handler adds to the batch, at each attempt. */
   readonly children: readonly Task[];
 }
@@ -107,6 +109,7 @@ export const MAXIMUM_ATTEMPTS = 4;
 /** More failures than attempts: the job fails for good. */
 const ALWAYS = 99;
 const SLOW_JOB_MS = 3_000;
+const HEALING_MS = 2_000;
 /** A round's jobs take about so long at most when nothing goes wrong. */
 const WORK_BUDGET_MS = 6_000;
 /** Longer than any outage of a plan: only an enqueuer that is gone is given up. */
@@ -242,6 +245,7 @@ export function jobOf({ seed, jobMs, share }: BatchPlan, index: number): JobPlan
       failures: isExhausting ? ALWAYS : isFlaky ? random.int(1, MAXIMUM_ATTEMPTS - 1) : 0,
       isHopeless,
       isHealing: (isHopeless || isExhausting) && random.chance(share.healing),
+      healingMs: random.int(0, HEALING_MS),
       children: Array.from({ length: children }, (_, child) => planChild(random, `${name}.${child}`, jobMs)),
     },
     startDelayMs,
@@ -257,6 +261,7 @@ function planChild(random: Random, name: string, jobMs: BatchPlan['jobMs']): Tas
     failures: fate > 0.8 ? random.int(1, MAXIMUM_ATTEMPTS - 1) : 0,
     isHopeless: fate < 0.1,
     isHealing: fate < 0.05,
+    healingMs: 0,
     children: [],
   };
 }

@@ -28,20 +28,23 @@ const POLL_MS = 200;
 
 /** Runs what failed of a batch again, as often as planned, each time that it has settled. */
 export async function retryAsPlanned(options: RetryOptions): Promise<void> {
-  const { apps, retries, signal } = options;
-  for (const retry of retries) {
-    for (let before = await settledRound(options); ;) {
-      if (before === undefined) return;
-      const round = before + 1;
-      const callers = apps.slice(0, retry.callers);
-      const answers = await Promise.all(callers.map((batches) => call(options, batches, round, retry)));
-      options.onAnswer();
-      if (answers.some((isAnswered) => isAnswered) || signal.aborted) break;
-      // The servers were away: it may have come to a round all the same.
-      before = await settledRound(options);
-      if (before !== undefined && before >= round) break;
-    }
+  for (const retry of options.retries) {
+    const before = await settledRound(options);
+    if (before === undefined) return;
+    await openRound(options, before + 1, retry);
   }
+}
+
+/** Calls until there is an answer, or the round is there: the servers may be away, and a call do its work all the same. */
+async function openRound(options: RetryOptions, round: number, retry: RetryPlan): Promise<void> {
+  const callers = options.apps.slice(0, retry.callers);
+  let last: number | undefined;
+  do {
+    const answers = await Promise.all(callers.map((batches) => call(options, batches, round, retry)));
+    options.onAnswer();
+    if (answers.includes(true)) return;
+    last = await settledRound(options);
+  } while (last !== undefined && last < round);
 }
 
 /** @returns whether there was an answer, of whatever kind */
