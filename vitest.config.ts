@@ -8,6 +8,8 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/unit/**/*.test.ts'],
+          // Walks through thousands of states take seconds, and longer beside others.
+          testTimeout: 30_000,
           typecheck: {
             enabled: true,
             checker: 'tsc',

@@ -470,10 +470,9 @@ class ChunkRun {
     if (!this.#input.noticeFailures || Date.now() - this.#noticedAt < NOTICE_INTERVAL_MS) return;
     this.#noticedAt = Date.now();
     const { client } = this.#deps.batches;
+    const { batchId, round } = this.#input;
     try {
-      await client.workflow
-        .getHandle(batchWorkflowId(this.#input.batchId))
-        .signal(jobFailedSignal, { failed });
+      await client.workflow.getHandle(batchWorkflowId(batchId)).signal(jobFailedSignal, { failed, round });
     } catch (error) {
       log.warn('The batch could not be told of a failed job yet; the report will', { error });
     }

@@ -153,10 +153,14 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     apply(next);
     void shielded(() => runInline({ assignment, range: message.range }));
   });
-  onSignal(messages.callbackEndedSignal, ({ event }) => {
-    if (state.firing.includes(event)) apply(rules.fired(state, event));
+  // Each round has this workflow id: what was sent to the one before may arrive in this one.
+  onSignal(messages.callbackEndedSignal, (message) => {
+    const isOurs = message.round === round && state.firing.includes(message.event);
+    if (isOurs) apply(rules.fired(state, message.event));
   });
-  onSignal(messages.jobFailedSignal, (message) => apply(rules.failuresNoticed(state, message)));
+  onSignal(messages.jobFailedSignal, (message) => {
+    if (message.round === round) apply(rules.failuresNoticed(state, message));
+  });
   setHandler(messages.progressQuery, () => rules.progressOf(state));
   setHandler(messages.stateQuery, () => state);
   setHandler(messages.rangesQuery, () =>

@@ -16,7 +16,7 @@ export interface CallbackWorkflowInput {
  * callback is retried.
  */
 export async function batchCallback(input: CallbackWorkflowInput): Promise<void> {
-  const { batchWorkflowId, registration } = input;
+  const { batchWorkflowId, registration, round } = input;
   setHandler(pingSignal, () => {});
   // As the batch does: Temporal's own cancellation changes nothing.
   await shielded(async () => {
@@ -24,6 +24,7 @@ export async function batchCallback(input: CallbackWorkflowInput): Promise<void>
     try {
       await getExternalWorkflowHandle(batchWorkflowId).signal(callbackEndedSignal, {
         event: registration.event,
+        round,
       });
     } catch (error) {
       log.warn('The batch workflow is gone', { error: String(error) });

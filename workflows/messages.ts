@@ -59,9 +59,9 @@ export const failedSignal = defineSignal<[RunnerReport]>('failed');
 
 /**
  * Sent by a chunk's activity of a batch that is judged before all jobs are terminal, when a job has failed for good and
- * its chunk is not over: how many jobs of the batch have failed by now, as the row says.
+ * its chunk is not over: how many jobs of the batch have failed in this round by now, as the row says.
  */
-export const jobFailedSignal = defineSignal<[{ failed: number }]>('jobFailed');
+export const jobFailedSignal = defineSignal<[{ failed: number; round: number }]>('jobFailed');
 
 /**
  * Sent by a chunk's activity to the workflow that started it, once all its jobs have started and some still run: the
@@ -70,8 +70,8 @@ export const jobFailedSignal = defineSignal<[{ failed: number }]>('jobFailed');
 export const chunkDrainedSignal =
   defineSignal<[{ runner: string; chunk: number; running: number }]>('chunkDrained');
 
-/** Sent by the workflow that runs a callback once that has ended: see `fire` in batch.ts. */
-export const callbackEndedSignal = defineSignal<[{ event: BatchEvent }]>('callbackEnded');
+/** Sent by the workflow that runs a callback of a round once that has ended: see `fire` in batch.ts. */
+export const callbackEndedSignal = defineSignal<[{ event: BatchEvent; round: number }]>('callbackEnded');
 
 /** Sent by a batch, once it is over, to the workflow that waits for it: see `notify` in batch-state.ts. */
 export const batchEndedSignal = defineSignal<[{ batchId: string }]>('batchEnded');

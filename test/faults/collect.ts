@@ -3,110 +3,233 @@ import path from 'node:path';
 import type { Client } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import type { Knex } from 'knex';
-import type { BatchEvidence, Evidence, ExpectedJob, Expectation, RunEvidence } from './evidence.ts';
+import type {
+  BatchEvidence,
+  BatchRow,
+  Evidence,
+  Expectation,
+  ExpectedEnd,
+  ExpectedJob,
+  RoundRow,
+  RunEvidence,
+  Steering,
+} from './evidence.ts';
 import type { CallbackEvent } from './ledger.ts';
-import { childrenOf, decoded, runsOf, type Run } from '../support/histories.ts';
-import { jobOf, type BatchPlan, type RoundPlan } from './plan.ts';
+import { childrenOf, decoded, runOf, runsOf, type History, type Run } from '../support/histories.ts';
+import { blocksOf, jobOf, MAXIMUM_ATTEMPTS, type BatchPlan, type Task } from './plan-batch.ts';
+import type { FaultKind, RoundPlan } from './plan.ts';
+import type { PolicyPlan } from './plan-policy.ts';
 import { batchIdOf } from './settings.ts';
+
+const LIST_TIMEOUT_MS = 15_000;
 
 /** Reads what a round left in Temporal and in the mirror, beside what was gathered while it went on. */
 export async function collectEvidence(
-  round: Omit<Evidence, 'batches'> & {
+  round: Omit<Evidence, 'batches' | 'maximumAttempts' | 'mayLinger' | 'prune'> & {
     readonly client: Client;
     readonly knex: Knex;
     readonly schema: string;
     readonly plan: RoundPlan;
   },
-): Promise<Evidence> {
+): Promise<Omit<Evidence, 'prune'>> {
   const { client, knex, schema, plan, ...gathered } = round;
   const batches: BatchEvidence[] = [];
   for (const batch of plan.batches) {
     const id = batchIdOf(schema, batch);
-    const runs = await allRunsOf(client, id);
-    batches.push({
-      id,
-      expected: expectationOf(plan, batch, gathered.maximumAttempts),
-      ...(await readMirror(knex, schema, id)),
-      runs: runs.map(toEvidence),
-    });
+    const mirror = await readMirror(knex, schema, id);
+    const chains = await allChainsOf(client, id, mirror.rounds.length);
+    const expected = expectationOf(batch);
+    batches.push({ id, expected, ...mirror, runs: chains.flatMap(toEvidence) });
   }
-  return { batches, ...gathered };
+  const mayLinger = plan.faults.some(({ fault }) => LINGERING.includes(fault.kind));
+  return { batches, ...gathered, maximumAttempts: MAXIMUM_ATTEMPTS, mayLinger };
 }
 
-function expectationOf(plan: RoundPlan, batch: BatchPlan, maximumAttempts: number): Expectation {
-  const jobs = Array.from({ length: batch.size }, (_, index): ExpectedJob => {
-    const { failures, isHopeless } = jobOf(batch, index);
-    if (isHopeless) return { end: 'failed', attempts: 1, errorClass: 'HopelessError' };
-    if (failures >= maximumAttempts)
-      return { end: 'failed', attempts: maximumAttempts, errorClass: 'FlakyError' };
-    return { end: 'complete', attempts: failures + 1, errorClass: null };
-  });
+/** After these a chunk may run in two workers at once: Temporal gave it to another one, or its runner is gone. */
+const LINGERING: readonly FaultKind[] = [
+  'pause-worker',
+  'restart-server',
+  'drop-connections',
+  'freeze-connections',
+  'terminate-runner',
+];
+
+function expectationOf(batch: BatchPlan): Expectation {
+  const { enqueuer } = batch;
+  const jobs: Record<string, ExpectedJob> = {};
+  const add = (task: Task, parent: string | null) => {
+    jobs[task.name] = { first: endOf(task, false), later: endOf(task, task.isHealing), parent };
+    for (const child of task.children) add(child, task.name);
+  };
+  const enrolled = blocksOf(batch).flatMap(({ from, to }) =>
+    Array.from({ length: to - from }, (_, offset) => jobOf(batch, from + offset).task),
+  );
+  for (const task of enrolled) add(task, null);
   return {
     jobs,
-    failWhen: batch.failWhen,
-    throwsAt: batch.enqueuer.throwsAt,
-    isEnqueuerDoomed: batch.enqueuer.isProcess,
+    enrolled: enrolled.map(({ name }) => name),
+    isBroken: enqueuer.throwsAt !== null && enqueuer.openEnded === null,
+    isOpenEnded: enqueuer.openEnded !== null,
+    numberedFrom: enqueuer.openEnded === null ? enqueuer.keyedFrom : 0,
+    policy: batch.policy,
+    deadlineMs: batch.deadlineMs,
+    alertsWhenIdle: batch.alertAfterIdleMs !== null,
+    storesResults: batch.storesResults,
+    isEnqueuerDoomed: enqueuer.isProcess,
     isTransactional: batch.callbacks.isTransactional,
-    mayBeCancelled: plan.faults.some(
-      ({ fault }) => fault.kind === 'cancel-batch' && fault.batch === batch.index,
-    ),
   };
+}
+
+function endOf({ failures, isHopeless }: Task, isWell: boolean): ExpectedEnd {
+  if (isWell) return { end: 'complete', attempts: 1, errorClass: null };
+  if (isHopeless) return { end: 'failed', attempts: 1, errorClass: 'HopelessError' };
+  if (failures >= MAXIMUM_ATTEMPTS)
+    return { end: 'failed', attempts: MAXIMUM_ATTEMPTS, errorClass: 'FlakyError' };
+  return { end: 'complete', attempts: failures + 1, errorClass: null };
 }
 
 async function readMirror(knex: Knex, schema: string, id: string) {
   const from = (table: string) => knex.withSchema(schema).from(table);
   const row = await from('batches').where({ id }).first();
+  const past = await from('batch_past_rounds').where('batch_id', id).orderBy('round');
   const jobs = await from('batch_jobs').where('batch_id', id).orderBy('position');
-  const callbacks = await from('batch_callbacks').where('batch_id', id);
-  const effects = await from('effects').where('batch_id', id).select<{ event: CallbackEvent }[]>('event');
+  const pastJobs = await from('batch_job_past_rounds').where('batch_id', id).orderBy(['position', 'round']);
+  const callbacks = await from('batch_callbacks').where('batch_id', id).orderBy(['round', 'event']);
+  const effects = await from('effects').where('batch_id', id);
+  const last = row && { ...row, started_at: row.round_started_at ?? row.created_at };
   return {
-    row: row
-      ? {
-          status: row.status,
-          total: row.total,
-          complete: row.completed_count,
-          failed: row.failed_count,
-          enrollmentError: row.enrollment_error,
-          isSealed: row.sealed_at !== null,
-          isCompleted: row.completed_at !== null,
-          isSettled: row.settled_at !== null,
-          isStopped: row.stopped_at !== null,
-        }
-      : null,
+    row: row ? toBatchRow(row) : null,
+    rounds: row ? [...past, last].map(toRoundRow) : [],
     jobs: jobs.map((job) => ({
+      name: job.args[0].name,
       position: job.position,
+      round: job.round,
       status: job.status,
       attempts: job.attempts,
       errorClass: job.error_class,
+      result: job.result,
       createdAt: job.created_at.getTime(),
     })),
-    callbacks: callbacks.map(({ event, status, attempts }) => ({ event, status, attempts })),
-    effects: effects.map(({ event }) => event),
+    pastJobs: pastJobs.map((job) => ({
+      position: job.position,
+      round: job.round,
+      status: job.status,
+      attempts: job.attempts,
+      errorClass: job.error_class,
+    })),
+    callbacks: callbacks.map(({ round, event, status, attempts }) => ({ round, event, status, attempts })),
+    effects: effects.map(({ event, run_id }) => ({ event, runId: run_id })),
   };
 }
 
-/** Ids of the workflows of a batch that exist: its own, and those that it started. Empty where it has none. */
+// oxlint-disable-next-line typescript/no-explicit-any -- rows of tables that the library keeps to itself
+function toBatchRow(row: any): BatchRow {
+  const { failWhen, failWhenFailed, afterFailure, afterDeadline } = row.settings;
+  return {
+    enrollmentError: row.enrollment_error,
+    isSealed: row.sealed_at !== null,
+    alerts: row.alerts,
+    policy: { failWhen, failWhenFailed, afterFailure, afterDeadline },
+    firstRunId: row.first_execution_run_id,
+    createdAt: row.created_at.getTime(),
+    deadlineAt: row.deadline_at?.getTime() ?? null,
+  };
+}
+
+// oxlint-disable-next-line typescript/no-explicit-any -- as above
+function toRoundRow(row: any): RoundRow {
+  return {
+    round: row.round,
+    status: row.status,
+    total: row.total,
+    complete: row.completed_count,
+    failed: row.failed_count,
+    startedAt: row.started_at.getTime(),
+    completedAt: row.completed_at?.getTime() ?? null,
+    settledAt: row.settled_at?.getTime() ?? null,
+    stopReason: row.stop_reason,
+  };
+}
+
+/** Ids of the workflows of a batch's last round that exist: its own, and those that it started. */
 export async function workflowsOf(client: Client, batchId: string): Promise<string[]> {
-  return [...new Set((await allRunsOf(client, batchId)).map(({ workflowId }) => workflowId))];
+  const own = await runsIfAny(client, ownWorkflow(batchId));
+  return own.length === 0 ? [] : [ownWorkflow(batchId), ...childrenOf(own)];
 }
 
 /** Saves what Temporal knows of the batches, one file a run, for people: payloads are shown as what they hold. */
 export async function saveHistories(client: Client, evidence: Evidence, folder: string): Promise<void> {
   const histories = path.join(folder, 'histories');
   await mkdir(histories, { recursive: true });
-  for (const { id } of evidence.batches) {
-    for (const { workflowId, runId, history } of await allRunsOf(client, id)) {
+  for (const { id, rounds } of evidence.batches) {
+    const chains = await allChainsOf(client, id, rounds.length);
+    for (const { workflowId, runId, history } of chains.flatMap(({ runs }) => runs)) {
       const file = `${workflowId.replaceAll(/[:/]/g, '_')}.${runId}.json`;
       await writeFile(path.join(histories, file), JSON.stringify(history, readable, 1));
     }
   }
 }
 
-/** Every run of every workflow of a batch. Empty where it has none. */
-async function allRunsOf(client: Client, batchId: string): Promise<Run[]> {
-  const own = await runsIfAny(client, `batch:${batchId}`);
-  const children = await Promise.all(childrenOf(own).map((workflowId) => runsIfAny(client, workflowId)));
-  return [...own, ...children.flat()];
+/** Runs of a workflow that continued one another, and the round of the batch that they work for. */
+interface Chain {
+  readonly round: number;
+  readonly runs: readonly Run[];
+}
+
+/**
+ * Every run of every workflow of a batch. Empty where it has none.
+ *
+ * @param rounds how many it had: Temporal's list of the runs of a workflow id is behind at times
+ */
+async function allChainsOf(client: Client, batchId: string, rounds: number): Promise<Chain[]> {
+  const deadline = Date.now() + LIST_TIMEOUT_MS;
+  let own: Chain[];
+  do own = await ownChainsOf(client, batchId);
+  while (new Set(own.map(({ round }) => round)).size < rounds && Date.now() < deadline);
+  const chains = [...own];
+  for (const { round, runs } of own) {
+    for (const workflowId of childrenOf(runs)) {
+      chains.push({ round, runs: await runsIfAny(client, workflowId) });
+    }
+  }
+  return chains;
+}
+
+/** A chain a round, and one for each run that was to open a round and came too late. */
+async function ownChainsOf(client: Client, batchId: string): Promise<Chain[]> {
+  const workflowId = ownWorkflow(batchId);
+  const runs = new Map((await runsIfAny(client, workflowId)).map((run) => [run.runId, run]));
+  for await (const { runId } of client.workflow.list({ query: `WorkflowId = "${workflowId}"` })) {
+    if (!runs.has(runId)) runs.set(runId, await runOf(client, workflowId, runId));
+  }
+  const chains = new Map<string, Run[]>();
+  for (const run of runs.values()) {
+    const { firstExecutionRunId } = startOf(run);
+    chains.set(firstExecutionRunId!, [...(chains.get(firstExecutionRunId!) ?? []), run]);
+  }
+  return [...chains.values()].map((chain) => ({
+    round: roundOf(chain[0]!),
+    runs: chain.toSorted((a, b) => startedAt(a) - startedAt(b)),
+  }));
+}
+
+function startOf({ history }: Run) {
+  return history.events![0]!.workflowExecutionStartedEventAttributes!;
+}
+
+/** The round that the run's input asks for. */
+function roundOf(run: Run): number {
+  const [input] = decoded(startOf(run).input?.payloads) as [{ round?: { number: number } }];
+  return input.round?.number ?? 1;
+}
+
+function startedAt({ history }: Run): number {
+  const { seconds, nanos } = history.events![0]!.eventTime!;
+  return Number(seconds) * 1e9 + (nanos ?? 0);
+}
+
+function ownWorkflow(batchId: string): string {
+  return `batch:${batchId}`;
 }
 
 async function runsIfAny(client: Client, workflowId: string): Promise<Run[]> {
@@ -126,18 +249,34 @@ function readable(this: Record<string, unknown>, key: string, value: unknown): u
   return value === null ? undefined : value;
 }
 
-function toEvidence({ workflowId, runId, status, history }: Run): RunEvidence {
-  const events = history.events!;
-  const completed = events.at(-1)?.workflowExecutionCompletedEventAttributes;
-  return {
-    workflowId,
-    runId,
-    status,
-    result: completed ? (decoded(completed.result?.payloads)[0] ?? null) : null,
-    scheduled: events.flatMap(({ activityTaskScheduledEventAttributes: activity }) =>
-      activity?.activityType?.name === 'runCallback'
-        ? [(decoded(activity.input?.payloads)[0] as { event: CallbackEvent }).event]
-        : [],
-    ),
-  };
+function toEvidence({ round, runs }: Chain): RunEvidence[] {
+  return runs.map((run) => {
+    const { workflowId, runId, status, history } = run;
+    const events = history.events!;
+    const completed = events.at(-1)?.workflowExecutionCompletedEventAttributes;
+    return {
+      workflowId,
+      runId,
+      round,
+      firstRunId: startOf(run).firstExecutionRunId!,
+      status,
+      result: completed ? (decoded(completed.result?.payloads)[0] ?? null) : null,
+      scheduled: events.flatMap(({ activityTaskScheduledEventAttributes: activity }) =>
+        activity?.activityType?.name === 'runCallback'
+          ? [(decoded(activity.input?.payloads)[0] as { event: CallbackEvent }).event]
+          : [],
+      ),
+      steering: events.flatMap(steeringIn),
+    };
+  });
+}
+
+/** Only what was accepted is in a history. */
+function steeringIn(event: NonNullable<History['events']>[number]): Steering[] {
+  if (event.workflowExecutionSignaledEventAttributes?.signalName === 'cancelRequested')
+    return [{ verb: 'cancel' }];
+  const input = event.workflowExecutionUpdateAcceptedEventAttributes?.acceptedRequest?.input;
+  if (input?.name === 'cancel') return [{ verb: 'cancel' }];
+  if (input?.name !== 'update') return [];
+  return [{ verb: 'update', changes: decoded(input.args?.payloads)[0] as Partial<PolicyPlan> }];
 }

@@ -1,8 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Batch, BatchClient } from '../../src/index.ts';
-import { EVENTS, type Handlers } from './handlers.ts';
-import type { Ledger } from './ledger.ts';
-import { jobOf, type BatchPlan } from './plan.ts';
+import { randomFrom } from '../support/random.ts';
+import { optionsOf } from './batch-options.ts';
+import type { Handlers } from './handlers.ts';
+import type { CallbackEvent, Ledger } from './ledger.ts';
+import { codeOf, persist } from './persist.ts';
+import { blocksOf, jobOf, type BatchPlan, type BlockPlan, type JobPlan } from './plan-batch.ts';
 import { secondQueue } from './settings.ts';
 
 export interface EnqueueOptions {
@@ -11,32 +14,33 @@ export interface EnqueueOptions {
   readonly ledger: Ledger;
   readonly plan: BatchPlan;
   readonly batchId: string;
+  /** Whether to go on where an enqueuer was killed. */
+  readonly isResuming: boolean;
 }
 
-/** What an app would do with an error that says: try again later. */
-const PATIENCE_MS = 60_000;
-const PAUSE_MS = 500;
-const PASSING = ['WORKER_UNAVAILABLE', 'TEMPORAL_UNAVAILABLE', 'DATABASE_UNAVAILABLE'];
+/** How many of the jobs with keys are started a second time. */
+const REPEATED = 0.1;
 
 /** The planned error of a block. */
 export class BlockError extends Error {
   override readonly name = 'BlockError';
 }
 
-/** Makes a batch, registers its callbacks and runs its block; the ledger gets what came of it. Does not throw. */
+/** Makes a batch, registers its callbacks and runs its blocks; the ledger gets what came of it. Does not throw. */
 export async function enqueue(options: EnqueueOptions): Promise<void> {
-  const { ledger, plan, batchId: batch, handlers } = options;
-  const callbacks = plan.callbacks.isTransactional
-    ? handlers.callbacks.transactional
-    : handlers.callbacks.plain;
+  const { batches, ledger, plan, batchId: batch, handlers, isResuming } = options;
+  const callbacks = handlers.callbacks[plan.callbacks.isTransactional ? 'transactional' : 'plain'];
   try {
-    const created = await create(options);
+    const created = await persist(() => batches.create(optionsOf(plan, batch)));
     ledger.write({ what: 'created', batch });
-    for (const event of EVENTS) {
+    for (const event of eventsOf(plan)) {
       await persist(() => created.on(event, callbacks[event]!));
       ledger.write({ what: 'registered', batch, event });
     }
-    const { total } = await created.jobs(() => enrolAll(options));
+    const { total } =
+      plan.enqueuer.openEnded === null
+        ? await created.jobs(() => enrol(options, blocksOf(plan)[0]!), isResuming ? { resume: true } : {})
+        : await fillAndSeal(options, created);
     ledger.write({ what: 'closed', batch, total });
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
@@ -44,60 +48,87 @@ export async function enqueue(options: EnqueueOptions): Promise<void> {
   }
 }
 
-async function create({ batches, plan, batchId }: EnqueueOptions): Promise<Batch> {
-  return persist(async (attempt) => {
-    try {
-      return await batches.create({
-        id: batchId,
-        description: `Batch ${plan.index} of a round with faults`,
-        context: { ...plan.callbacks },
-        failWhen: plan.failWhen,
-        enrollmentTimeout: plan.enrollmentTimeoutMs,
-        // For a batch whose enqueuer was lost before its block.
-        openTimeout: '30 seconds',
-        ...(plan.continueAsNewAfterEvents === null
-          ? {}
-          : { continueAsNewAfterEvents: plan.continueAsNewAfterEvents }),
-      });
-    } catch (error) {
-      // An earlier call, whose answer was lost, had made it.
-      if (attempt > 1 && codeOf(error) === 'BATCH_EXISTS') return batches.find(batchId);
-      throw error;
-    }
-  });
+/** Creates the batch once more, as a second process of the app would; the ledger gets what came of it. Does not throw. */
+export async function createAgain({ batches, ledger, plan, batchId: batch }: EnqueueOptions): Promise<void> {
+  try {
+    const { createdAt } = await persist(() => batches.create(optionsOf(plan, batch)));
+    ledger.write({ what: 'created-again', batch, createdAt: createdAt.getTime() });
+  } catch (error) {
+    ledger.write({ what: 'not-created-again', batch, error: codeOf(error) });
+  }
 }
 
-async function enrolAll({ handlers, ledger, plan, batchId: batch }: EnqueueOptions): Promise<void> {
-  const { burst, pauseMs, throwsAt } = plan.enqueuer;
-  for (let index = 0; index < plan.size; index++) {
-    if (index === throwsAt) throw new BlockError(`The block was planned to break at ${index}`);
-    const { ms, failures, isHopeless, startDelayMs, isSecondQueue } = jobOf(plan, index);
-    const set = {
-      ...(startDelayMs > 0 ? { startDelay: startDelayMs } : {}),
-      ...(isSecondQueue ? { taskQueue: secondQueue(batch.slice(0, batch.lastIndexOf('-'))) } : {}),
-    };
-    const job = Object.keys(set).length > 0 ? handlers.work.set(set) : handlers.work;
-    const jid = await job.performAsync(ms, failures, isHopeless);
-    ledger.write({ what: 'enrolled', batch, jid });
+/** Events that get a callback. */
+export function eventsOf({ alertAfterIdleMs }: BatchPlan): CallbackEvent[] {
+  return [
+    'complete',
+    'failure',
+    'cancelled',
+    'settled',
+    ...(alertAfterIdleMs === null ? [] : ['idle' as const]),
+  ];
+}
+
+async function fillAndSeal(options: EnqueueOptions, batch: Batch): Promise<{ total: number }> {
+  const blocks = blocksOf(options.plan);
+  if (options.plan.enqueuer.openEnded === 'at once') {
+    const results = await Promise.allSettled(blocks.map((block) => fill(options, batch, block)));
+    const broken = results.find(({ status }) => status === 'rejected');
+    if (broken) throw (broken as PromiseRejectedResult).reason;
+  } else {
+    for (const block of blocks) await fill(options, batch, block);
+  }
+  return persist(() => batch.seal());
+}
+
+/** Runs one of several blocks. One that throws as planned leaves the batch as open as it was. */
+async function fill(options: EnqueueOptions, batch: Batch, block: BlockPlan): Promise<void> {
+  let hasBegun = false;
+  const run = () =>
+    batch.jobs(() => {
+      hasBegun = true;
+      return enrol(options, block);
+    });
+  try {
+    await persist(run, () => !hasBegun);
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+  }
+}
+
+async function enrol(options: EnqueueOptions, { from, to, throws }: BlockPlan): Promise<void> {
+  const { plan } = options;
+  const { burst, pauseMs, keyedFrom } = plan.enqueuer;
+  const random = randomFrom(plan.seed + from);
+  for (let index = from; index < to; index++) {
+    await start(options, index);
+    const isKeyed = keyedFrom !== null && index >= keyedFrom;
+    if (isKeyed && random.chance(REPEATED))
+      await start(options, random.int(Math.max(from, keyedFrom), index));
     if (pauseMs > 0 && (index + 1) % burst === 0) await delay(pauseMs);
   }
+  if (throws) throw new BlockError(`The block was planned to break at ${to}`);
 }
 
-/** Repeats what can be repeated while the servers or the workers are away. */
-async function persist<T>(run: (attempt: number) => Promise<T>): Promise<T> {
-  const deadline = Date.now() + PATIENCE_MS;
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await run(attempt);
-    } catch (error) {
-      if (!PASSING.includes(codeOf(error)) || Date.now() > deadline) throw error;
-      await delay(PAUSE_MS);
-    }
-  }
+async function start(
+  { handlers, ledger, plan, batchId: batch }: EnqueueOptions,
+  index: number,
+): Promise<void> {
+  const { keyedFrom } = plan.enqueuer;
+  const job = jobOf(plan, index);
+  const { task } = job;
+  const set = {
+    ...callOptions(job, batch),
+    ...(keyedFrom !== null && index >= keyedFrom ? { key: task.name } : {}),
+  };
+  const work = handlers.work[plan.storesResults ? 'stored' : 'plain'];
+  const jid = await (Object.keys(set).length > 0 ? work.set(set) : work).performAsync(task);
+  ledger.write({ what: 'enrolled', batch, jid, name: task.name });
 }
 
-function codeOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const { code } = error as { code?: unknown };
-  return typeof code === 'string' ? code : error.name;
+function callOptions({ startDelayMs, isSecondQueue }: JobPlan, batch: string) {
+  return {
+    ...(startDelayMs > 0 ? { startDelay: startDelayMs } : {}),
+    ...(isSecondQueue ? { taskQueue: secondQueue(batch.slice(0, batch.lastIndexOf('-'))) } : {}),
+  };
 }

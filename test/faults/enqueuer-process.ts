@@ -23,6 +23,7 @@ await enqueue({
   handlers: createHandlers(ledger, settings.schema),
   ledger,
   plan: settings.plan,
+  isResuming: settings.isResuming,
   batchId: batchIdOf(settings.schema, settings.plan),
 });
 await batches.close();

@@ -23,6 +23,7 @@ export interface Casualties {
   runnersTerminated: number;
   batchesPaused: number;
   batchesCancelled: number;
+  batchesChanged: number;
 }
 
 export function noCasualties(): Casualties {
@@ -39,6 +40,7 @@ export function noCasualties(): Casualties {
     runnersTerminated: 0,
     batchesPaused: 0,
     batchesCancelled: 0,
+    batchesChanged: 0,
   };
 }
 
@@ -73,7 +75,11 @@ export class Injector {
   readonly #down = new Set<ServerName>();
   #isSkipping = false;
   readonly #ledger: LedgerReader;
-  readonly #counts = { jobsStarted: 0, enrolled: new Map<string, number>() };
+  readonly #counts = {
+    jobsStarted: 0,
+    enrolled: new Map<string, number>(),
+    retries: new Map<string, number>(),
+  };
   /** Process that started a job last. */
   #busyPid: number | undefined;
 
@@ -121,7 +127,9 @@ export class Injector {
   #isDue(when: Trigger, elapsedMs: number): boolean {
     if ('afterMs' in when) return elapsedMs >= when.afterMs;
     if ('jobsStarted' in when) return this.#counts.jobsStarted >= when.jobsStarted;
-    const enrolled = this.#counts.enrolled.get(this.#options.batchIds[when.batch]!);
+    const batchId = this.#options.batchIds[when.batch]!;
+    if ('retries' in when) return (this.#counts.retries.get(batchId) ?? 0) >= when.retries;
+    const enrolled = this.#counts.enrolled.get(batchId);
     return enrolled !== undefined && enrolled >= when.enrolled;
   }
 
@@ -133,7 +141,7 @@ export class Injector {
   }
 
   async #count(): Promise<void> {
-    const { enrolled } = this.#counts;
+    const { enrolled, retries } = this.#counts;
     for (const { what, batch, pid } of await this.#ledger.next()) {
       if (what === 'job-start') {
         this.#counts.jobsStarted++;
@@ -142,6 +150,7 @@ export class Injector {
       // The batch is known from here on, with no job yet.
       if (what === 'created') enrolled.set(batch, 0);
       else if (what === 'enrolled') enrolled.set(batch, (enrolled.get(batch) ?? 0) + 1);
+      else if (what === 'retried') retries.set(batch, (retries.get(batch) ?? 0) + 1);
     }
   }
 
@@ -177,7 +186,18 @@ export class Injector {
         return this.#pauseBatch(this.#options.batchIds[fault.batch]!, fault.ms);
       case 'cancel-batch':
         return this.#cancelBatch(this.#options.batchIds[fault.batch]!);
+      case 'update-batch':
+        return this.#updateBatch(this.#options.batchIds[fault.batch]!, fault);
     }
+  }
+
+  async #updateBatch(
+    batchId: string,
+    { changes, deadlineMs }: Extract<Fault, { kind: 'update-batch' }>,
+  ): Promise<void> {
+    const deadlineAt = deadlineMs && Date.now() + deadlineMs;
+    const update = { ...changes, ...(deadlineAt === undefined ? {} : { deadlineAt }) };
+    if (await this.#steer(batchId, 'update', update)) this.casualties.batchesChanged++;
   }
 
   async #pauseBatch(batchId: string, ms: number): Promise<void> {

@@ -1,7 +1,8 @@
 import { appendFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
+import type { RetryPlan } from './plan-policy.ts';
 
-export type CallbackEvent = 'complete' | 'failure' | 'settled';
+export type CallbackEvent = 'complete' | 'failure' | 'cancelled' | 'settled' | 'idle';
 
 /** What the batch's row said when a callback began. */
 export interface SeenProgress {
@@ -9,8 +10,17 @@ export interface SeenProgress {
   readonly total: number;
   readonly complete: number;
   readonly failed: number;
+  readonly cancelled: number;
   readonly pending: number;
   readonly isSettled: boolean;
+}
+
+/** What a job's handler returned. */
+export interface JobResult {
+  readonly name: string;
+  readonly attempt: number;
+  /** Tells this execution from all others. */
+  readonly nonce: string;
 }
 
 interface Written {
@@ -24,27 +34,50 @@ export interface JobEntry extends Written {
   readonly what: 'job-start' | 'job-end';
   readonly position: number;
   readonly attempt: number;
+  /** In a `job-end`. */
+  readonly result?: JobResult;
 }
 
 export interface CallbackEntry extends Written {
   readonly what: 'callback-start' | 'callback-end';
   readonly event: CallbackEvent;
+  /** The run of the workflow that scheduled it: says of which round it is. */
+  readonly runId: string;
   readonly attempt: number;
   readonly seen?: SeenProgress;
 }
 
 export interface EnqueuerEntry extends Written {
-  /** `closed`: jobs() resolved; `broken`: it threw, or the batch could not be made. */
+  /** `closed`: jobs() or seal() resolved; `broken`: it threw, or the batch could not be made. */
   readonly what: 'created' | 'registered' | 'enrolled' | 'closed' | 'broken';
   readonly event?: CallbackEvent;
   readonly jid?: string;
+  /** Of the job that has this jid. */
+  readonly name?: string;
   readonly total?: number;
   /** Code or class of what was thrown. */
   readonly error?: string;
   readonly message?: string;
 }
 
-export type LedgerEntry = JobEntry | CallbackEntry | EnqueuerEntry;
+/** Somebody else than the enqueuer called create() with the same options. */
+export interface CreatorEntry extends Written {
+  readonly what: 'created-again' | 'not-created-again';
+  /** Of the batch that it got, in epoch milliseconds: tells it from another one of the same id. */
+  readonly createdAt?: number;
+  readonly error?: string;
+}
+
+/** A call of retryFailed(): that it was made, and what came of it. */
+export interface RetryEntry extends Written {
+  readonly what: 'retrying' | 'retried' | 'not-retried';
+  /** The round that it was to open, or has opened. */
+  readonly round: number;
+  readonly retry?: RetryPlan;
+  readonly error?: string;
+}
+
+export type LedgerEntry = JobEntry | CallbackEntry | EnqueuerEntry | CreatorEntry | RetryEntry;
 
 type WithoutStamp<T> = T extends Written ? Omit<T, 'pid' | 'at'> : never;
 

@@ -50,7 +50,7 @@ export class MirrorWatch {
   async #read(): Promise<MirrorSample[]> {
     try {
       const { rows } = await this.#knex.raw(
-        `select id, status, total, complete, failed from :schema:.batch_progress`,
+        `select id, round, status, total, complete, failed, cancelled from :schema:.batch_progress`,
         { schema: this.#schema },
       );
       return rows;

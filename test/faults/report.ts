@@ -2,13 +2,15 @@ import Table from 'cli-table3';
 import { noCasualties, type Casualties } from './injector.ts';
 import { describePlan, planRound, type FaultKind } from './plan.ts';
 import type { RoundResult } from './round.ts';
-import type { ViolationKind } from './checker.ts';
+import type { ViolationKind } from './findings.ts';
 
 /** What a run of rounds comes to. */
 export interface Summary extends Casualties, Record<ViolationKind, number> {
   readonly rounds: number;
   readonly failedRounds: number;
   readonly batches: number;
+  /** Further rounds of these batches. */
+  readonly retries: number;
   readonly jobs: number;
   readonly seconds: number;
   /** Seeds of the rounds with violations. */
@@ -29,6 +31,7 @@ export function summarize(results: readonly RoundResult[], seconds: number): Sum
     rounds: results.length,
     failedRounds: failedSeeds.length,
     batches: sum(({ batches }) => batches),
+    retries: sum(({ retries }) => retries),
     jobs: sum(({ jobs }) => jobs),
     ...casualties,
     lost: ofKind('lost'),
@@ -45,6 +48,7 @@ export function summaryTable(summary: Summary): string {
   const rows: [string, number][] = [
     ['rounds', summary.rounds],
     ['batches', summary.batches],
+    ['further rounds of batches', summary.retries],
     ['jobs', summary.jobs],
     ['workers killed', summary.workersKilled],
     ['workers stopped and started again', summary.workersStopped],
@@ -57,6 +61,7 @@ export function summaryTable(summary: Summary): string {
     ['signals repeated', summary.signalsRepeated],
     ['batches paused', summary.batchesPaused],
     ['batches cancelled', summary.batchesCancelled],
+    ['batches changed', summary.batchesChanged],
     ['runners terminated', summary.runnersTerminated],
     ['lost', summary.lost],
     ['doubled', summary.doubled],

@@ -5,21 +5,34 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { BatchClient, migrate } from '../../src/index.ts';
-import { check, type Violation } from './checker.ts';
-import { enqueue } from './enqueue.ts';
+import { check } from './checker.ts';
+import type { Violation } from './findings.ts';
+import { createAgain, enqueue } from './enqueue.ts';
+import type { Evidence } from './evidence.ts';
 import { collectEvidence, saveHistories, workflowsOf } from './collect.ts';
 import { MirrorWatch } from './mirror-watch.ts';
 import { createHandlers } from './handlers.ts';
 import { Injector, type Casualties } from './injector.ts';
 import { Ledger, readLedger } from './ledger.ts';
-import { MAXIMUM_ATTEMPTS, type BatchPlan, type RoundPlan } from './plan.ts';
+import type { BatchPlan } from './plan-batch.ts';
+import type { RoundPlan } from './plan.ts';
+import { pruneAll } from './prune.ts';
+import { retryAsPlanned } from './retry.ts';
 import { spawn, SupervisedWorker, type Child } from './processes.ts';
 import type { Arena } from './servers.ts';
-import { batchIdOf, hasSecondQueue, ledgerFile, type RoundSettings } from './settings.ts';
+import {
+  batchIdOf,
+  hasSecondQueue,
+  ledgerFile,
+  type EnqueuerSettings,
+  type RoundSettings,
+} from './settings.ts';
 
 export interface RoundResult {
   readonly seed: number;
   readonly batches: number;
+  /** Further rounds of these batches. */
+  readonly retries: number;
   /** Jobs that became members. */
   readonly jobs: number;
   readonly casualties: Casualties;
@@ -29,7 +42,7 @@ export interface RoundResult {
   readonly folder: string;
 }
 
-/** What is not over so long after the last fault was undone is stuck. */
+/** What is not over so long after the last fault was undone, or the last round of a batch began, is stuck. */
 const PATIENCE_MS = 120_000;
 /** A fault whose time does not come within so long of the start is left out: the work it waited for is done. */
 const TRIGGER_TIMEOUT_MS = 60_000;
@@ -57,7 +70,10 @@ export async function playRound(arena: Arena, plan: RoundPlan): Promise<RoundRes
     workflowBundlePath: arena.workflowBundlePath,
   };
   await migrate(arena.knex, { schema });
-  await arena.knex.raw('create table ??.effects (batch_id text not null, event text not null)', [schema]);
+  await arena.knex.raw(
+    'create table ??.effects (batch_id text not null, run_id text not null, event text not null)',
+    [schema],
+  );
   const round = new Round(arena, plan, settings);
   const evidence = await round.play();
   const violations = check(evidence);
@@ -74,7 +90,8 @@ export async function playRound(arena: Arena, plan: RoundPlan): Promise<RoundRes
   return {
     seed: plan.seed,
     batches: plan.batches.length,
-    jobs: evidence.batches.reduce((sum, { row }) => sum + (row?.total ?? 0), 0),
+    retries: evidence.batches.reduce((sum, { rounds }) => sum + Math.max(0, rounds.length - 1), 0),
+    jobs: evidence.batches.reduce((sum, { rounds }) => sum + (rounds.at(-1)?.total ?? 0), 0),
     casualties: round.casualties,
     violations,
     seconds: (performance.now() - startedAt) / 1000,
@@ -90,6 +107,11 @@ class Round {
   readonly #workers: SupervisedWorker[];
   readonly #enqueuers = new Map<number, Child>();
   readonly #stubborn: string[] = [];
+  readonly #retrying = new AbortController();
+  /** Batches that their enqueuers have made by now, or never will. */
+  readonly #made = new Set<number>();
+  /** When a further round of a batch was asked for last, by `performance.now()`. */
+  #movedAt = 0;
 
   constructor(arena: Arena, plan: RoundPlan, settings: RoundSettings) {
     this.#arena = arena;
@@ -113,14 +135,16 @@ class Round {
     return { ...this.#injector.casualties, workersKilled };
   }
 
-  async play() {
+  async play(): Promise<Evidence> {
     const { folder, schema } = this.#settings;
     const watch = new MirrorWatch(this.#arena.knex, schema);
+    const apps = [this.#openApp(), this.#openApp()];
     try {
       await Promise.all(this.#workers.map(({ child }) => child.ready.catch(() => {})));
-      const enqueuing = this.#enqueueAll();
+      const enqueuing = this.#enqueueAll(apps[0]!.batches);
+      const retrying = this.#retryAll(apps.map(({ batches }) => batches));
       const injecting = this.#injector.run(this.#plan.faults, TRIGGER_TIMEOUT_MS);
-      await this.#waitForEnd(enqueuing, injecting);
+      await this.#waitForEnd({ enqueuing, retrying, injecting });
       const sessions = await watch.leftSessions();
       await watch.stop();
       const { client, knex } = this.#arena;
@@ -128,19 +152,22 @@ class Round {
       stopped.forEach((isInTime, index) => {
         if (!isInTime) this.#stubborn.push(`worker ${index}`);
       });
-      return await collectEvidence({
+      const evidence = await collectEvidence({
         client,
         knex,
         schema,
         plan: this.#plan,
-        maximumAttempts: MAXIMUM_ATTEMPTS,
         ledger: await readLedger(ledgerFile(folder)),
         samples: watch.samples,
         stubborn: [...this.#stubborn, ...this.#injector.stubborn],
         cancelled: this.#injector.cancelled,
         sessions,
       });
+      const { databaseUrl } = this.#arena.servers;
+      return { ...evidence, prune: await pruneAll({ knex, schema, client, databaseUrl }) };
     } finally {
+      this.#retrying.abort();
+      await Promise.all(apps.map(({ close }) => close()));
       await watch.stop();
       await this.#injector.undo();
       await Promise.all(this.#workers.map((worker) => worker.stop(0)));
@@ -163,9 +190,9 @@ class Round {
     }
   }
 
-  async #enqueueAll(): Promise<void> {
-    const { batches: plans } = this.#plan;
-    const { folder, schema, taskQueue, databaseUrl, temporalAddress } = this.#settings;
+  /** A process of the app that does not die, in this one. */
+  #openApp() {
+    const { schema, taskQueue, databaseUrl, temporalAddress } = this.#settings;
     const connection = Connection.lazy({ address: temporalAddress });
     const batches = new BatchClient({
       client: new Client({ connection }),
@@ -174,46 +201,88 @@ class Round {
       schema,
       taskQueue,
     });
+    const close = async () => {
+      await batches.close();
+      await connection.close();
+    };
+    return { batches, close };
+  }
+
+  async #enqueueAll(batches: BatchClient): Promise<void> {
+    const { folder, schema } = this.#settings;
     const ledger = new Ledger(ledgerFile(folder));
     const handlers = createHandlers(ledger, schema);
     const run = async (plan: BatchPlan) => {
-      await delay(plan.enqueuer.startMs);
-      if (plan.enqueuer.isProcess) {
-        const child = spawn(
-          'enqueuer-process.ts',
-          { ...this.#settings, plan } as RoundSettings,
-          `enqueuer-${plan.index}`,
-        );
-        this.#enqueuers.set(plan.index, child);
-        await child.exited;
-      } else {
-        await enqueue({ batches, handlers, ledger, plan, batchId: batchIdOf(schema, plan) });
+      const { startMs, createdAgainMs, isProcess } = plan.enqueuer;
+      const options = {
+        batches,
+        handlers,
+        ledger,
+        plan,
+        batchId: batchIdOf(schema, plan),
+        isResuming: false,
+      };
+      await delay(startMs);
+      const enqueued = isProcess ? this.#enqueueInProcess(plan) : enqueue(options);
+      if (createdAgainMs !== null) {
+        await delay(createdAgainMs);
+        await createAgain(options);
       }
+      await enqueued;
+      this.#made.add(plan.index);
     };
-    try {
-      await Promise.all(plans.map(run));
-    } finally {
-      await batches.close();
-      await connection.close();
-    }
+    await Promise.all(this.#plan.batches.map(run));
+  }
+
+  /** In processes of their own: one, and another one that goes on where it was killed. */
+  async #enqueueInProcess(plan: BatchPlan, isResuming = false): Promise<void> {
+    const settings: EnqueuerSettings = { ...this.#settings, plan, isResuming };
+    const child = spawn('enqueuer-process.ts', settings, `enqueuer-${plan.index}`);
+    this.#enqueuers.set(plan.index, child);
+    await child.exited;
+    if (plan.enqueuer.isResumed && child.wasKilled() && !isResuming) await this.#enqueueInProcess(plan, true);
+  }
+
+  async #retryAll(apps: readonly BatchClient[]): Promise<void> {
+    const { folder, schema } = this.#settings;
+    const { client, knex } = this.#arena;
+    const ledger = new Ledger(ledgerFile(folder));
+    await Promise.all(
+      this.#plan.batches.map((plan) =>
+        retryAsPlanned({
+          apps,
+          ledger,
+          batchId: batchIdOf(schema, plan),
+          retries: plan.retries,
+          client,
+          knex,
+          schema,
+          isMade: () => this.#made.has(plan.index),
+          onAnswer: () => (this.#movedAt = performance.now()),
+          signal: this.#retrying.signal,
+        }),
+      ),
+    );
   }
 
   /** Resolves once every workflow of the round has ended, or will not. */
-  async #waitForEnd(enqueuing: Promise<void>, injecting: Promise<void>): Promise<void> {
-    const progress = { isEnqueued: false, isInjected: false };
-    void enqueuing.then(() => (progress.isEnqueued = true));
-    void injecting.then(() => (progress.isInjected = true));
+  async #waitForEnd(
+    doing: Readonly<Record<'enqueuing' | 'retrying' | 'injecting', Promise<void>>>,
+  ): Promise<void> {
+    const done = new Set<string>();
+    for (const [what, promise] of Object.entries(doing)) void promise.then(() => done.add(what));
     for (;;) {
-      const isOver = progress.isEnqueued && (await this.#isOver());
+      const isOver = done.has('enqueuing') && done.has('retrying') && (await this.#isOver());
       if (isOver) this.#injector.skipTriggers();
-      if (isOver && progress.isInjected && (await this.#isOver())) return;
-      if (progress.isInjected && performance.now() - this.#injector.calmSince > PATIENCE_MS) return;
+      if (isOver && done.has('injecting') && (await this.#isOver())) return;
+      const calmMs = performance.now() - Math.max(this.#movedAt, this.#injector.calmSince);
+      if (done.has('injecting') && calmMs > PATIENCE_MS) return;
       await delay(POLL_MS);
     }
   }
 
   async #isOver(): Promise<boolean> {
-    const { client } = this.#arena;
+    const { client, knex } = this.#arena;
     try {
       for (const batch of this.#plan.batches) {
         const batchId = batchIdOf(this.#settings.schema, batch);
@@ -222,9 +291,14 @@ class Round {
           if (await isRunning(client, workflowId)) return false;
         }
       }
-      return true;
+      // Those of earlier rounds may run beside a later one.
+      const { rows } = await knex.raw(
+        "select 1 from ??.batch_callbacks where status in ('scheduled', 'running') limit 1",
+        [this.#settings.schema],
+      );
+      return rows.length === 0;
     } catch {
-      // Temporal is away.
+      // A server is away.
       return false;
     }
   }

@@ -81,6 +81,7 @@ async function play(
     return {
       seed,
       batches: plan.batches.length,
+      retries: 0,
       jobs: 0,
       casualties: noCasualties(),
       violations: [{ kind: 'stuck', batch: null, message }],

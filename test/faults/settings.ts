@@ -1,5 +1,6 @@
 import path from 'node:path';
-import type { BatchPlan, RoundPlan } from './plan.ts';
+import type { BatchPlan } from './plan-batch.ts';
+import type { RoundPlan } from './plan.ts';
 
 /** Where a round's processes find what they share. */
 export interface RoundSettings {
@@ -19,6 +20,8 @@ export interface WorkerSettings extends RoundSettings {
 
 export interface EnqueuerSettings extends RoundSettings {
   readonly plan: BatchPlan;
+  /** The process before this one was killed. */
+  readonly isResuming: boolean;
 }
 
 export function ledgerFile(folder: string): string {

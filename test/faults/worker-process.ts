@@ -21,7 +21,7 @@ const workers = await Promise.all(
       schema,
       taskQueue: queue,
       workflowBundle: { codePath: workflowBundlePath },
-      jobs: [work],
+      jobs: Object.values(work),
       callbacks: [...Object.values(callbacks.plain), ...Object.values(callbacks.transactional)],
       maxConcurrentJobs,
       shutdownGraceTime: '5s',

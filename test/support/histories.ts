@@ -22,13 +22,19 @@ export async function runsOf(client: Client, workflowId: string): Promise<Run[]>
   const runs: Run[] = [];
   let earlier: string | undefined;
   do {
-    const { runId, status } = await client.workflow.getHandle(workflowId, earlier).describe();
-    const history = await client.workflow.getHandle(workflowId, runId).fetchHistory();
-    runs.unshift({ workflowId, runId, status: status.name, history });
+    const run = await runOf(client, workflowId, earlier);
+    runs.unshift(run);
     earlier =
-      history.events![0]!.workflowExecutionStartedEventAttributes!.continuedExecutionRunId || undefined;
+      run.history.events![0]!.workflowExecutionStartedEventAttributes!.continuedExecutionRunId || undefined;
   } while (earlier !== undefined);
   return runs;
+}
+
+/** One run of a workflow, the newest by default. @throws WorkflowNotFoundError where there is none */
+export async function runOf(client: Client, workflowId: string, id?: string): Promise<Run> {
+  const { runId, status } = await client.workflow.getHandle(workflowId, id).describe();
+  const history = await client.workflow.getHandle(workflowId, runId).fetchHistory();
+  return { workflowId, runId, status: status.name, history };
 }
 
 /** Ids of the workflows that these runs started. */

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { FAULT_KINDS, jobOf, planRound } from '../faults/plan.ts';
+import { jobOf } from '../faults/plan-batch.ts';
+import { FAULT_KINDS, planRound } from '../faults/plan.ts';
 
 test('the same seed gives the same round, and another seed another one', () => {
   for (let seed = 1; seed <= 50; seed++) {

@@ -1,0 +1,21 @@
+import type { BatchOptions } from '../../src/index.ts';
+import type { BatchPlan } from './plan-batch.ts';
+
+/** What a batch is created with, by whoever creates it. */
+export function optionsOf(plan: BatchPlan, batchId: string): BatchOptions {
+  return {
+    id: batchId,
+    description: `Batch ${plan.index} of a round with faults`,
+    context: { ...plan.callbacks },
+    ...plan.policy,
+    ...(plan.deadlineMs === null ? {} : { deadline: plan.deadlineMs }),
+    ...(plan.alertAfterIdleMs === null ? {} : { alertAfterIdle: plan.alertAfterIdleMs }),
+    autoSeal: plan.enqueuer.openEnded === null,
+    enrollmentTimeout: plan.enrollmentTimeoutMs,
+    // For a batch whose enqueuer was lost before its block, or whose blocks nobody seals.
+    openTimeout: '30 seconds',
+    ...(plan.continueAsNewAfterEvents === null
+      ? {}
+      : { continueAsNewAfterEvents: plan.continueAsNewAfterEvents }),
+  };
+}

@@ -1,0 +1,81 @@
+import type { Evidence } from './evidence.ts';
+import type {
+  CallbackEntry,
+  CallbackEvent,
+  CreatorEntry,
+  EnqueuerEntry,
+  JobEntry,
+  RetryEntry,
+} from './ledger.ts';
+
+/** What the ledger says of one batch. */
+export interface Told {
+  readonly starts: readonly JobEntry[];
+  readonly ends: readonly JobEntry[];
+  readonly callbacks: readonly CallbackEntry[];
+  /** Somebody has got the batch from create(). */
+  readonly created: boolean;
+  /** The others who created it, and what they got. */
+  readonly creators: readonly CreatorEntry[];
+  readonly registered: ReadonlySet<CallbackEvent>;
+  readonly enrolled: readonly EnqueuerEntry[];
+  readonly closed: EnqueuerEntry | undefined;
+  readonly broken: EnqueuerEntry | undefined;
+  readonly retries: readonly RetryEntry[];
+}
+
+export function tell({ ledger }: Evidence, batchId: string): Told {
+  const starts: JobEntry[] = [];
+  const ends: JobEntry[] = [];
+  const callbacks: CallbackEntry[] = [];
+  const creators: CreatorEntry[] = [];
+  const registered = new Set<CallbackEvent>();
+  const enrolled: EnqueuerEntry[] = [];
+  const retries: RetryEntry[] = [];
+  let created = false;
+  let closed: EnqueuerEntry | undefined;
+  let broken: EnqueuerEntry | undefined;
+  for (const entry of ledger) {
+    if (entry.batch !== batchId) continue;
+    switch (entry.what) {
+      case 'job-start':
+        starts.push(entry);
+        break;
+      case 'job-end':
+        ends.push(entry);
+        break;
+      case 'callback-start':
+      case 'callback-end':
+        callbacks.push(entry);
+        break;
+      case 'created':
+        created = true;
+        break;
+      case 'created-again':
+        created = true;
+        creators.push(entry);
+        break;
+      case 'not-created-again':
+        creators.push(entry);
+        break;
+      case 'registered':
+        registered.add(entry.event!);
+        break;
+      case 'enrolled':
+        enrolled.push(entry);
+        break;
+      case 'closed':
+        closed = entry;
+        break;
+      case 'broken':
+        broken = entry;
+        break;
+      case 'retrying':
+      case 'retried':
+      case 'not-retried':
+        retries.push(entry);
+        break;
+    }
+  }
+  return { starts, ends, callbacks, created, creators, registered, enrolled, closed, broken, retries };
+}

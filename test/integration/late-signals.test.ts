@@ -1,0 +1,100 @@
+import { ApplicationFailure } from '@temporalio/common';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { BatchState } from '../../workflows/batch-state.ts';
+import { currentJob, defineCallback, defineJob, type Batch } from '../../src/index.ts';
+import { expectConsistent, firedCallbacks } from '../support/batches.ts';
+import { eventually } from '../support/eventually.ts';
+import { createGates } from '../support/gates.ts';
+import { signalsOf, type SentSignal } from '../support/messages.ts';
+import { createWorld, type World } from '../support/world.ts';
+
+let world: World;
+const { gate, jobs } = createGates();
+
+/** Fails in the first round of its batch, and is held at a gate in the next. */
+const illOnce = defineJob('IllOnce', async (name: string) => {
+  const { batchId, batches } = currentJob();
+  const { round } = await batches.find(batchId!);
+  if (round === 1) throw ApplicationFailure.nonRetryable('ill', 'IllError');
+  await gate(name).pass();
+});
+
+/** Is held at a gate for each round. */
+const onFailureHeld = defineCallback('OnFailureHeld', async (batchId, { batches }) => {
+  const { round } = await batches.find(batchId);
+  await gate(`${batchId}, round ${round}`).pass();
+});
+
+beforeAll(async () => {
+  world = await createWorld();
+  await world.startWorker({
+    maxConcurrentJobs: 20,
+    jobs: [...Object.values(world.fixtures.jobs), ...Object.values(jobs), illOnce],
+    callbacks: [...Object.values(world.fixtures.callbacks), onFailureHeld],
+  });
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+async function createEarly(): Promise<Batch> {
+  const batch = await world.batches.create({ description: 'A test', failWhen: 'immediate' });
+  const { onComplete, onSettled } = world.fixtures.callbacks;
+  await batch.on('complete', onComplete);
+  await batch.on('failure', onFailureHeld);
+  await batch.on('settled', onSettled);
+  return batch;
+}
+
+async function sendAgain(batch: Batch, signals: readonly SentSignal[]): Promise<BatchState> {
+  const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
+  for (const { name, args } of signals) await handle.signal(name, ...args);
+  // A query is answered after all signals before it were heard.
+  return handle.query<BatchState>('state');
+}
+
+describe('signals of a round that arrive in the next one', () => {
+  test('do not fail it for jobs that had failed before', async () => {
+    const batch = await createEarly();
+    gate(`${batch.id}, round 1`).open();
+    await batch.jobs(() => illOnce.performBulk([[batch.id], [batch.id]]));
+    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 2 });
+    const signals = await signalsOf(world.client, batch.id);
+    expect(signals.map(({ name }) => name)).toContain('jobFailed');
+
+    await batch.retryFailed();
+    await gate(batch.id).arrivals(2);
+    expect(await sendAgain(batch, signals)).toMatchObject({ outcome: null });
+    gate(batch.id).open();
+    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', complete: 2 });
+    await expectConsistent(world, batch);
+  });
+
+  test('do not end its callback before it has returned', async () => {
+    const batch = await createEarly();
+    const { failForGood } = world.fixtures.jobs;
+    const held = `${batch.id}, held`;
+    await batch.jobs(async () => {
+      await failForGood.performAsync('always');
+      await illOnce.performAsync(batch.id);
+      await jobs.pass.performAsync(held);
+    });
+    // The first callback ends while a job runs: only then a signal says so.
+    await gate(`${batch.id}, round 1`).arrivals(1);
+    gate(`${batch.id}, round 1`).open();
+    await eventually(async () =>
+      expect((await signalsOf(world.client, batch.id)).map(({ name }) => name)).toContain('callbackEnded'),
+    );
+    gate(held).open();
+    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 2 });
+    const signals = await signalsOf(world.client, batch.id);
+
+    await batch.retryFailed();
+    await gate(`${batch.id}, round 2`).arrivals(1);
+    expect(await sendAgain(batch, signals)).toMatchObject({ firing: ['failure'] });
+    gate(batch.id).open();
+    await eventually(async () => expect(await batch.progress()).toMatchObject({ complete: 2, pending: 0 }));
+    expect(await firedCallbacks(world, batch.id)).toEqual(['OnSettled']);
+    gate(`${batch.id}, round 2`).open();
+    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 1 });
+    expect(await firedCallbacks(world, batch.id)).toEqual(['OnSettled', 'OnSettled']);
+  });
+});
