@@ -281,7 +281,7 @@ export const SCENARIOS: readonly Scenario[] = [
       const step = await startStep(world, [{ name: 'Work', args: [1, 20_000] }]);
       await eventually(async () => expect((await step.describe()).historyLength).toBeGreaterThan(8));
       await step.cancel();
-      await expect(step.result()).rejects.toThrow();
+      await expect(step.result()).rejects.toThrow('Workflow execution cancelled');
       return step.workflowId;
     },
   },
