@@ -1,8 +1,9 @@
 import { WorkflowFailedError } from '@temporalio/client';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
+import { temporal } from '@temporalio/proto';
 import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Batch } from '../../src/index.ts';
+import { currentBatch, defineJob, type Batch } from '../../src/index.ts';
 import type { ExecuteBatchOptions, StepJob } from '../../workflows/index.ts';
 import { expectConsistent } from '../support/batches.ts';
 import { codeOf } from '../support/codes.ts';
@@ -18,10 +19,15 @@ let app: StepApp;
 /** Waits for a batch that is terminated before all tests: the first look at it comes a minute later. */
 let terminated: Awaited<ReturnType<typeof terminatedStep>>;
 const gates = createGates();
+const addsMore = defineJob('AddsMore', async (count: number) => {
+  await currentBatch().jobs(async () => {
+    for (let i = 0; i < count; i++) void world.fixtures.jobs.noop.set({ key: `more:${i}` }).performAsync(i);
+  });
+});
 beforeAll(async () => {
   world = await createWorld();
   const { jobs } = world.fixtures;
-  await world.startWorker({ jobs: [...Object.values(jobs), ...Object.values(gates.jobs)] });
+  await world.startWorker({ jobs: [...Object.values(jobs), ...Object.values(gates.jobs), addsMore] });
   app = await startStepApp(world);
   terminated = await terminatedStep('terminated');
 });
@@ -29,6 +35,9 @@ afterAll(async () => {
   await app[Symbol.asyncDispose]();
   await world[Symbol.asyncDispose]();
 });
+
+/** Of an activity's attempt, by Temporal's number. */
+const STARTED = temporal.api.enums.v1.PendingActivityState.PENDING_ACTIVITY_STATE_STARTED;
 
 /** An advisory lock of this file's. */
 const HELD = 7_001_001;
@@ -104,10 +113,17 @@ describe('a batch that is a step of a workflow', () => {
     const counts = { total: 10, complete: 8, failed: 2 };
     const within = app.options({ jobs, failWhenFailed: { moreThan: '20%' } });
     expect(await app.execute('importFile', within)).toMatchObject({ status: 'complete', ...counts });
-    expect(await app.execute('importFile', app.options({ jobs }))).toMatchObject({
-      status: 'failed',
-      ...counts,
-    });
+    const { batchId, ...progress } = await app.execute('importFile', app.options({ jobs }));
+    expect(progress).toMatchObject({ status: 'failed', ...counts });
+    // It is a batch as any other, and a step that is gone does not hold it up.
+    const batch = await world.batches.find(batchId);
+    expect(await batch.retryFailed({ failWhenFailed: 'all' })).toEqual({ round: 2 });
+    expect(await batch.wait({ timeout: '20s' })).toMatchObject({ status: 'complete', ...counts });
+  });
+
+  test('takes more jobs than a payload carries from a handler', async () => {
+    const options = app.options({ jobs: [{ name: 'AddsMore', args: [20_000] }] });
+    expect(await app.execute('importFile', options)).toMatchObject({ status: 'complete', total: 20_001 });
   });
 
   test('is stopped at a deadline that is a Date', async () => {
@@ -329,38 +345,70 @@ describe('a batch that somebody terminates', () => {
   });
 });
 
-describe('a worker that is killed', () => {
+/** Rows of the world up to a position can be written, others wait. @returns lets them be written */
+async function holdRowsAfter({ knex, schema }: World, position: number): Promise<() => Promise<unknown>> {
+  await knex.raw(
+    `create function :schema:.hold() returns trigger language plpgsql as $$ begin
+       if new.position > ${position} then perform pg_advisory_xact_lock(${HELD}); end if;
+       return new;
+     end $$`,
+    { schema },
+  );
+  await knex.raw(
+    'create trigger hold before insert on ??.batch_jobs for each row execute function ??.hold()',
+    [schema, schema],
+  );
+  const holder = await knex.transaction();
+  await holder.raw(`select pg_advisory_xact_lock(${HELD})`);
+  return () => holder.rollback();
+}
+
+/** Each job of a batch of `record` is there, in order, and has run. */
+async function expectOnce(owner: World, batch: Batch, count: number): Promise<void> {
+  const rows = await batch.completedJobs();
+  expect(rows.map(({ args }) => args[0])).toEqual(Array.from({ length: count }, (_, index) => index));
+  expect(new Set(await startsOf(batch.id, owner)).size).toBe(count);
+  await expectConsistent(owner, batch);
+}
+
+describe('a worker that is lost', () => {
   test('while it makes the batch leaves it to another one: each job is there and runs once', async () => {
     await using own = await createWorld();
     await using ownApp = await startStepApp(own);
     const victim = await own.spawnWorker();
     const options = ownApp.options({ id: newId(), jobs: record(1_500) });
-    // The first thousand rows can be written, the others wait.
-    await own.knex.raw(
-      `create function :schema:.hold() returns trigger language plpgsql as $$ begin
-         if new.position > 1000 then perform pg_advisory_xact_lock(${HELD}); end if;
-         return new;
-       end $$`,
-      { schema: own.schema },
-    );
-    await own.knex.raw(
-      'create trigger hold before insert on ??.batch_jobs for each row execute function ??.hold()',
-      [own.schema, own.schema],
-    );
-    const holder = await own.knex.transaction();
-    await holder.raw(`select pg_advisory_xact_lock(${HELD})`);
+    const release = await holdRowsAfter(own, 1_000);
     const handle = await ownApp.start('importFile', options);
     const batch = await batchOf(options.id!, own);
     await eventually(async () => expect(await batch.progress()).toMatchObject({ total: 1_000 }));
     victim.kill('SIGKILL');
     await victim.exited;
-    await holder.rollback();
+    await release();
     await own.startWorker();
     expect(await handle.result()).toMatchObject({ status: 'complete', total: 1_500, complete: 1_500 });
-    const rows = await batch.completedJobs();
-    expect(rows.map(({ args }) => args[0])).toEqual(rows.map((_, index) => index));
-    expect(new Set(await startsOf(options.id!, own)).size).toBe(1_500);
-    await expectConsistent(own, batch);
+    await expectOnce(own, batch, 1_500);
+  }, 120_000);
+
+  test('but was only paused, and goes on beside the one that took over, doubles nothing', async () => {
+    await using own = await createWorld();
+    await using ownApp = await startStepApp(own);
+    const paused = await own.spawnWorker();
+    const options = ownApp.options({ id: newId(), jobs: record(3_500) });
+    const release = await holdRowsAfter(own, 1_000);
+    const handle = await ownApp.start('importFile', options);
+    const batch = await batchOf(options.id!, own);
+    await eventually(async () => expect(await batch.progress()).toMatchObject({ total: 1_000 }));
+    paused.kill('SIGSTOP');
+    await own.startWorker();
+    const step = own.client.workflow.getHandle(`batch-step:${options.id}`);
+    await eventually(async () => {
+      const { raw } = await step.describe();
+      expect(raw.pendingActivities).toMatchObject([{ attempt: 2, state: STARTED }]);
+    }, 40_000);
+    paused.kill('SIGCONT');
+    await release();
+    expect(await handle.result()).toMatchObject({ status: 'complete', total: 3_500, complete: 3_500 });
+    await expectOnce(own, batch, 3_500);
   }, 120_000);
 
   test('while jobs run delays the step, no more', async () => {
