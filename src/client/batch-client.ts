@@ -308,7 +308,11 @@ export class BatchClient {
     return this.read(() => selectBatch(this.database, id), timeoutMs);
   }
 
-  /** @internal Starts the run of the batch's workflow that is its next round. @returns the run's id @throws {@link BatchRunningError} */
+  /**
+   * @internal Starts the run of the batch's workflow that is its next round, if no other one is.
+   *
+   * @returns the run's id @throws {@link BatchRunningError}
+   */
   async startRound(
     { id, description, context }: BatchRecord,
     request: Omit<RoundRequest, 'callbacks'>,

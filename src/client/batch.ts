@@ -382,7 +382,8 @@ export class Batch {
     await this.reload();
     this.#assertRetryable(cancelled);
     const round = this.round + 1;
-    this.#requestedRunId = await this.#batches.startRound(this.#record, { number: round, cancelled }, policy);
+    const runId = await this.#batches.startRound(this.#record, { number: round, cancelled }, policy);
+    this.#requestedRunId = runId;
     try {
       // Accepted at once where a worker is up; a round of a million jobs takes longer to be opened.
       const opened = await this.#update('The round was not opened', () =>
@@ -395,6 +396,13 @@ export class Batch {
       if (!(error instanceof WorkerUnavailableError || error instanceof BatchSettledError)) throw error;
     }
     await this.reload();
+    // Of two runs one opens it; the other may have ended before it could be asked.
+    if (this.round === round && this.#record.runId !== runId) {
+      throw new BatchRunningError(
+        'BATCH_RUNNING',
+        `Round ${round} of batch "${this.id}" was opened by another call. Look at the batch again.`,
+      );
+    }
     return { round };
   }
 

@@ -10,6 +10,7 @@ export function optionsOf(plan: BatchPlan, batchId: string): BatchOptions {
     ...plan.policy,
     ...(plan.deadlineMs === null ? {} : { deadline: plan.deadlineMs }),
     ...(plan.alertAfterIdleMs === null ? {} : { alertAfterIdle: plan.alertAfterIdleMs }),
+    ...plan.limits,
     autoSeal: plan.enqueuer.openEnded === null,
     enrollmentTimeout: plan.enrollmentTimeoutMs,
     // For a batch whose enqueuer was lost before its block, or whose blocks nobody seals.

@@ -1,6 +1,7 @@
 import { checkCallbacks, checkCallbacksDoubled } from './check-callbacks.ts';
 import { checkEnqueuer, checkMembers } from './check-enrolment.ts';
 import { checkJobs, checkPastJobs } from './check-jobs.ts';
+import { checkLimit } from './check-limit.ts';
 import { checkPrune } from './check-prune.ts';
 import { checkCounts, checkEnds, checkOutcomes, checkRetries, checkRuns } from './check-rounds.ts';
 import { checkSamples } from './check-samples.ts';
@@ -47,6 +48,7 @@ function checkBatch(found: Findings): void {
   checkMembers(found, row, last);
   checkJobs(found, last);
   checkPastJobs(found);
+  checkLimit(found);
   checkCounts(found, row);
   checkOutcomes(found, row);
   checkRetries(found);

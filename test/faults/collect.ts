@@ -74,6 +74,7 @@ function expectationOf(batch: BatchPlan): Expectation {
     policy: batch.policy,
     deadlineMs: batch.deadlineMs,
     alertsWhenIdle: batch.alertAfterIdleMs !== null,
+    maxConcurrentJobs: batch.limits.maxConcurrentJobs,
     storesResults: batch.storesResults,
     isEnqueuerDoomed: enqueuer.isProcess,
     isTransactional: batch.callbacks.isTransactional,

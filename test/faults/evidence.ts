@@ -50,6 +50,8 @@ export interface Expectation {
   readonly policy: PolicyPlan;
   readonly deadlineMs: number | null;
   readonly alertsWhenIdle: boolean;
+  /** Of its jobs so many run at once, at most; null: any number. */
+  readonly maxConcurrentJobs: number | null;
   readonly storesResults: boolean;
   /** Its enqueuer was to be killed, or paused: the batch may have closed its block itself. */
   readonly isEnqueuerDoomed: boolean;

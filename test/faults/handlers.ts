@@ -26,19 +26,28 @@ const EVENTS: readonly CallbackEvent[] = ['complete', 'failure', 'cancelled', 's
 /** The jobs and the callbacks of all rounds. What they do comes with their arguments and the batch's context. */
 export function createHandlers(ledger: Ledger, schema: string) {
   const perform = async (task: Task, work: () => Job<[Task]>): Promise<JobResult> => {
-    const { name, ms, failures, isHopeless, isHealing, healingMs, children } = task;
-    const { jid, batchId, attempt, signal } = currentJob();
+    const { jid, batchId, attempt } = currentJob();
     const job = { batch: batchId!, position: Number(jid.slice(jid.lastIndexOf('/') + 1)), attempt };
     ledger.write({ what: 'job-start', ...job });
+    try {
+      await toil(task, work);
+      const result = { name: task.name, attempt, nonce: randomUUID() };
+      ledger.write({ what: 'job-end', ...job, result });
+      return result;
+    } catch (error) {
+      ledger.write({ what: 'job-stop', ...job });
+      throw error;
+    }
+  };
+  const toil = async (task: Task, work: () => Job<[Task]>): Promise<void> => {
+    const { ms, failures, isHopeless, isHealing, healingMs, children } = task;
+    const { batchId, attempt, signal } = currentJob();
     if (ms > 0) await delay(ms, undefined, { signal });
     if (children.length > 0) await add(children, work());
     const isWell = isHealing && (await roundOf(batchId!)) > 1;
     if (isWell) await delay(healingMs, undefined, { signal });
     if (isHopeless && !isWell) throw ApplicationFailure.nonRetryable('It cannot succeed', 'HopelessError');
     if (attempt <= failures && !isWell) throw new FlakyError(`Attempt ${attempt} of ${failures} that fail`);
-    const result = { name, attempt, nonce: randomUUID() };
-    ledger.write({ what: 'job-end', ...job, result });
-    return result;
   };
   const retry = {
     initialInterval: '100ms',

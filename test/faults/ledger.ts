@@ -31,7 +31,8 @@ interface Written {
 }
 
 export interface JobEntry extends Written {
-  readonly what: 'job-start' | 'job-end';
+  /** `job-end`: its handler returned; `job-stop`: it threw. */
+  readonly what: 'job-start' | 'job-end' | 'job-stop';
   readonly position: number;
   readonly attempt: number;
   /** In a `job-end`. */

@@ -39,6 +39,7 @@ export interface BatchPlan {
   /** From its creation; null: none. */
   readonly deadlineMs: number | null;
   readonly alertAfterIdleMs: number | null;
+  readonly limits: LimitPlan;
   readonly retries: readonly RetryPlan[];
   /** What its jobs return is stored. */
   readonly storesResults: boolean;
@@ -46,6 +47,12 @@ export interface BatchPlan {
   readonly enrollmentTimeoutMs: number;
   readonly enqueuer: EnqueuerPlan;
   readonly callbacks: CallbackPlan;
+}
+
+/** How fast it goes, over all workers; null: as fast as it can. */
+export interface LimitPlan {
+  readonly maxConcurrentJobs: number | null;
+  readonly perSecond: number | null;
 }
 
 export interface EnqueuerPlan {
@@ -152,12 +159,22 @@ export function planBatch(
     policy: planPolicy(random),
     deadlineMs: random.chance(0.15) ? planDeadline(random) : null,
     alertAfterIdleMs: random.chance(0.15) ? random.int(500, 3_000) : null,
+    limits: planLimits(random, size, longest),
     retries,
     storesResults: random.chance(0.3),
     continueAsNewAfterEvents: planHistory(random),
     enrollmentTimeoutMs: isDoomed ? random.int(3_000, 5_000) : PATIENT_MS,
     enqueuer: planEnqueuer(random, size, { isDoomed, isKilling }),
     callbacks: planCallbacks(random, kinds.includes('kill-worker')),
+  };
+}
+
+/** Within the budget: without faults, the jobs of a limited batch take not much longer than those of others. */
+function planLimits(random: Random, size: number, longest: number): LimitPlan {
+  const least = Math.ceil((size * (longest + 20)) / WORK_BUDGET_MS);
+  return {
+    maxConcurrentJobs: random.chance(0.12) ? least + random.int(0, 10) : null,
+    perSecond: random.chance(0.08) ? Math.ceil((1_000 * size) / WORK_BUDGET_MS) + random.int(0, 20) : null,
   };
 }
 
@@ -278,6 +295,8 @@ export function describeBatch(batch: BatchPlan): string {
     ...describePolicy(policy),
     ...(batch.deadlineMs === null ? [] : [`deadline ${batch.deadlineMs} ms, then ${policy.afterDeadline}`]),
     ...(batch.alertAfterIdleMs === null ? [] : [`alert after ${batch.alertAfterIdleMs} ms`]),
+    ...(batch.limits.maxConcurrentJobs === null ? [] : [`${batch.limits.maxConcurrentJobs} at once`]),
+    ...(batch.limits.perSecond === null ? [] : [`${batch.limits.perSecond} a second`]),
     ...(batch.storesResults ? ['results'] : []),
     ...(batch.continueAsNewAfterEvents === null
       ? []

@@ -12,6 +12,8 @@ import type {
 export interface Told {
   readonly starts: readonly JobEntry[];
   readonly ends: readonly JobEntry[];
+  /** Starts of handlers and their ends, whatever those were, in the order of the ledger. */
+  readonly runs: readonly JobEntry[];
   readonly callbacks: readonly CallbackEntry[];
   /** Somebody has got the batch from create(). */
   readonly created: boolean;
@@ -27,6 +29,7 @@ export interface Told {
 export function tell({ ledger }: Evidence, batchId: string): Told {
   const starts: JobEntry[] = [];
   const ends: JobEntry[] = [];
+  const runs: JobEntry[] = [];
   const callbacks: CallbackEntry[] = [];
   const creators: CreatorEntry[] = [];
   const registered = new Set<CallbackEvent>();
@@ -40,9 +43,14 @@ export function tell({ ledger }: Evidence, batchId: string): Told {
     switch (entry.what) {
       case 'job-start':
         starts.push(entry);
+        runs.push(entry);
         break;
       case 'job-end':
         ends.push(entry);
+        runs.push(entry);
+        break;
+      case 'job-stop':
+        runs.push(entry);
         break;
       case 'callback-start':
       case 'callback-end':
@@ -77,5 +85,5 @@ export function tell({ ledger }: Evidence, batchId: string): Told {
         break;
     }
   }
-  return { starts, ends, callbacks, created, creators, registered, enrolled, closed, broken, retries };
+  return { starts, ends, runs, callbacks, created, creators, registered, enrolled, closed, broken, retries };
 }

@@ -54,7 +54,10 @@ function clean(): MutableEvidence {
       { ...stamp, what: 'job-start' as const, position, attempt: 1 },
       { ...stamp, what: 'job-end' as const, position, attempt: 1 },
     ]),
-    ...[1, 2, 3, 4].map((attempt) => ({ ...stamp, what: 'job-start' as const, position: 3, attempt })),
+    ...[1, 2, 3, 4].flatMap((attempt) => [
+      { ...stamp, what: 'job-start' as const, position: 3, attempt },
+      { ...stamp, what: 'job-stop' as const, position: 3, attempt },
+    ]),
     ...called('failure', 'r'),
     ...called('settled', 'r'),
   ];
@@ -71,6 +74,7 @@ function clean(): MutableEvidence {
     policy: { ...policy },
     deadlineMs: null,
     alertsWhenIdle: false,
+    maxConcurrentJobs: null,
     storesResults: false,
     isEnqueuerDoomed: false,
     isTransactional: false,
@@ -387,6 +391,17 @@ const BREAKAGES: readonly Breakage[] = [
   ['wrong', /counters above total/, (e) => (e.samples[0]!.complete = 9)],
   ['wrong', /went back/, (e) => (e.samples = e.samples.toReversed())],
   ['wrong', /total changed after the seal/, (e) => (e.samples[0]!.status = 'running')],
+  [
+    'wrong',
+    /2 jobs ran at once, and 1 may/,
+    (e) => {
+      e.batches[0]!.expected.maxConcurrentJobs = 1;
+      // It has started again before it has ended.
+      e.ledger.push(
+        ...[1, 2].map((position) => ({ ...stamp, what: 'job-start' as const, position, attempt: 1 })),
+      );
+    },
+  ],
   ['wrong', /no alert was to be given/, (e) => e.batches[0]!.runs[0]!.scheduled.push('idle')],
   [
     'doubled',
