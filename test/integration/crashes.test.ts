@@ -276,7 +276,7 @@ describe.concurrent('a job that kills its worker every time', () => {
     { timeout: 240_000 },
     async ([, { job, options }]) => {
       await using world = await createWorld();
-      await using _supervisor = supervise(world, options);
+      await using _supervisor = await supervise(world, options);
       const jobs = { ...world.fixtures.jobs, ...createCrashFixtures(world.ledger).jobs };
       const batch = await createBatch(world);
       await batch.jobs(async () => {
