@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import { activityInfo, Context, log } from '@temporalio/activity';
 import { CancelledFailure } from '@temporalio/common';
 import {
@@ -244,8 +245,8 @@ class ChunkRun {
         endIfDone();
       };
       const take = () => {
-        const isFree = slots.take(goOn);
-        this.#waiting = isFree ? undefined : goOn;
+        const isFree = slots.take(goOnHere);
+        this.#waiting = isFree ? undefined : goOnHere;
         return isFree;
       };
       /** Goes on with a slot that is taken. */
@@ -270,6 +271,8 @@ class ChunkRun {
           if (!take()) return;
         }
       };
+      // A slot is freed by a job of any batch: what goes on with it is to see this chunk's activity, not that job's.
+      const goOnHere = AsyncResource.bind(goOn);
       this.#giveBackWaiting = giveBack;
       if (take()) goOn();
     });
