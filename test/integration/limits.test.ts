@@ -135,7 +135,7 @@ describe('perSecond', () => {
   test.each([
     { perSecond: 20, jobs: 500 },
     { perSecond: 3, jobs: 60 },
-    { perSecond: 200, jobs: 4_000 },
+    { perSecond: 100, jobs: 2_000 },
   ])(
     'of $perSecond holds in every second and in every five, and is used up',
     async ({ perSecond, jobs }) => {
