@@ -122,6 +122,8 @@ export interface BatchState {
   readonly movement: Movement;
   /** How often it was said that no job had ended for long. */
   readonly alerts: number;
+  /** The alert whose callback runs, or ran last: a later one does not start another beside it. */
+  readonly calledForAlert: number;
   /** From then on no job starts, and what has not ended is cancelled. Set once. */
   readonly stop: Stop | null;
   /** Counts what runners and workers must hear of: pauses, resumptions, the stop. */
@@ -280,6 +282,7 @@ export function initialBatch(
     isPaused: false,
     movement: { ended: 0, movedAt: now, checkedAt: now, alertedFor: null },
     alerts: 0,
+    calledForAlert: 0,
     stop: null,
     steering: 0,
     steeringWritten: 0,
@@ -956,7 +959,8 @@ export function eventsClosed(state: BatchState, events: readonly BatchEvent[]): 
 
 /** A workflow of its own runs the event's callback. */
 export function firing(state: BatchState, event: BatchEvent): BatchState {
-  return { ...state, firing: [...new Set([...state.firing, event])] };
+  const calledForAlert = event === 'idle' ? state.alerts : state.calledForAlert;
+  return { ...state, calledForAlert, firing: [...new Set([...state.firing, event])] };
 }
 
 /** The event's callback returned, or failed for good. */

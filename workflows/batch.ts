@@ -242,7 +242,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   }
   for (const event of state.firing) {
     const isNeeded = () => state.firing.includes(event);
-    void watchChildOfEarlierRun(callbackWorkflowId(round, event, state.alerts), isNeeded, (error) =>
+    void watchChildOfEarlierRun(callbackWorkflowId(round, event, state.calledForAlert), isNeeded, (error) =>
       giveUpCallback(event, error),
     );
   }
@@ -583,7 +583,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       () =>
         startChild(batchCallback, {
           ...OUTLIVES_RUN,
-          workflowId: callbackWorkflowId(round, event, state.alerts),
+          workflowId: callbackWorkflowId(round, event, state.calledForAlert),
           staticSummary: `${callbackSummary(registration)} of batch ${batchId}`,
           args: [{ batchId, round, batchWorkflowId: workflowInfo().workflowId, registration }],
         }),

@@ -10,10 +10,10 @@ export function runnerWorkflowId(runner: string): string {
   return `${workflowInfo().workflowId}/runner/${runner}`;
 }
 
-/** @param alerts of the batch: the callback of `idle` may run several times, each in a workflow of its own */
-export function callbackWorkflowId(round: number, event: BatchEvent, alerts: number): string {
+/** @param alert the callback of `idle` may run several times, each in a workflow of its own */
+export function callbackWorkflowId(round: number, event: BatchEvent, alert: number): string {
   const ofRound = round === 1 ? '' : `round/${round}/`;
-  const ofAlert = event === 'idle' ? `alert/${alerts}/` : '';
+  const ofAlert = event === 'idle' ? `alert/${alert}/` : '';
   return `${workflowInfo().workflowId}/${ofRound}${ofAlert}callback/${event}`;
 }
 

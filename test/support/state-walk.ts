@@ -214,6 +214,7 @@ export function walkBatch<View extends string>(
 /** Texts, numbers that only grow, and what was written and called since: with them the walk would never end. */
 const IRRELEVANT: readonly string[] = [
   'alerts',
+  'calledForAlert',
   'callbacks',
   'closedEvents',
   'fired',

@@ -76,4 +76,14 @@ describe('an alert', () => {
     const meanwhile = rules.moved(state, runningBatch(2), NOW + 999);
     expect(check(meanwhile, NOW + 1_000)).toEqual({ state: meanwhile, isAlertDue: false });
   });
+
+  test('keeps the callback of the one before apart, while that still runs', () => {
+    const { state: first } = check(runningBatch(), NOW + 1_000);
+    const firing = rules.firing(first, 'idle');
+    const moved = rules.moved(firing, { ...firing, completed: 1 }, NOW + 1_500);
+    const { state: second, isAlertDue } = check(moved, NOW + 2_500, 1);
+    expect(isAlertDue).toBe(true);
+    expect(second).toMatchObject({ alerts: 2, calledForAlert: 1 });
+    expect(rules.firing(rules.fired(second, 'idle'), 'idle').calledForAlert).toBe(2);
+  });
 });
