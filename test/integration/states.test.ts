@@ -12,7 +12,7 @@ import { insertJobs } from '../../src/database/enroll.ts';
 import { insertNumbered, type NumberedJobs } from '../../src/database/enroll-numbered.ts';
 import { deleteSlice } from '../../src/database/prune.ts';
 import { markRoundOpened } from '../../src/database/rounds.ts';
-import { SETTINGS } from '../support/facts.ts';
+import { RETRY, SETTINGS } from '../support/facts.ts';
 import { diagramOf, missingFrom } from '../support/state-diagrams.ts';
 import type { Transition } from '../support/state-walk.ts';
 import { createWorld, type World } from '../support/world.ts';
@@ -56,13 +56,6 @@ const nextRound = {
   firstExecutionRunId: 'run 2',
   settings: SETTINGS,
 } as const;
-
-const RETRY = {
-  initialIntervalMs: 1,
-  backoffCoefficient: 1,
-  maximumIntervalMs: 1,
-  nonRetryableErrorTypes: [],
-};
 
 const numbered: NumberedJobs = {
   batchId: ID,

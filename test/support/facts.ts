@@ -14,6 +14,14 @@ export const NOW = Date.UTC(2026, 10, 23, 12);
 export const SECOND = 1_000;
 export const MINUTE = 60_000;
 
+/** A retry policy, where only its shape matters. */
+export const RETRY = {
+  initialIntervalMs: 1,
+  backoffCoefficient: 1,
+  maximumIntervalMs: 1,
+  nonRetryableErrorTypes: [],
+};
+
 export const SETTINGS: BatchSettings = {
   afterDeadline: 'fail',
   afterFailure: 'continue',

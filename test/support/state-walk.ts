@@ -3,6 +3,7 @@ import type { BatchPolicy, BatchSettings, BatchState } from '../../workflows/bat
 import { jobsAdded, wroteSeal } from '../../workflows/more-jobs.ts';
 import { initialRange } from '../../workflows/range-state.ts';
 import { roundOpened, type OpenedRound } from '../../workflows/rounds.ts';
+import { RETRY } from './facts.ts';
 
 /** An arrow of a state diagram: the event leads from one state to another. */
 export interface Transition {
@@ -75,12 +76,7 @@ const EVENTS: Readonly<Record<string, Event>> = {
       event: 'settled',
       callback: 'Mail',
       startToCloseTimeoutMs: 1,
-      retry: {
-        initialIntervalMs: 1,
-        backoffCoefficient: 1,
-        maximumIntervalMs: 1,
-        nonRetryableErrorTypes: [],
-      },
+      retry: RETRY,
     }),
   ],
   eventsClosed: (state) => [rules.eventsClosed(state, ['settled'])],

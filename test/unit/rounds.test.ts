@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import * as rules from '../../workflows/batch-state.ts';
 import { positionsIn, roundOpened, type OpenedRound } from '../../workflows/rounds.ts';
 import { countOf } from '../../workflows/spans.ts';
-import { SETTINGS } from '../support/facts.ts';
+import { RETRY, SETTINGS } from '../support/facts.ts';
 
 const NOW = 1_000_000;
 const REQUEST = { number: 2, cancelled: false, callbacks: [] };
@@ -52,12 +52,7 @@ describe('a round that is being opened', () => {
       event: 'settled',
       callback: 'Cleanup',
       startToCloseTimeoutMs: 1,
-      retry: {
-        initialIntervalMs: 1,
-        backoffCoefficient: 1,
-        maximumIntervalMs: 1,
-        nonRetryableErrorTypes: [],
-      },
+      retry: RETRY,
     } as const;
     const state = rules.initialRound([registration], NOW);
     expect(rules.refuseRegistration(state, registration)).toBeUndefined();
