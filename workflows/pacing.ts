@@ -46,6 +46,31 @@ const LONG_QUEUE_MS = 1_500;
 /** Before anything is known: enough jobs to learn from, few enough if each takes a minute. */
 export const INITIAL_PACE: Pace = { size: 25, window: 8 };
 
+/**
+ * How many chunks go before one has told how long jobs take, by the time since the first one went. Few tell it as well
+ * as many do; but those few may be with workers that died, and those that come next with another one.
+ */
+const FIRST_LOOKS = [
+  { untilMs: 1_000, chunks: 4 },
+  { untilMs: 3_000, chunks: 8 },
+  { untilMs: Infinity, chunks: 16 },
+];
+
+/** How many chunks may hold jobs that have not started, so long after the first one went. */
+export function windowAfter(pace: Pace, elapsedMs: number): number {
+  return pace.jobMs === undefined ? lookAt(elapsedMs).chunks : pace.window;
+}
+
+/** When that grows by itself, in the same milliseconds; undefined: not any more. */
+export function nextLookMs(pace: Pace, elapsedMs: number): number | undefined {
+  const { untilMs } = lookAt(elapsedMs);
+  return pace.jobMs === undefined && untilMs < Infinity ? untilMs : undefined;
+}
+
+function lookAt(elapsedMs: number) {
+  return FIRST_LOOKS.find(({ untilMs }) => elapsedMs < untilMs)!;
+}
+
 /** The pace after one more chunk. */
 export function adjustPace(pace: Pace, timing: ChunkTiming): Pace {
   const window =

@@ -13,7 +13,7 @@ import type { ChunkInput, ChunkShare, HandlerActivities } from '../activities/co
 import type { RunnerReport, Steering } from './batch-state.ts';
 import { parseLane } from './lanes.ts';
 import type { Share } from './limits.ts';
-import { adjustDensity, jobsFor, positionsFor } from './pacing.ts';
+import { adjustDensity, jobsFor, nextLookMs, positionsFor, windowAfter } from './pacing.ts';
 import {
   chunkEnded,
   chunkLost,
@@ -84,9 +84,6 @@ const POSTPONED_MS = 5_000;
 const MAX_QUEUED = '10s';
 const REST_MS = 30_000;
 const REPORT_INTERVAL_MS = 1_000;
-/** How many chunks start before one has told how long jobs take, and for how long no more than those. */
-const FIRST_CHUNKS = 4;
-const FIRST_LOOK_MS = 1_000;
 
 const NO_LIMIT: Share = {};
 
@@ -180,6 +177,18 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     });
   };
 
+  /**
+   * Not in the task that scheduled them. Temporal never hears of an activity that is cancelled in its own task: nothing
+   * in the history says when its end was told to the workflow, before or after a local activity's, and a replay tells it
+   * at another place. When the timer fires, they are in the history.
+   */
+  let isCancelling = false;
+  const cancelChunks = () => {
+    if (isCancelling) return;
+    isCancelling = true;
+    void sleep(1).then(() => chunks.cancel());
+  };
+
   // All that is left runs, or waits for a time to come: ranges behind this one need not wait with it.
   const isIdle = () => inFlight.size === drained.size && !hasDue(state);
 
@@ -191,13 +200,10 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     await options.report({ runner: options.runner, completed, failed, cancelled, idle, ended, pace });
   };
 
-  // Few chunks tell how long jobs take as well as many do. But not for long: those few may be with dead workers.
-  const firstLookUntil = Date.now() + FIRST_LOOK_MS;
-  const isFirstLook = () => state.pace.jobMs === undefined && Date.now() < firstLookUntil;
-
+  const startedAt = Date.now();
   const hasRoom = () => {
     if (shares?.isLimited()) return inFlight.size < options.maxInFlight;
-    const window = isFirstLook() ? FIRST_CHUNKS : state.pace.window;
+    const window = windowAfter(state.pace, Date.now() - startedAt);
     return inFlight.size - drained.size < window && inFlight.size < options.maxInFlight;
   };
 
@@ -209,7 +215,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   for (;;) {
     wake = false;
     const { number, isStopped } = options.steering();
-    if (isStopped) chunks.cancel();
+    if (isStopped && inFlight.size > 0) cancelChunks();
     isShort = false;
     shares?.rest();
     while (isDue(state, Date.now()) && mayDispatch()) {
@@ -245,7 +251,8 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
       if (isNews || Date.now() - reportedAt >= REPORT_INTERVAL_MS) await report(false);
       else wakeAt(reportedAt + REPORT_INTERVAL_MS);
     }
-    if (isFirstLook() && hasDue(state)) wakeAt(firstLookUntil);
+    const lookMs = hasDue(state) ? nextLookMs(state.pace, Date.now() - startedAt) : undefined;
+    if (lookMs !== undefined) wakeAt(startedAt + lookMs);
     const dueAt = nextDueAt(state);
     if (dueAt !== undefined) wakeAt(dueAt);
     await condition(

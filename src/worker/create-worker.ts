@@ -48,7 +48,7 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
     const worker: Worker = await Worker.create({
       maxConcurrentActivityTaskExecutions: maxConcurrentJobs + EXTRA_ACTIVITIES,
       // The worker that has a batch in its cache may be dead: others are not to wait 10 s, the default, for it.
-      stickyQueueScheduleToStartTimeout: '3s',
+      stickyQueueScheduleToStartTimeout: '1s',
       ...options.workerOptions,
       ...(options.workflowBundle ? { workflowBundle: options.workflowBundle } : { workflowsPath }),
       connection: options.connection,

@@ -258,6 +258,22 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    // Its first jobs are handed out, and cancelled, before Temporal hears of them.
+    name: 'stopped-in-the-task-of-its-seal',
+    bringsWorkers: true,
+    async run(world) {
+      const worker = await world.startWorker();
+      const batch = await createBatch(world, { deadline: '3s', afterDeadline: 'cancel' });
+      await batch.jobs(async () => {
+        await worker.stop();
+        await world.fixtures.jobs.record.performAsync(1);
+      });
+      await world.startWorker();
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
     name: 'paused-changed-and-cancelled',
     async run(world) {
       const batch = await createBatch(world, { continueAsNewAfterEvents: 80 });

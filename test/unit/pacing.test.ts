@@ -4,7 +4,9 @@ import {
   adjustPace,
   INITIAL_PACE,
   jobsFor,
+  nextLookMs,
   positionsFor,
+  windowAfter,
   type ChunkTiming,
   type Pace,
 } from '../../workflows/pacing.ts';
@@ -108,6 +110,20 @@ test('stays within its bounds whatever chunks report', async () => {
         pace.window <= MAX_WINDOW;
       expect(isWithin, `${JSON.stringify(pace)} after ${JSON.stringify(timing)}`).toBe(true);
     }
+  });
+});
+
+describe('chunks in flight before one has told how long jobs take', () => {
+  test('become more the longer none has ended: those that went may be with dead workers', () => {
+    const windows = [0, 999, 1_000, 2_999, 3_000, 600_000].map((ms) => windowAfter(INITIAL_PACE, ms));
+    expect(windows).toEqual([4, 4, 8, 8, 16, 16]);
+    expect([0, 1_000, 3_000].map((ms) => nextLookMs(INITIAL_PACE, ms))).toEqual([1_000, 3_000, undefined]);
+  });
+
+  test('are as many as the pace says once it is known', () => {
+    const pace = { size: 40, window: 9, jobMs: 200 };
+    expect(windowAfter(pace, 0)).toBe(9);
+    expect(nextLookMs(pace, 0)).toBeUndefined();
   });
 });
 
