@@ -12,6 +12,7 @@ import {
 import { isTransient } from '../src/database/retry.ts';
 import { describeError, MAX_MESSAGE_LENGTH } from '../src/jobs/outcome.ts';
 import type { Callback, CallbackContext, TransactionCallbackContext } from '../src/jobs/define-callback.ts';
+import { observeCallback } from './callback-telemetry.ts';
 import type { CallbackInput } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
@@ -45,8 +46,10 @@ async function attemptCallback(dependencies: ActivityDependencies, input: Callba
   const attempt = status === undefined ? 1 : await markCallbackRunning(database, input);
   if (attempt === undefined) throw attemptsLost(input);
   try {
-    await runOutsideEnrollment(() =>
-      runAsCallbackOf(input.batchId, () => call(dependencies, callback, input, attempt)),
+    await observeCallback(database, input, attempt, () =>
+      runOutsideEnrollment(() =>
+        runAsCallbackOf(input.batchId, () => call(dependencies, callback, input, attempt)),
+      ),
     );
   } catch (error) {
     const described = describeError(error);

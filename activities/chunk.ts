@@ -20,6 +20,7 @@ import { resultJson } from '../src/jobs/result.ts';
 import { chunkDrainedSignal, jobFailedSignal } from '../workflows/messages.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
 import { countOf, formatSpans, parseSpans, spansOf, type Span } from '../workflows/spans.ts';
+import { observeChunk, type AttemptOutcome, type ChunkTelemetry } from './chunk-telemetry.ts';
 import type { ChunkInput } from './contract.ts';
 import type { ActivityDependencies, AnyJob } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
@@ -51,7 +52,11 @@ const UNMARK_TIMEOUT_MS = 2_000;
 
 /** Runs the jobs of a chunk and writes their outcomes. A second execution runs what is still pending. */
 export async function runChunk(dependencies: ActivityDependencies, input: ChunkInput): Promise<ChunkReport> {
-  return withHeartbeat(() => new ChunkRun(dependencies, input).run());
+  return withHeartbeat(() =>
+    observeChunk(dependencies.database, input, (telemetry) =>
+      new ChunkRun(dependencies, input, telemetry).run(),
+    ),
+  );
 }
 
 class ChunkRun {
@@ -67,6 +72,8 @@ class ChunkRun {
   readonly #outbox: Outbox;
   readonly #running: RunningJobs;
   readonly #slots: JobSlots;
+  /** Undefined: nobody observes. */
+  readonly #telemetry: ChunkTelemetry | undefined;
   readonly #remaining: number[] = [];
   readonly #unknown: number[] = [];
   /** Jobs that are batches. */
@@ -96,9 +103,10 @@ class ChunkRun {
   /** The database stayed away: the chunk runs again later. */
   #error: unknown;
 
-  constructor(dependencies: ActivityDependencies, input: ChunkInput) {
+  constructor(dependencies: ActivityDependencies, input: ChunkInput, telemetry: ChunkTelemetry | undefined) {
     this.#deps = dependencies;
     this.#input = input;
+    this.#telemetry = telemetry;
     this.#spans = parseSpans(input.spans);
     this.#outbox = new Outbox(dependencies.database, input, (failed) => this.#notice(failed));
     this.#running = new RunningJobs(this.#givenUp.signal);
@@ -205,6 +213,7 @@ class ChunkRun {
         this.#dueAt.set(job.position, Date.now() + delayMs);
       } else if (batch?.outcome === 'complete') {
         this.#completed++;
+        this.#telemetry?.ended(job.worker_class, 'complete');
         const { startedAt, settledAt } = batch;
         this.#outbox.succeeded({ position: job.position, startedAt, finishedAt: settledAt! });
       } else this.#failForGood(job, memberFailure(idOf(job), batch));
@@ -354,28 +363,36 @@ class ChunkRun {
     const startedAt = Date.now();
     const clock = performance.now();
     this.#queueMs ??= Math.max(0, startedAt - this.#scheduledAt);
+    const jid = `${batchId}/${row.position}`;
+    const attempt = row.attempts + 1;
+    const { round } = this.#input;
+    const trace = this.#telemetry?.attemptStarted(job.name, { batchId, jid, attempt, round });
     const call = {
       job,
       args: row.args,
       limit,
-      jid: `${batchId}/${row.position}`,
+      jid,
       batchId,
-      round: this.#input.round,
-      attempt: row.attempts + 1,
+      round,
+      attempt,
       batches: this.#deps.batches,
+      trace,
     };
     this.#running.start(call, (failure, result) => {
       const busyMs = performance.now() - clock;
+      let outcome: AttemptOutcome = 'complete';
       try {
-        if (failure) this.#failAttempt(row, job, failure.error, startedAt);
-        else if (job.storesResult) this.#succeedWith(result, row, startedAt, startedAt + busyMs);
+        if (failure) outcome = this.#failAttempt(row, job, failure.error, startedAt);
+        else if (job.storesResult) outcome = this.#succeedWith(result, row, startedAt, startedAt + busyMs);
         else {
           this.#completed++;
           this.#outbox.succeeded({ position: row.position, startedAt, finishedAt: startedAt + busyMs });
         }
       } catch (error) {
         this.#error ??= error;
+        outcome = 'stopped';
       }
+      this.#telemetry?.attemptEnded(job.name, outcome, { ms: busyMs, error: failure?.error, trace });
       this.#ran++;
       this.#busyMs += busyMs;
       this.#outbox.whenRoom(ended);
@@ -383,7 +400,7 @@ class ChunkRun {
   }
 
   /** Of a job whose results are stored. One that cannot be fails the job for good: its handler has done its work. */
-  #succeedWith(value: unknown, row: ChunkJob, startedAt: number, finishedAt: number): void {
+  #succeedWith(value: unknown, row: ChunkJob, startedAt: number, finishedAt: number): AttemptOutcome {
     const times = { position: row.position, startedAt, finishedAt };
     let result: string | undefined;
     try {
@@ -391,10 +408,11 @@ class ChunkRun {
     } catch (error) {
       this.#failed++;
       this.#outbox.failed({ ...times, attempt: row.attempts + 1, retryAt: null, ...describeError(error) });
-      return;
+      return 'failed';
     }
     this.#completed++;
     this.#outbox.succeeded({ ...times, result });
+    return 'complete';
   }
 
   /** The options of the job, with those of its call over them. */
@@ -440,11 +458,11 @@ class ChunkRun {
     });
   }
 
-  #failAttempt(row: ChunkJob, job: AnyJob, error: unknown, startedAt: number): void {
+  #failAttempt(row: ChunkJob, job: AnyJob, error: unknown, startedAt: number): AttemptOutcome {
     if (this.#givenUp.signal.aborted || this.#isStopped) {
       // Stopped from outside, not failed: nobody is charged an attempt.
       this.#remaining.push(row.position);
-      return;
+      return 'stopped';
     }
     const described = describeError(error);
     const number = row.attempts + 1;
@@ -466,6 +484,7 @@ class ChunkRun {
       retryAt,
       ...described,
     });
+    return retryAt === null ? 'failed' : 'retried';
   }
 
   /** A batch that is judged early is not to wait for the rest of the chunk. The report says it again. */
@@ -512,6 +531,7 @@ class ChunkRun {
   #failForGood(job: ChunkJob, error: Pick<Failure, 'errorClass' | 'errorMessage' | 'neverStarted'>): void {
     const now = Date.now();
     this.#failed++;
+    this.#telemetry?.ended(job.worker_class, 'failed');
     this.#outbox.failed({
       position: job.position,
       attempt: job.attempts + 1,

@@ -176,6 +176,7 @@ export interface FailCallbackInput {
   readonly batchId: string;
   readonly round: number;
   readonly event: BatchEvent;
+  readonly callback: string;
   readonly errorClass: string;
   readonly errorMessage: string;
 }
@@ -226,6 +227,8 @@ export interface PlainJobInput {
   readonly jid: string;
   readonly workerClass: string;
   readonly args: readonly unknown[];
+  /** The trace in which it was started. */
+  readonly trace?: Readonly<Record<string, string>>;
 }
 
 export interface PlainJobOptions {

@@ -1,4 +1,5 @@
 import { markRoundOpened } from '../src/database/rounds.ts';
+import { instruments } from '../src/telemetry/instruments.ts';
 import { runCallback } from './callback.ts';
 import { runChunk } from './chunk.ts';
 import type {
@@ -23,7 +24,12 @@ export function createActivities(
     runChunk: (input) => runChunk(dependencies, input),
     runCallback: (input) => runCallback(dependencies, input),
     runPlainJob: (input) => runPlainJob(dependencies, input),
-    openRound: (input) => withHeartbeat(() => markRoundOpened(dependencies.database, input)),
+    openRound: (input) =>
+      withHeartbeat(async () => {
+        const opened = await markRoundOpened(dependencies.database, input);
+        if (opened) instruments()?.batchesStarted.add(1);
+        return opened;
+      }),
     prune: (input) => prune(dependencies, input),
     startStep: (input) => startStep(dependencies, input),
     readStep: (input) => readStep(dependencies, input),

@@ -11,6 +11,8 @@ import {
   selectMovement,
 } from '../src/database/batches.ts';
 import { insertCallback, markCallbackFailure } from '../src/database/callbacks.ts';
+import { instruments } from '../src/telemetry/instruments.ts';
+import { noteSettled } from './batch-telemetry.ts';
 import type { MirrorActivities } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 
@@ -28,6 +30,7 @@ export function createMirrorActivities({
       // The client may have given the batch up, and deleted its row, while the row was on its way.
       const isLate = Date.now() - input.startedAt > SURELY_WAITED_FOR_MS;
       if (created && isLate && (await isTerminated(batches.client))) await deleteBatch(database, input);
+      if (created) instruments()?.batchesStarted.add(1);
       return { created };
     },
     takeOverBlock: (input) => markTakenOver(database, input),
@@ -37,9 +40,12 @@ export function createMirrorActivities({
     steerBatch: (input) => markSteered(database, input),
     readMovement: ({ batchId }) => selectMovement(database, batchId),
     alertBatch: (input) => markAlerted(database, input),
-    finishBatch: (input) => markFinished(database, input),
-    failCallback: ({ errorClass, errorMessage, ...key }) =>
-      markCallbackFailure(database, key, { errorClass, errorMessage, final: true }),
+    finishBatch: (input) =>
+      markFinished(database, input, (settlement) => noteSettled(input.batchId, input.outcome, settlement)),
+    failCallback: async ({ callback, errorClass, errorMessage, ...key }) => {
+      await markCallbackFailure(database, key, { errorClass, errorMessage, final: true });
+      instruments()?.callbacksEnded.add(1, { callback, event: key.event, outcome: 'failed' });
+    },
   };
 }
 

@@ -6,6 +6,7 @@ import {
   type Success,
 } from '../src/database/chunks.ts';
 import type { Database } from '../src/database/connect.ts';
+import { instruments } from '../src/telemetry/instruments.ts';
 import { countThatFits, FLUSH_LENGTH, FLUSH_SIZE, lengthOf, MAX_WAITING_LENGTH } from './outbox-limits.ts';
 import { patiently } from './patiently.ts';
 
@@ -28,6 +29,8 @@ export class Outbox {
   /** Characters of JSON of their results. */
   #length = 0;
   #failures: FailedAttempt[] = [];
+  /** When the first of them ended, by `performance.now()`. */
+  #waitingSince: number | undefined;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> | undefined;
   #error: unknown;
@@ -70,6 +73,7 @@ export class Outbox {
   }
 
   #flushSoon(): void {
+    this.#waitingSince ??= performance.now();
     const count = this.#successes.length + this.#failures.length;
     if (count >= FLUSH_SIZE || this.#length >= FLUSH_LENGTH) this.#flush();
     else this.#timer ??= setTimeout(() => this.#flush(), FLUSH_DELAY_MS);
@@ -109,6 +113,8 @@ export class Outbox {
         const successes = this.#takeSuccesses();
         const failures = this.#failures;
         this.#failures = [];
+        const waitingSince = this.#waitingSince!;
+        if (this.#isEmpty()) this.#waitingSince = undefined;
         await this.#write(successes, (rows) => markComplete(this.#database, this.#batch, rows));
         const relative = failures.map(({ retryAt, ...failure }) => ({
           ...failure,
@@ -120,6 +126,7 @@ export class Outbox {
           ({ failed } = written);
           return written.changed;
         });
+        instruments()?.mirrorLag.record((performance.now() - waitingSince) / 1_000);
         if (failed > 0 && failures.some(({ retryAt }) => retryAt === null)) await this.#onFailed(failed);
         this.#wakeWaiters();
       }

@@ -1,9 +1,12 @@
 import { activityInfo, cancellationSignal } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { describeError } from '../src/jobs/outcome.ts';
+import { instruments } from '../src/telemetry/instruments.ts';
+import { contextOf, installedTracer } from '../src/telemetry/tracing.ts';
 import type { PlainJobInput } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
+import { endJobSpan, startJobSpan } from './job-span.ts';
 import { RunningJobs, type HandlerCall } from './running-jobs.ts';
 
 /** Runs a job that belongs to no batch. Temporal retries it by its policy. */
@@ -32,7 +35,7 @@ export async function runPlainJob(dependencies: ActivityDependencies, input: Pla
     const free = dependencies.slots.acquire();
     if (free) await free;
     try {
-      await runAlone(call);
+      await observed(call, input.trace);
     } catch (error) {
       if (error instanceof ApplicationFailure) throw error;
       const { errorClass, errorMessage } = describeError(error);
@@ -41,6 +44,26 @@ export async function runPlainJob(dependencies: ActivityDependencies, input: Pla
       dependencies.slots.release();
     }
   });
+}
+
+/** Whether another attempt follows is Temporal's to know, so that one that fails is `failed`. */
+async function observed(call: HandlerCall, carrier: PlainJobInput['trace']): Promise<void> {
+  const { job, jid, attempt } = call;
+  const tracer = installedTracer();
+  const trace = tracer && startJobSpan(tracer, job.name, { jid, attempt }, contextOf(carrier));
+  const startedAt = performance.now();
+  const noteEnd = (outcome: 'complete' | 'failed', error?: unknown) => {
+    const seconds = (performance.now() - startedAt) / 1_000;
+    instruments()?.jobDuration.record(seconds, { outcome, worker_class: job.name });
+    if (trace) endJobSpan(trace, outcome, error);
+  };
+  try {
+    await runAlone({ ...call, trace });
+  } catch (error) {
+    noteEnd('failed', error);
+    throw error;
+  }
+  noteEnd('complete');
 }
 
 async function runAlone(call: HandlerCall): Promise<void> {

@@ -1,3 +1,4 @@
+import { context, type Context } from '@opentelemetry/api';
 import type { Logger } from '@temporalio/common';
 import { runOutsideEnrollment } from '../src/client/enrollment-context.ts';
 import type { BatchClient } from '../src/client/batch-client.ts';
@@ -32,6 +33,8 @@ export interface HandlerCall extends Pick<JobContext, 'jid' | 'batchId' | 'round
   readonly job: AnyJob;
   readonly args: readonly unknown[];
   readonly limit: TimeLimit;
+  /** The trace context that the handler is to run in, if that is traced. */
+  readonly trace?: Context | undefined;
 }
 
 /** Told once how a handler ended: with undefined and what it returned, or with what it threw. */
@@ -64,7 +67,7 @@ export class RunningJobs {
     this.#wakeAt(job.endsAt);
     let result: unknown;
     try {
-      result = runOutsideEnrollment(() => runInJobContext(job, () => call.job.handler(...call.args)));
+      result = call.trace ? context.with(call.trace, () => handle(job, call)) : handle(job, call);
     } catch (error) {
       this.#end(job, { error });
       return;
@@ -156,7 +159,7 @@ class RunningJob implements JobContext {
   }
 
   get logger(): Logger {
-    return (this.#logger ??= jobLogger(this.batchId, this.jid, this.#call.job.name));
+    return (this.#logger ??= jobLogger(this.#call));
   }
 
   get signal(): AbortSignal {
@@ -175,6 +178,10 @@ class RunningJob implements JobContext {
   timedOut(): JobTimeoutError {
     return timedOut(this.#call.job.name, this.#call.limit);
   }
+}
+
+function handle(job: RunningJob, call: HandlerCall): unknown {
+  return runOutsideEnrollment(() => runInJobContext(job, () => call.job.handler(...call.args)));
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

@@ -76,6 +76,8 @@ export interface BatchSettings extends BatchPolicy {
   readonly maxHistoryEvents: number;
   /** Id of a workflow that waits for the batch and is told when it is over. */
   readonly notify?: string;
+  /** The trace in which it was started, for its jobs and callbacks: see `withActiveTrace`. */
+  readonly trace?: Readonly<Record<string, string>>;
   /** Temporal's `Priority`, for the runs of later rounds. */
   readonly priority?: {
     readonly priorityKey?: number;

@@ -425,6 +425,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     isRecounting = false;
     if (!rules.isStranded(state)) return;
     log.error('Jobs are missing from the counts; counting again from the rows', {
+      batchId,
       ...rules.progressOf(state),
     });
     apply(rules.recounted(state));
@@ -467,6 +468,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   /** Somebody terminated a runner: another one takes its range, after a pause in case that keeps happening. */
   async function replace(runner: string, error: unknown): Promise<void> {
     log.warn('A runner was lost; another one takes its range', {
+      batchId,
       runner,
       error: describeFailure(error).message,
     });

@@ -27,7 +27,7 @@ export async function batchCallback(input: CallbackWorkflowInput): Promise<void>
         round,
       });
     } catch (error) {
-      log.warn('The batch workflow is gone', { error: String(error) });
+      log.warn('The batch workflow is gone', { batchId: input.batchId, error: String(error) });
     }
   });
 }

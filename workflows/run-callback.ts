@@ -47,6 +47,6 @@ export async function callbackFailed(
 ): Promise<void> {
   const { event, callback } = registration;
   const { errorClass, message } = describeFailure(error);
-  log.error('A callback failed for good', { event, callback, errorClass, message });
-  await mirror.failCallback({ batchId, round, event, errorClass, errorMessage: message });
+  log.error('A callback failed for good', { batchId, event, callback, errorClass, message });
+  await mirror.failCallback({ batchId, round, event, callback, errorClass, errorMessage: message });
 }

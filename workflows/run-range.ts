@@ -158,7 +158,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
         wakeAt(restsUntil);
       }
       // Of a batch that was stopped, nothing runs again.
-      if (!options.steering().isStopped) state = afterFailure(state, chunk, error);
+      if (!options.steering().isStopped) state = afterFailure(state, chunk, error, options.batchId);
     } finally {
       inFlight.delete(number);
       drained.delete(number);
@@ -274,18 +274,23 @@ function isUntaken(error: unknown): boolean {
   );
 }
 
-function afterFailure(state: RangeState, chunk: Chunk, error: unknown): RangeState {
+function afterFailure(state: RangeState, chunk: Chunk, error: unknown, batchId: string): RangeState {
   if (isUntaken(error)) return chunkPostponed(state, chunk, Date.now(), REST_MS);
   const cause = error instanceof ActivityFailure ? error.cause : error;
   if (cause instanceof TimeoutFailure) {
     log.warn('A chunk was lost with its worker', {
+      batchId,
       jobs: formatSpans(chunk.spans),
       timeout: cause.timeoutType,
     });
     return chunkLost(state, chunk);
   }
   const message = cause instanceof ApplicationFailure ? `${cause.type}: ${cause.message}` : String(cause);
-  log.warn('A chunk could not run; trying again', { jobs: formatSpans(chunk.spans), error: message });
+  log.warn('A chunk could not run; trying again', {
+    batchId,
+    jobs: formatSpans(chunk.spans),
+    error: message,
+  });
   return chunkPostponed(state, chunk, Date.now(), POSTPONED_MS);
 }
 

@@ -48,6 +48,7 @@ export async function batchRunner(input: RunnerInput): Promise<void> {
 }
 
 async function runRunner(input: RunnerInput): Promise<void> {
+  const { batchId } = input;
   const batch = getExternalWorkflowHandle(input.batchWorkflowId);
   setHandler(pingSignal, () => {});
   let isBatchGone = false;
@@ -68,7 +69,7 @@ async function runRunner(input: RunnerInput): Promise<void> {
       await batch.signal(hasNewFailures ? failedSignal : completedSignal, message);
     } catch (error) {
       // Nobody counts any more: the batch's workflow was terminated. Its jobs stop here.
-      log.warn('The batch workflow is gone; this runner stops', { error: String(error) });
+      log.warn('The batch workflow is gone; this runner stops', { batchId, error: String(error) });
       isBatchGone = true;
     }
   };
@@ -96,6 +97,6 @@ async function runRunner(input: RunnerInput): Promise<void> {
   try {
     await batch.signal(rangeReturnedSignal, { runner: input.runner, range });
   } catch (error) {
-    log.warn('The batch workflow is gone; this runner stops', { error: String(error) });
+    log.warn('The batch workflow is gone; this runner stops', { batchId, error: String(error) });
   }
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import { SpanKind, type SpanOptions } from '@opentelemetry/api';
 import { WithStartWorkflowOperation, type Client } from '@temporalio/client';
 import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/common';
 import type { Knex } from 'knex';
@@ -41,6 +42,7 @@ import {
 } from '../prune/options.ts';
 import { countPrunable, pruneBatches } from '../prune/prune-batches.ts';
 import { deletePruneSchedule, savePruneSchedule } from '../prune/schedule.ts';
+import { activeTrace, inSpan, withActiveTrace } from '../telemetry/tracing.ts';
 import { Batch } from './batch.ts';
 import {
   assertBatchId,
@@ -52,6 +54,7 @@ import {
   type BatchPolicyOptions,
   type ResolvedBatchOptions,
 } from './batch-options.ts';
+import { Enrollment, type EnrollmentOptions } from './enrollment.ts';
 import { parentOfNewBatch } from './lineage.ts';
 import { openClients } from './open-clients.ts';
 import type { JobTarget } from './submit.ts';
@@ -125,6 +128,10 @@ function readable(context: unknown): string {
   return text.length > MAX_DETAILS_LENGTH ? `${text.slice(0, MAX_DETAILS_LENGTH)}...` : text;
 }
 
+function spanOptions(batchId: string): SpanOptions {
+  return { kind: SpanKind.PRODUCER, attributes: { 'batch_jobs.batch_id': batchId } };
+}
+
 /** Workflow id of a batch. */
 export function batchWorkflowId(batchId: string): string {
   return `batch:${batchId}`;
@@ -181,6 +188,10 @@ export class BatchClient {
 
   /** @internal @param mayExist whether it can be a batch that is there */
   async createResolved(resolved: ResolvedBatchOptions, mayExist = true): Promise<Batch> {
+    return inSpan('batch.create', spanOptions(resolved.id), () => this.#create(resolved, mayExist));
+  }
+
+  async #create(resolved: ResolvedBatchOptions, mayExist: boolean): Promise<Batch> {
     await this.#ready();
     if (!mayExist) {
       assertDeadlineAhead(resolved);
@@ -237,7 +248,7 @@ export class BatchClient {
       if (parentId !== undefined) query.where({ parent_batch_id: parentId });
       return status === undefined ? query : query.where({ status });
     });
-    return rows.map((row) => new Batch(this, toBatchRecord(row)));
+    return rows.map((row) => this.batchOf(toBatchRecord(row)));
   }
 
   /**
@@ -314,6 +325,14 @@ export class BatchClient {
    * @returns the run's id @throws {@link BatchRunningError}
    */
   async startRound(
+    record: BatchRecord,
+    request: Omit<RoundRequest, 'callbacks'>,
+    policy: BatchPolicyOptions,
+  ): Promise<string> {
+    return inSpan('batch.retry', spanOptions(record.id), () => this.#startRound(record, request, policy));
+  }
+
+  async #startRound(
     { id, description, context }: BatchRecord,
     request: Omit<RoundRequest, 'callbacks'>,
     policy: BatchPolicyOptions,
@@ -321,7 +340,7 @@ export class BatchClient {
     const basis = await this.read(() => selectRoundBasis(this.database, id));
     if (!basis) throw new BatchNotFoundError(id);
     const { callbacks } = basis;
-    const settings = resolveRoundSettings(basis.settings, policy);
+    const settings = withActiveTrace(resolveRoundSettings(basis.settings, policy));
     try {
       const { firstExecutionRunId } = await this.client.workflow.start<typeof batchWorkflow>('batch', {
         ...this.#workflowOptions(id, `${description} (round ${request.number})`, context, settings),
@@ -339,14 +358,25 @@ export class BatchClient {
   }
 
   /** @internal */
+  openBlock(options: EnrollmentOptions): Enrollment {
+    return new Enrollment(options);
+  }
+
+  /** @internal */
+  batchOf(record: BatchRecord): Batch {
+    return new Batch(this, record);
+  }
+
+  /** @internal */
   async startPlainJob(target: JobTarget, args: readonly unknown[]): Promise<string> {
     const jid = randomUUID();
     const { startDelayMs, ...options } = target.options;
+    const trace = activeTrace();
     try {
       await this.client.workflow.start<typeof plainJob>('plainJob', {
         workflowId: `job:${jid}`,
         taskQueue: this.taskQueue,
-        args: [{ jid, workerClass: target.name, args }, options],
+        args: [{ jid, workerClass: target.name, args, ...(trace ? { trace } : {}) }, options],
         staticSummary: target.name,
         ...(startDelayMs === undefined ? {} : { startDelay: startDelayMs }),
       });
@@ -392,7 +422,7 @@ export class BatchClient {
           description,
           context,
           definition,
-          settings,
+          settings: withActiveTrace(settings),
           ...(parentBatchId === undefined ? {} : { parentBatchId }),
         },
       ],
@@ -418,7 +448,7 @@ export class BatchClient {
     if (!row) return undefined;
     const differences = differencesFrom(row, resolved);
     if (differences.length > 0) throw new BatchExistsError(resolved.id, { differences });
-    return new Batch(this, toBatchRecord(row));
+    return this.batchOf(toBatchRecord(row));
   }
 
   /** Waits until the batch that another creator has started has its row. It may have ended since. */
@@ -439,7 +469,7 @@ export class BatchClient {
   async #found(id: string, timeoutMs?: number): Promise<Batch> {
     const row = await this.readRow(id, timeoutMs);
     if (!row) throw new BatchNotFoundError(id);
-    return new Batch(this, toBatchRecord(row));
+    return this.batchOf(toBatchRecord(row));
   }
 
   /** Checks once that the database is there and migrated. */

@@ -37,7 +37,6 @@ import { batchWorkflowId, type BatchClient } from './batch-client.ts';
 import { POLICY_KEYS, resolveBatchChanges, type BatchPolicyOptions } from './batch-options.ts';
 import { assertBlock, runBlock } from './blocks.ts';
 import { callBatch, handleOf, type BatchHandle } from './call-batch.ts';
-import { Enrollment } from './enrollment.ts';
 import { currentEnrollment } from './enrollment-context.ts';
 import { blockChannel, openEndedChannel, sealOpenEnded } from './enrollment-channel.ts';
 import { inPages, resolveEachResult, type EachResultOptions, type StoredResult } from './results.ts';
@@ -234,7 +233,7 @@ export class Batch {
     const { quietTimeMs, total: sharedFrom } = await this.#update('The enrolment block was not opened', () =>
       this.#handle.executeUpdate(openUpdate, { args: [{ token, ...(resume ? { resume } : {}) }] }),
     );
-    const enrollment = new Enrollment({
+    const enrollment = this.#batches.openBlock({
       batchId: this.id,
       adder: { token },
       ...(resume ? { sharedFrom } : {}),
@@ -556,7 +555,7 @@ export class Batch {
     ).catch(async (error: unknown) => {
       throw error instanceof BatchSettledError ? await this.#whyClosed(token, error) : error;
     });
-    const enrollment = new Enrollment({
+    const enrollment = this.#batches.openBlock({
       batchId: this.id,
       adder: { token },
       sharedFrom: 0,

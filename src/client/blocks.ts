@@ -1,6 +1,7 @@
 import { InvalidOptionError, NestedEnrollmentError } from '../errors.ts';
 import type { BatchLogger } from './batch-client.ts';
 import type { Enrollment } from './enrollment.ts';
+import { observeBlock } from '../telemetry/block-telemetry.ts';
 import { currentEnrollment, runInEnrollment } from './enrollment-context.ts';
 
 /** @throws {@link InvalidOptionError} @throws {@link NestedEnrollmentError} */
@@ -22,13 +23,15 @@ export async function runBlock(
   enrollment: Enrollment,
   block: () => unknown,
 ): Promise<number> {
-  try {
-    await runInEnrollment(enrollment, async () => block());
-  } catch (error) {
-    await closeBroken(logger, enrollment, error);
-    throw error;
-  }
-  return enrollment.close();
+  return observeBlock(enrollment.batchId, async () => {
+    try {
+      await runInEnrollment(enrollment, async () => block());
+    } catch (error) {
+      await closeBroken(logger, enrollment, error);
+      throw error;
+    }
+    return enrollment.close();
+  });
 }
 
 /** The block threw: that error is the caller's, and what goes wrong on top of it must not replace it. */

@@ -2,7 +2,6 @@ import { DATABASE_TIMEOUT_MS } from '../database/retry.ts';
 import { BatchError } from '../errors.ts';
 import { optionalJob } from '../jobs/job-context.ts';
 import { assertBlock, runBlock } from './blocks.ts';
-import { Enrollment } from './enrollment.ts';
 import { handlerChannel } from './enrollment-channel.ts';
 import { whyClosed } from './why-closed.ts';
 
@@ -57,7 +56,7 @@ export function currentBatch(): CurrentBatch {
       const readRow = () => batches.readRow(batchId, DATABASE_TIMEOUT_MS);
       const row = await readRow();
       if (!row || row.settled_at || row.stop_reason !== null) throw whyClosed(batchId, row, 'handler');
-      const enrollment = new Enrollment({
+      const enrollment = batches.openBlock({
         batchId,
         adder: { job: { position, round, attempt } },
         sharedFrom: 0,

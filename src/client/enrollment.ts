@@ -12,6 +12,7 @@ import {
   EnrollmentTimedOutError,
 } from '../errors.ts';
 import { describeError } from '../jobs/outcome.ts';
+import { instruments } from '../telemetry/instruments.ts';
 import type { BatchLogger } from './batch-client.ts';
 import { NumberedQueue } from './numbered-queue.ts';
 import type { JobTarget } from './submit.ts';
@@ -124,13 +125,7 @@ export class Enrollment {
    * @returns the jid; where the database gives it, once the job's row is committed
    */
   enroll(target: JobTarget, argsJson: string): string | Promise<string> {
-    if (this.#isClosed) {
-      throw new EnrollmentClosedError(
-        'ENROLLMENT_CLOSED',
-        `${target.name}.performAsync was called after the enrolment block of batch "${this.batchId}" had closed. ` +
-          'Await all work inside the block; the job was not started.',
-      );
-    }
+    if (this.#isClosed) throw this.closedError(target);
     if (this.#error !== undefined) throw this.#error;
     const { key, taskQueue = null, startDelayMs = null } = target.options;
     const overrides = target.isOverridden ? overridesJson(target) : null;
@@ -144,6 +139,14 @@ export class Enrollment {
     if (this.#buffer.length >= this.#flushRows() || this.#bufferedBytes >= FLUSH_BYTES) this.#write();
     else this.#writeTimer ??= setTimeout(() => this.#write(), FLUSH_DELAY_MS);
     return `${this.batchId}/${this.#numbered}`;
+  }
+
+  protected closedError({ name }: JobTarget): EnrollmentClosedError {
+    return new EnrollmentClosedError(
+      'ENROLLMENT_CLOSED',
+      `${name}.performAsync was called after the enrolment block of batch "${this.batchId}" had closed. ` +
+        'Await all work inside the block; the job was not started.',
+    );
   }
 
   /** What was numbered before is written first: from then on the total of the row is the number of the last job. */
@@ -242,7 +245,7 @@ export class Enrollment {
     });
     if (!isOpen) throw await this.#options.whyClosed();
     this.#durable += jobs.length;
-    this.#written += jobs.length;
+    this.#noteWritten(jobs.length);
   }
 
   /** Rows that the database numbers. The total is that of all who add some, and so are the task queues. */
@@ -254,7 +257,12 @@ export class Enrollment {
     );
     for (const queue of queues) this.#queues.add(queue);
     this.#durable = Math.max(this.#durable, total);
-    this.#written += positions.length;
+    this.#noteWritten(positions.length);
+  }
+
+  #noteWritten(rows: number): void {
+    this.#written += rows;
+    instruments()?.jobsEnrolled.add(rows);
   }
 
   #warnOfRetry(error: unknown, attempt: number): void {

@@ -16,6 +16,20 @@ import { toStorable } from '../json-value.ts';
 import type { Database } from './connect.ts';
 import { BATCH_COLUMNS, JOB_COLUMNS, type BatchRow, type JobRecord } from './rows.ts';
 
+/** What the row says of a batch, or of a round of it, that has just settled. Times as epoch milliseconds. */
+export interface Settlement {
+  readonly round: number;
+  readonly total: number;
+  readonly completed: number;
+  readonly failed: number;
+  /** Jobs that are cancelled, and were not before this round. */
+  readonly cancelled: number;
+  readonly startedAt: number;
+  readonly settledAt: number;
+  /** See `BatchSettings`. */
+  readonly trace: Readonly<Record<string, string>> | null;
+}
+
 /** @returns whether the row is this workflow's: false when another batch has the id */
 export async function insertBatch(
   { knex, schema }: Database,
@@ -237,14 +251,17 @@ export async function selectSteered(
  * Writes the outcome and which callbacks follow from it, in one transaction: a callback sees all of it. Nothing is
  * written when jobs were added of which the workflow does not know: it hears of them instead.
  *
+ * @param onSettled told once it is committed that the batch has settled, by this call and not before
  * @returns the counts of the row, or how the batch has grown; null if somebody deleted the row
  */
 export async function markFinished(
   { knex, schema }: Database,
   input: FinishBatchInput,
+  onSettled?: (settlement: Settlement) => void,
 ): Promise<FinishBatchResult> {
   const { batchId, round, outcome, settled } = input;
-  return knex.transaction(async (trx) => {
+  let settlement = null as Settlement | null;
+  const result = await knex.transaction<FinishBatchResult>(async (trx) => {
     const growth = await lockRow(trx, schema, batchId);
     if (growth && input.total !== null && growth.total > input.total) return { growth };
     const { rows } = await trx.raw(
@@ -254,7 +271,14 @@ export async function markFinished(
            settled_at = case when :settled then coalesce(settled_at, now()) else settled_at end,
            updated_at = now()
        where id = :batchId and round = :round and sealed_at is not null
-       returning completed_count as completed, failed_count as failed, total`,
+       returning completed_count as completed, failed_count as failed, total,
+         -- The clock stands still in a transaction: another one had another time.
+         case when settled_at = now() then jsonb_build_object(
+           'round', round, 'total', total, 'completed', completed_count, 'failed', failed_count,
+           'cancelled', total - completed_count - failed_count - cancelled_count,
+           'startedAt', extract(epoch from coalesce(round_started_at, created_at)) * 1000,
+           'settledAt', extract(epoch from settled_at) * 1000, 'trace', settings -> 'trace')
+         end as settlement`,
       { schema, batchId, round, outcome, settled },
     );
     const callbacks = () =>
@@ -267,8 +291,13 @@ export async function markFinished(
       .whereIn('event', [...input.skip])
       .where('status', 'registered')
       .update({ status: 'skipped' });
-    return rows[0] ?? null;
+    const [row] = rows;
+    if (!row) return null;
+    settlement = row.settlement;
+    return { completed: row.completed, failed: row.failed, total: row.total };
   });
+  if (settlement) onSettled?.(settlement);
+  return result;
 }
 
 /** A batch that is being pruned is no more. */

@@ -4,6 +4,8 @@ import { createActivities, SteeringWatch } from '../../activities/index.ts';
 import { BatchClient } from '../client/batch-client.ts';
 import { openClients } from '../client/open-clients.ts';
 import { assertMigrated } from '../database/migrate.ts';
+import { observeRunningJobs } from '../telemetry/instruments.ts';
+import { logAttributes } from './log-attributes.ts';
 import { Slots } from './slots.ts';
 import { startWatchdog } from './watchdog.ts';
 import { resolveWorkerOptions, workflowsPath, type BatchWorkerOptions } from './worker-options.ts';
@@ -43,13 +45,16 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
   });
   // Handlers get this client by their context. It is not the app's: a plain job elsewhere must not be started with it.
   openClients.delete(batches);
+  const slots = new Slots(maxConcurrentJobs);
+  const { interceptors, ...workerOptions } = options.workerOptions ?? {};
   try {
     await assertMigrated(batches.database);
     const worker: Worker = await Worker.create({
       maxConcurrentActivityTaskExecutions: maxConcurrentJobs + EXTRA_ACTIVITIES,
       // The worker that has a batch in its cache may be dead: others are not to wait 10 s, the default, for it.
       stickyQueueScheduleToStartTimeout: '1s',
-      ...options.workerOptions,
+      ...workerOptions,
+      interceptors: { ...interceptors, activity: [logAttributes, ...(interceptors?.activity ?? [])] },
       ...(options.workflowBundle ? { workflowBundle: options.workflowBundle } : { workflowsPath }),
       connection: options.connection,
       namespace,
@@ -63,11 +68,15 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
         database: batches.database,
         isDraining: () => worker.getState() !== 'RUNNING',
         jobs,
-        slots: new Slots(maxConcurrentJobs),
+        slots,
         steering: new SteeringWatch(batches.database),
       }),
     });
-    return wrap(worker, resolved.hungProcessTimeoutMs, () => batches.close());
+    const unobserve = observeRunningJobs({ taskQueue, count: () => slots.used });
+    return wrap(worker, resolved.hungProcessTimeoutMs, async () => {
+      unobserve();
+      await batches.close();
+    });
   } catch (error) {
     await batches.close();
     throw error;

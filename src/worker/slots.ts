@@ -13,6 +13,11 @@ export class Slots {
     this.#limit = limit;
   }
 
+  /** Slots that are taken. */
+  get used(): number {
+    return this.#used;
+  }
+
   /**
    * Takes a slot.
    *

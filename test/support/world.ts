@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { Client, Connection } from '@temporalio/client';
-import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { DefaultLogger, NativeConnection, Runtime, type RuntimeOptions } from '@temporalio/worker';
 import { execa } from 'execa';
 import knexFactory, { type Knex } from 'knex';
 import { inject } from 'vitest';
@@ -34,6 +34,8 @@ export interface World extends AsyncDisposable {
 export interface WorldOptions {
   /** Servers of the test file's own, to be stopped and killed. @default the servers that all tests share */
   readonly servers?: Pick<DevServers, 'databaseUrl' | 'temporalAddress'>;
+  /** Options of Temporal's runtime, of the first world of a test file. @default errors are logged */
+  readonly runtime?: RuntimeOptions;
 }
 
 /** What a worker process gets beside all fixtures. */
@@ -58,8 +60,8 @@ export interface WorkerProcess {
 
 let isRuntimeInstalled = false;
 
-export async function createWorld({ servers }: WorldOptions = {}): Promise<World> {
-  if (!isRuntimeInstalled) Runtime.install({ logger: new DefaultLogger('ERROR') });
+export async function createWorld({ servers, runtime }: WorldOptions = {}): Promise<World> {
+  if (!isRuntimeInstalled) Runtime.install({ logger: new DefaultLogger('ERROR'), ...runtime });
   isRuntimeInstalled = true;
   const schema = `test_${randomBytes(6).toString('hex')}`;
   const taskQueue = schema;

@@ -16,6 +16,8 @@ const SECTIONS = [
   'Crashes',
   'Duplicates and order',
   'Steering',
+  'Observability',
+  'Testing',
 ];
 
 const root = new URL('../../', import.meta.url);
