@@ -140,7 +140,7 @@ export class InlineBatches extends BatchClient {
   override async list({ limit = 100, offset = 0, parentId, status }: ListOptions = {}): Promise<Batch[]> {
     return [...this.#states.values()]
       .filter(({ isDiscarded }) => !isDiscarded)
-      .reverse()
+      .toReversed()
       .map((state) => new InlineBatch(this, state))
       .filter((batch) => status === undefined || batch.status === status)
       .filter((batch) => parentId === undefined || batch.parentId === parentId)

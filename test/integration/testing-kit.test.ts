@@ -38,11 +38,11 @@ const addsOne = defineJob('AddsOne', async (entryId: number) => {
 });
 const returnsDate = defineJob('ReturnsDate', async () => new Date(), { storeResult: true });
 
-const called: string[] = [];
+const called: { readonly batchId: string; readonly what: string }[] = [];
 const noted = (name: string) =>
   defineCallback(name, async (batchId, { batches }) => {
     const batch = await batches.find(batchId);
-    called.push(`${name} of a batch that is ${batch.status}`);
+    called.push({ batchId, what: `${name} of a batch that is ${batch.status}` });
   });
 const callbacks = {
   complete: noted('OnComplete'),
@@ -85,8 +85,8 @@ interface Scenario {
   readonly options?: Partial<BatchOptions>;
   readonly block: (batches: BatchClient, batch: Batch) => unknown;
   /** Between the block and the end. */
-  readonly then?: (batch: Batch) => Promise<unknown>;
-  readonly also?: (batch: Batch) => Promise<unknown>;
+  readonly afterwards?: (batch: Batch) => Promise<unknown>;
+  readonly atTheEnd?: (batch: Batch) => Promise<unknown>;
 }
 
 const enrol = (...entryIds: number[]) => Promise.all(entryIds.map((entryId) => score.performAsync(entryId)));
@@ -101,7 +101,7 @@ const SCENARIOS: Scenario[] = [
   },
   {
     title: 'jobs that handlers add, with keys',
-    block: () => Promise.all([addsOne.performAsync(4), addsOne.performAsync(2)]),
+    block: () => Promise.all([addsOne.performAsync(2), score.performAsync(4)]),
   },
   {
     title: 'a key that is started twice',
@@ -128,13 +128,13 @@ const SCENARIOS: Scenario[] = [
       // A block of its own, once this one is closed.
       innerBatch = inner;
     },
-    then: () => innerBatch!.jobs(() => enrol(2)),
+    afterwards: () => innerBatch!.jobs(() => enrol(2)),
   },
   {
     title: 'an open-ended batch of two blocks',
     options: { autoSeal: false },
     block: () => enrol(3),
-    then: async (batch) => {
+    afterwards: async (batch) => {
       await batch.jobs(() => enrol(4));
       await batch.seal();
     },
@@ -154,7 +154,7 @@ const SCENARIOS: Scenario[] = [
       expect(await codeOf(batch.on('settled', callbacks.failure))).toBe('CALLBACK_ALREADY_REGISTERED');
       await enrol(4);
     },
-    also: (batch) => codeOf(batch.on('settled', callbacks.failure)),
+    atTheEnd: (batch) => codeOf(batch.on('settled', callbacks.failure)),
   },
   {
     title: 'a batch that is paused, cancelled and asked to resume',
@@ -162,7 +162,7 @@ const SCENARIOS: Scenario[] = [
       await batch.pause();
       await enrol(3, 4);
     },
-    then: async (batch) => {
+    afterwards: async (batch) => {
       await batch.cancel({ reason: 'no need' });
       expect(await codeOf(batch.resume())).toBe('BATCH_SETTLED');
     },
@@ -202,7 +202,6 @@ describe('inline says what the servers say:', () => {
 
 /** Plays a scenario, and tells everything of its batch that a test could look at, without ids and times. */
 async function play(batches: BatchClient, scenario: Scenario): Promise<unknown> {
-  called.length = 0;
   const batch = await batches.create({ description: 'A test', context: { a: [1] }, ...scenario.options });
   for (const [event, callback] of Object.entries(callbacks)) {
     await batch.on(event as keyof typeof callbacks, callback);
@@ -213,7 +212,7 @@ async function play(batches: BatchClient, scenario: Scenario): Promise<unknown> 
       ({ total }) => ({ total }),
       (error: Error & { code?: string }) => ({ error: error.code ?? error.message }),
     );
-  await scenario.then?.(batch);
+  await scenario.afterwards?.(batch);
   if ((block as { error?: string }).error === 'EMPTY_BATCH')
     return { block, found: await codeOf(batches.find(batch.id)) };
   const progress = await batch.wait({ timeout: '30s' });
@@ -222,7 +221,7 @@ async function play(batches: BatchClient, scenario: Scenario): Promise<unknown> 
   return {
     block,
     progress,
-    called: [...called],
+    called: called.filter(({ batchId }) => batchId === batch.id).map(({ what }) => what),
     status: batch.status,
     context: batch.context,
     enrollmentError: batch.enrollmentError,
@@ -243,6 +242,6 @@ async function play(batches: BatchClient, scenario: Scenario): Promise<unknown> 
     callbacks: (await batch.callbacks())
       .map(({ event, status, attempts }) => ({ event, status, attempts }))
       .sort((a, b) => (a.event < b.event ? -1 : 1)),
-    also: await scenario.also?.(batch),
+    atTheEnd: await scenario.atTheEnd?.(batch),
   };
 }

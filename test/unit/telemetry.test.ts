@@ -51,7 +51,7 @@ describe('without an SDK', () => {
     ).toBeGreaterThan(2);
     ask(100_000);
     // An object of the smallest size for each would be a dozen collections of the young generation.
-    expect(await collectionsDuring(() => ask(10_000_000))).toBeLessThanOrEqual(2);
+    expect(await collectionsDuring(() => ask(5_000_000))).toBeLessThanOrEqual(2);
   });
 });
 
