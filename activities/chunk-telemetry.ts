@@ -9,6 +9,7 @@ import {
 } from '@opentelemetry/api';
 import type { Database } from '../src/database/connect.ts';
 import { instruments, type Instruments } from '../src/telemetry/instruments.ts';
+import { quietly } from '../src/telemetry/quietly.ts';
 import { failSpan, installedTracer } from '../src/telemetry/tracing.ts';
 import { parseSpans } from '../workflows/spans.ts';
 import type { ChunkInput } from './contract.ts';
@@ -115,7 +116,7 @@ export class ChunkTelemetry {
   ): Context | undefined {
     if (!this.#tracing) return undefined;
     const { tracer, context: ofChunk } = this.#tracing;
-    return startJobSpan(tracer, workerClass, job, ofChunk);
+    return quietly(() => startJobSpan(tracer, workerClass, job, ofChunk));
   }
 
   /** @param trace what {@link attemptStarted} returned */
@@ -124,15 +125,17 @@ export class ChunkTelemetry {
     outcome: AttemptOutcome,
     { ms, error, trace }: { ms: number; error?: unknown; trace: Context | undefined },
   ): void {
-    this.#meters?.jobDuration.record(ms / 1_000, this.#attributesOf(workerClass, outcome));
-    if (outcome === 'retried') this.#meters?.jobsRetried.add(1, { worker_class: workerClass });
-    else if (outcome !== 'stopped') this.ended(workerClass, outcome);
-    if (trace) endJobSpan(trace, outcome, error);
+    quietly(() => {
+      this.#meters?.jobDuration.record(ms / 1_000, this.#attributesOf(workerClass, outcome));
+      if (outcome === 'retried') this.#meters?.jobsRetried.add(1, { worker_class: workerClass });
+    });
+    if (outcome === 'complete' || outcome === 'failed') this.ended(workerClass, outcome);
+    if (trace) quietly(() => endJobSpan(trace, outcome, error));
   }
 
   /** A job has ended for good, also without an attempt. */
   ended(workerClass: string, outcome: 'complete' | 'failed'): void {
-    this.#meters?.jobsEnded.add(1, this.#attributesOf(workerClass, outcome));
+    quietly(() => this.#meters?.jobsEnded.add(1, this.#attributesOf(workerClass, outcome)));
   }
 
   #attributesOf(workerClass: string, outcome: AttemptOutcome): Attributes {

@@ -12,6 +12,7 @@ import {
 } from '../src/database/batches.ts';
 import { insertCallback, markCallbackFailure } from '../src/database/callbacks.ts';
 import { instruments } from '../src/telemetry/instruments.ts';
+import { quietly } from '../src/telemetry/quietly.ts';
 import { noteSettled } from './batch-telemetry.ts';
 import type { MirrorActivities } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
@@ -41,7 +42,9 @@ export function createMirrorActivities({
     readMovement: ({ batchId }) => selectMovement(database, batchId),
     alertBatch: (input) => markAlerted(database, input),
     finishBatch: (input) =>
-      markFinished(database, input, (settlement) => noteSettled(input.batchId, input.outcome, settlement)),
+      markFinished(database, input, (settlement) =>
+        quietly(() => noteSettled(input.batchId, input.outcome, settlement)),
+      ),
     failCallback: async ({ callback, errorClass, errorMessage, ...key }) => {
       await markCallbackFailure(database, key, { errorClass, errorMessage, final: true });
       instruments()?.callbacksEnded.add(1, { callback, event: key.event, outcome: 'failed' });

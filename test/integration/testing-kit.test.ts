@@ -200,6 +200,26 @@ describe('inline says what the servers say:', () => {
   });
 });
 
+test('inline callbacks with a transaction get one of the app, which commits or not', async () => {
+  const { knex, schema } = world;
+  await knex.schema.withSchema(schema).createTable('effects', (table) => table.integer('attempt'));
+  const writes = defineCallback(
+    'Writes',
+    async (_batchId, { trx, attempt }) => {
+      await trx.withSchema(schema).from('effects').insert({ attempt });
+      if (attempt === 1) throw new RangeError('after the effect');
+    },
+    { transaction: true },
+  );
+  const batches = createInlineBatches({ jobs, knex });
+  const batch = await batches.create({ description: 'A test' });
+  await batch.on('complete', writes);
+  await batch.jobs(() => enrol(4));
+  expect(await batches.drain()).toEqual({ jobs: 1, callbacks: 1 });
+  expect(await knex.withSchema(schema).from('effects').select()).toEqual([{ attempt: 2 }]);
+  await batches.close();
+});
+
 /** Plays a scenario, and tells everything of its batch that a test could look at, without ids and times. */
 async function play(batches: BatchClient, scenario: Scenario): Promise<unknown> {
   const batch = await batches.create({ description: 'A test', context: { a: [1] }, ...scenario.options });

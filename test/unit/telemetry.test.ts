@@ -13,6 +13,7 @@ import { CompositePropagator, W3CBaggagePropagator, W3CTraceContextPropagator } 
 import { BasicTracerProvider } from '@opentelemetry/sdk-trace-base';
 import { MeterProvider as SdkMeterProvider } from '@opentelemetry/sdk-metrics';
 import { afterEach, describe, expect, test } from 'vitest';
+import { ChunkTelemetry } from '../../activities/chunk-telemetry.ts';
 import { instruments } from '../../src/telemetry/instruments.ts';
 import { activeTrace, contextOf, inSpan, installedTracer } from '../../src/telemetry/tracing.ts';
 
@@ -109,4 +110,20 @@ test('a span of what throws says so, and the error is thrown on as it was', asyn
   installTracing();
   const error = new RangeError('too far');
   await expect(inSpan('x', {}, () => Promise.reject(error))).rejects.toBe(error);
+});
+
+test('a processor that throws ends no job', () => {
+  const breaks = () => {
+    throw new Error('The processor is broken');
+  };
+  const onEnd = { onStart: () => {}, onEnd: breaks, forceFlush: async () => {}, shutdown: async () => {} };
+  const onStart = { ...onEnd, onStart: breaks };
+  const job = { batchId: 'b', jid: 'b/1', attempt: 1, round: 1 };
+  for (const processor of [onEnd, onStart]) {
+    const tracer = new BasicTracerProvider({ spanProcessors: [processor] }).getTracer('x');
+    const telemetry = new ChunkTelemetry(undefined, 'queue', { tracer, context: context.active() });
+    const started = telemetry.attemptStarted('Job', job);
+    expect(started === undefined).toBe(processor === onStart);
+    telemetry.attemptEnded('Job', 'complete', { ms: 1, trace: started });
+  }
 });
