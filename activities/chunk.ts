@@ -381,26 +381,33 @@ class ChunkRun {
     this.#running.start(call, (failure, result) => {
       const busyMs = performance.now() - clock;
       let outcome: AttemptOutcome = 'complete';
+      let error = failure?.error;
       try {
         if (failure) outcome = this.#failAttempt(row, job, failure.error, startedAt);
-        else if (job.storesResult) outcome = this.#succeedWith(result, row, startedAt, startedAt + busyMs);
-        else {
+        else if (job.storesResult) {
+          error = this.#succeedWith(result, row, startedAt, startedAt + busyMs);
+          if (error !== undefined) outcome = 'failed';
+        } else {
           this.#completed++;
           this.#outbox.succeeded({ position: row.position, startedAt, finishedAt: startedAt + busyMs });
         }
-      } catch (error) {
-        this.#error ??= error;
+      } catch (caught) {
+        this.#error ??= caught;
         outcome = 'stopped';
       }
-      this.#telemetry?.attemptEnded(job.name, outcome, { ms: busyMs, error: failure?.error, trace });
+      this.#telemetry?.attemptEnded(job.name, outcome, { ms: busyMs, error, trace });
       this.#ran++;
       this.#busyMs += busyMs;
       this.#outbox.whenRoom(ended);
     });
   }
 
-  /** Of a job whose results are stored. One that cannot be fails the job for good: its handler has done its work. */
-  #succeedWith(value: unknown, row: ChunkJob, startedAt: number, finishedAt: number): AttemptOutcome {
+  /**
+   * Of a job whose results are stored. One that cannot be fails the job for good: its handler has done its work.
+   *
+   * @returns why it cannot be
+   */
+  #succeedWith(value: unknown, row: ChunkJob, startedAt: number, finishedAt: number): unknown {
     const times = { position: row.position, startedAt, finishedAt };
     let result: string | undefined;
     try {
@@ -408,11 +415,11 @@ class ChunkRun {
     } catch (error) {
       this.#failed++;
       this.#outbox.failed({ ...times, attempt: row.attempts + 1, retryAt: null, ...describeError(error) });
-      return 'failed';
+      return error;
     }
     this.#completed++;
     this.#outbox.succeeded({ ...times, result });
-    return 'complete';
+    return undefined;
   }
 
   /** The options of the job, with those of its call over them. */

@@ -25,6 +25,7 @@ const traced = defineJob('Traced', async () => {
   const baggage = propagation.getBaggage(context.active());
   tracer.startSpan('inside', { attributes: { tenant: baggage?.getEntry('tenant')?.value ?? '' } }).end();
 });
+const returnsDate = defineJob('ReturnsDate', async () => new Date(), { storeResult: true });
 const onIdle = defineCallback('OnIdle', async () => {});
 const onSettledTraced = defineCallback('OnSettledTraced', async () => {
   tracer.startSpan('inside the callback').end();
@@ -40,7 +41,7 @@ beforeAll(async () => {
   });
   const { jobs, callbacks } = world.fixtures;
   await world.startWorker({
-    jobs: [...Object.values(jobs), ...Object.values(gates.jobs), logs, traced],
+    jobs: [...Object.values(jobs), ...Object.values(gates.jobs), logs, traced, returnsDate],
     callbacks: [...Object.values(callbacks), onIdle, onSettledTraced],
   });
 });
@@ -312,6 +313,16 @@ test('jobs and callbacks run in the trace in which their batch was created, with
 function isChildOf(span: Pick<ReadableSpan, 'parentSpanContext'>, parent: ReadableSpan): boolean {
   return span.parentSpanContext?.spanId === parent.spanContext().spanId;
 }
+
+test('a result that cannot be stored is the error of its span', async () => {
+  const { batch } = await runBatch(world, () => returnsDate.performAsync());
+  const spans = await spansOf(batch, ({ name }) => name === 'job ReturnsDate');
+  const [job] = spans.filter(({ name }) => name === 'job ReturnsDate');
+  expect(job!.attributes).toMatchObject({
+    'batch_jobs.outcome': 'failed',
+    'error.type': 'InvalidResultError',
+  });
+});
 
 test('a round runs in the trace of the call that opened it', async () => {
   const { result: batch, traceId } = await inTrace(async () => {
