@@ -64,33 +64,25 @@ export function settingsColumns(settings: BatchSettings) {
  * @returns the total by now; null if somebody deleted the row
  */
 export async function markSealed({ knex, schema }: Database, input: SealBatchInput): Promise<Growth | null> {
-  return knex.transaction(async (trx) => {
-    await lockRow(trx, schema, input.batchId);
-    const { rows } = await trx.raw(
-      `update :schema:.batches
-       set status = 'running', total = case when shared then total else :total end, enrollment_error = :error,
-         sealed_at = now(), updated_at = now()
-       where id = :batchId and sealed_at is null
-       returning shared, total, queues`,
-      {
-        schema,
-        batchId: input.batchId,
-        total: input.total,
-        error: input.error === null ? null : toStorable(input.error),
-      },
-    );
-    if (rows.length === 0) return selectGrowth(trx, schema, input.batchId);
-    const [{ shared, total, queues }] = rows;
-    if (!shared) {
-      // Served by the primary key.
-      await trx.raw('delete from :schema:.batch_jobs where batch_id = :batchId and position > :total', {
-        schema,
-        batchId: input.batchId,
-        total,
-      });
-    }
-    return { total, queues };
-  });
+  const { batchId } = input;
+  const { rows } = await knex.raw(
+    `with locked as materialized (select id from :schema:.batches where id = :batchId for update)
+     update :schema:.batches
+     set status = 'running', total = case when shared then total else :total end, enrollment_error = :error,
+       sealed_at = now(), updated_at = now()
+     where id = (select id from locked) and sealed_at is null
+     returning total, queues`,
+    { schema, batchId, total: input.total, error: input.error === null ? null : toStorable(input.error) },
+  );
+  // By itself, and also when the row was sealed before: whoever sealed it may have died in between. Handlers that add
+  // jobs meanwhile make the batch a shared one in the transaction of their rows, so that none of those is removed.
+  await knex.raw(
+    `delete from :schema:.batch_jobs
+     where batch_id = :batchId and position >
+       (select total from :schema:.batches where id = :batchId and sealed_at is not null and not shared)`,
+    { schema, batchId },
+  );
+  return rows[0] ?? selectGrowth({ knex, schema }, batchId);
 }
 
 /**
@@ -105,7 +97,10 @@ export async function markTakenOver(
   input: TakeOverBlockInput,
 ): Promise<Growth | null> {
   return knex.transaction(async (trx) => {
-    await lockRow(trx, schema, input.batchId);
+    await trx.raw('select from :schema:.batches where id = :batchId for update', {
+      schema,
+      batchId: input.batchId,
+    });
     // The task queues of rows that were never announced. Served by the primary key.
     await trx.raw(
       `update :schema:.batches
@@ -117,24 +112,15 @@ export async function markTakenOver(
        where id = :batchId and openings < :opening and sealed_at is null`,
       { schema, ...input },
     );
-    return selectGrowth(trx, schema, input.batchId);
+    return selectGrowth({ knex: trx, schema }, input.batchId);
   });
 }
 
-/** Waits for those who add jobs, and keeps others from it; what follows sees what they have committed. */
-async function lockRow(trx: Knex.Transaction, schema: string, batchId: string): Promise<Growth | undefined> {
-  const { rows } = await trx.raw(
-    'select total, queues from :schema:.batches where id = :batchId for update',
-    {
-      schema,
-      batchId,
-    },
-  );
-  return rows[0];
-}
-
-async function selectGrowth(trx: Knex.Transaction, schema: string, batchId: string): Promise<Growth | null> {
-  const row = await trx
+async function selectGrowth(
+  { knex, schema }: Pick<Database, 'knex' | 'schema'>,
+  batchId: string,
+): Promise<Growth | null> {
+  const row = await knex
     .withSchema(schema)
     .from('batches')
     .where({ id: batchId })
@@ -234,8 +220,9 @@ export async function selectSteered(
 }
 
 /**
- * Writes the outcome and which callbacks follow from it, in one transaction: a callback sees all of it. Nothing is
- * written when jobs were added of which the workflow does not know: it hears of them instead.
+ * Writes the outcome and which callbacks follow from it, in one statement: a callback sees all of it. Nothing is written
+ * when jobs were added of which the workflow does not know: it hears of them instead. `for update` waits for those who
+ * add some.
  *
  * @returns the counts of the row, or how the batch has grown; null if somebody deleted the row
  */
@@ -243,32 +230,33 @@ export async function markFinished(
   { knex, schema }: Database,
   input: FinishBatchInput,
 ): Promise<FinishBatchResult> {
-  const { batchId, round, outcome, settled } = input;
-  return knex.transaction(async (trx) => {
-    const growth = await lockRow(trx, schema, batchId);
-    if (growth && input.total !== null && growth.total > input.total) return { growth };
-    const { rows } = await trx.raw(
-      `update :schema:.batches
+  const { batchId, round, outcome, settled, total } = input;
+  const { rows } = await knex.raw(
+    `with locked as materialized (select id from :schema:.batches where id = :batchId for update),
+     finished as (
+       update :schema:.batches
        set status = :outcome,
-           completed_at = coalesce(completed_at, now()),
-           settled_at = case when :settled then coalesce(settled_at, now()) else settled_at end,
-           updated_at = now()
-       where id = :batchId and round = :round and sealed_at is not null
-       returning completed_count as completed, failed_count as failed, total`,
-      { schema, batchId, round, outcome, settled },
-    );
-    const callbacks = () =>
-      trx.withSchema(schema).from('batch_callbacks').where({ batch_id: batchId, round });
-    await callbacks()
-      .whereIn('event', [...input.schedule])
-      .where('status', 'registered')
-      .update({ status: 'scheduled', scheduled_at: trx.fn.now() });
-    await callbacks()
-      .whereIn('event', [...input.skip])
-      .where('status', 'registered')
-      .update({ status: 'skipped' });
-    return rows[0] ?? null;
-  });
+         completed_at = coalesce(completed_at, now()),
+         settled_at = case when :settled then coalesce(settled_at, now()) else settled_at end,
+         updated_at = now()
+       where id = (select id from locked) and round = :round and sealed_at is not null
+         and total <= coalesce(:total::integer, total)
+       returning id, round, completed_count as completed, failed_count as failed, total
+     ),
+     callbacks as (
+       update :schema:.batch_callbacks c
+       set status = case when c.event = any(:schedule::text[]) then 'scheduled' else 'skipped' end,
+         scheduled_at = case when c.event = any(:schedule::text[]) then now() else c.scheduled_at end
+       from finished f
+       where c.batch_id = f.id and c.round = f.round and c.status = 'registered'
+         and (c.event = any(:schedule::text[]) or c.event = any(:skip::text[]))
+     )
+     select completed, failed, total from finished`,
+    { schema, batchId, round, outcome, settled, total, schedule: [...input.schedule], skip: [...input.skip] },
+  );
+  if (rows.length > 0) return rows[0];
+  const growth = await selectGrowth({ knex, schema }, batchId);
+  return growth && total !== null && growth.total > total ? { growth } : null;
 }
 
 /** A batch that is being pruned is no more. */
