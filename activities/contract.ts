@@ -23,6 +23,7 @@ export interface MirrorActivities {
   steerBatch(input: SteerBatchInput): Promise<void>;
   readMovement(input: { batchId: string }): Promise<{ ended: number; idleMs: number }>;
   alertBatch(input: AlertBatchInput): Promise<void>;
+  scheduleAlertCallback(input: { batchId: string; round: number }): Promise<void>;
   finishBatch(input: FinishBatchInput): Promise<FinishBatchResult>;
   failCallback(input: FailCallbackInput): Promise<void>;
 }
@@ -129,8 +130,6 @@ export interface AlertBatchInput {
   readonly round: number;
   /** How many there were in this round, this one included. */
   readonly alerts: number;
-  /** The callback of `idle` is about to start. */
-  readonly isCallbackDue: boolean;
 }
 
 export interface DiscardBatchInput {

@@ -10,7 +10,11 @@ import {
   markTakenOver,
   selectMovement,
 } from '../src/database/batches.ts';
-import { insertCallback, markCallbackFailure } from '../src/database/callbacks.ts';
+import {
+  insertCallback,
+  markAlertCallbackScheduled,
+  markCallbackFailure,
+} from '../src/database/callbacks.ts';
 import type { MirrorActivities } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 
@@ -37,6 +41,7 @@ export function createMirrorActivities({
     steerBatch: (input) => markSteered(database, input),
     readMovement: ({ batchId }) => selectMovement(database, batchId),
     alertBatch: (input) => markAlerted(database, input),
+    scheduleAlertCallback: (input) => markAlertCallbackScheduled(database, input),
     finishBatch: (input) => markFinished(database, input),
     failCallback: ({ errorClass, errorMessage, ...key }) =>
       markCallbackFailure(database, key, { errorClass, errorMessage, final: true }),

@@ -38,6 +38,7 @@ export const mirror: MirrorActivities = {
   steerBatch: inTurn(writes.steerBatch),
   readMovement: inTurn(writes.readMovement),
   alertBatch: inTurn(writes.alertBatch),
+  scheduleAlertCallback: inTurn(writes.scheduleAlertCallback),
   finishBatch: inTurn(writes.finishBatch),
   failCallback: inTurn(writes.failCallback),
 };

@@ -181,29 +181,12 @@ export async function selectMovement(
 
 /** Records an alert. Not `updated_at`, from which people see how long a batch has been idle. */
 export async function markAlerted({ knex, schema }: Database, input: AlertBatchInput): Promise<void> {
-  const { batchId, round, alerts, isCallbackDue } = input;
-  await knex.transaction(async (trx) => {
-    await trx.raw(
-      `update :schema:.batches set alerts = :alerts, alerted_at = now()
-       where id = :batchId and round = :round and alerts < :alerts`,
-      { schema, batchId, round, alerts },
-    );
-    if (!isCallbackDue) return;
-    // It may have run for an alert before.
-    await trx
-      .withSchema(schema)
-      .from('batch_callbacks')
-      .where({ batch_id: batchId, round, event: 'idle' })
-      .update({
-        status: 'scheduled',
-        attempts: 0,
-        error_class: null,
-        error_message: null,
-        scheduled_at: trx.fn.now(),
-        started_at: null,
-        finished_at: null,
-      });
-  });
+  const { batchId, round, alerts } = input;
+  await knex.raw(
+    `update :schema:.batches set alerts = :alerts, alerted_at = now()
+     where id = :batchId and round = :round and alerts < :alerts`,
+    { schema, batchId, round, alerts },
+  );
 }
 
 /** What became of these batches, of those that were ever paused, changed or stopped. */
