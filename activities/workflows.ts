@@ -100,7 +100,9 @@ export async function requestCancel(client: Client, job: WorkflowJob, reason: st
     firstExecutionRunId: seen.firstRunId,
     reason,
   };
-  const asked = await unlessNotFound(client, () => client.workflowService.requestCancelWorkflowExecution(request));
+  const asked = await unlessNotFound(client, () =>
+    client.workflowService.requestCancelWorkflowExecution(request),
+  );
   return asked !== undefined;
 }
 
@@ -130,7 +132,9 @@ function markOf(payload: Payload | undefined): SeenRun['mark'] {
   try {
     const mark = defaultPayloadConverter.fromPayload<Partial<Mark> | null>(payload);
     const { batchId, workflowId } = mark ?? {};
-    return typeof batchId === 'string' && typeof workflowId === 'string' ? { batchId, workflowId } : undefined;
+    return typeof batchId === 'string' && typeof workflowId === 'string'
+      ? { batchId, workflowId }
+      : undefined;
   } catch {
     return 'unreadable';
   }
@@ -164,7 +168,9 @@ async function unlessNotFound<T>(client: Client, call: () => Promise<T>): Promis
 
 /** A namespace that is not found says nothing of its workflows. */
 function isNamespaceMissing({ metadata }: { metadata: { get(name: string): readonly unknown[] } }): boolean {
-  return metadata.get('grpc-status-details-bin').some((part) => String(part).includes('NamespaceNotFoundFailure'));
+  return metadata
+    .get('grpc-status-details-bin')
+    .some((part) => String(part).includes('NamespaceNotFoundFailure'));
 }
 
 function epochMs(time: HistoryEvent['eventTime']): number {

@@ -84,11 +84,7 @@ function toJson(starts: readonly TokenedStart[]): string {
 }
 
 /** Takes a start back that was refused. */
-export async function deleteStart(
-  { knex, schema }: Database,
-  batchId: string,
-  token: string,
-): Promise<void> {
+export async function deleteStart({ knex, schema }: Database, batchId: string, token: string): Promise<void> {
   await knex.withSchema(schema).from('batch_starts').where({ batch_id: batchId, token }).delete();
 }
 

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { WorkflowHandle } from '@temporalio/client';
+import type { WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Batch, BatchOptions } from '../../src/index.ts';
@@ -27,7 +27,7 @@ type StartOptions = Partial<Parameters<MemberApp['client']['workflow']['start']>
 
 interface Started {
   readonly batch: Batch;
-  readonly handle: WorkflowHandle;
+  readonly handle: WorkflowHandleWithFirstExecutionRunId;
 }
 
 /** A batch of one workflow. */
@@ -37,7 +37,7 @@ async function startJob(
   { batch: batchOptions = {}, ...options }: StartOptions & { batch?: Partial<BatchOptions> } = {},
 ): Promise<Started> {
   const batch = await createBatch(world, batchOptions);
-  let handle!: WorkflowHandle;
+  let handle!: WorkflowHandleWithFirstExecutionRunId;
   await batch.jobs(async () => {
     handle = await app.client.workflow.start(workflowType, {
       workflowId: app.newId(),
@@ -151,9 +151,12 @@ describe('a workflow that is a job', () => {
     await using own = await createWorld();
     const victim = await own.spawnWorker();
     const batch = await createBatch(own);
-    let handle!: WorkflowHandle;
+    let handle!: WorkflowHandleWithFirstExecutionRunId;
     await batch.jobs(async () => {
-      handle = await app.client.workflow.start('waits', { workflowId: app.newId(), taskQueue: app.taskQueue });
+      handle = await app.client.workflow.start('waits', {
+        workflowId: app.newId(),
+        taskQueue: app.taskQueue,
+      });
     });
     victim.kill('SIGKILL');
     await victim.exited;
@@ -199,9 +202,12 @@ describe('a batch that was stopped', () => {
 
   test('asks them also when it stops itself', async () => {
     const batch = await createBatch(world, { afterFailure: 'cancelRemaining' });
-    let handle!: WorkflowHandle;
+    let handle!: WorkflowHandleWithFirstExecutionRunId;
     await batch.jobs(async () => {
-      handle = await app.client.workflow.start('waits', { workflowId: app.newId(), taskQueue: app.taskQueue });
+      handle = await app.client.workflow.start('waits', {
+        workflowId: app.newId(),
+        taskQueue: app.taskQueue,
+      });
       await world.fixtures.jobs.failForGood.performAsync(1);
     });
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', cancelled: 1, failed: 1 });
@@ -238,11 +244,14 @@ describe('what is said of workflows that have ended', () => {
     ['in a runner', { continueAsNewAfterEvents: 20 }],
   ])('makes the batch look at once: %s', async (_where, options) => {
     const batch = await createBatch(world, options);
-    let handle!: WorkflowHandle;
+    let handle!: WorkflowHandleWithFirstExecutionRunId;
     await batch.jobs(async () => {
       const later = world.fixtures.jobs.noop.set({ startDelay: '1 hour' });
       await later.performBulk(Array.from({ length: DELAYED }, (_, index) => [index] as const));
-      handle = await app.client.workflow.start('waits', { workflowId: app.newId(), taskQueue: app.taskQueue });
+      handle = await app.client.workflow.start('waits', {
+        workflowId: app.newId(),
+        taskQueue: app.taskQueue,
+      });
     });
     await eventually(async () => expect(await waitingRangesOf(batch, DELAYED + 1)).toBe(1));
     await handle.signal(finishSignal);
@@ -284,12 +293,14 @@ async function waitingRangesOf(batch: Batch, position: number): Promise<number> 
   const answers = await Promise.allSettled(
     ids.map((id) => world.client.workflow.getHandle(id).query(rangesQuery)),
   );
-  const ranges = answers.flatMap((answer) => (answer.status === 'fulfilled' ? Object.values(answer.value) : []));
+  const ranges = answers.flatMap((answer) =>
+    answer.status === 'fulfilled' ? Object.values(answer.value) : [],
+  );
   const spans = ranges.map(({ delayed }) => delayed.flatMap((entry) => entry.spans));
   return spans.filter((list) => countOf(clip(list, position, position)) === 1).length;
 }
 
-async function reset({ workflowId }: WorkflowHandle): Promise<void> {
+async function reset({ workflowId }: WorkflowHandleWithFirstExecutionRunId): Promise<void> {
   await world.client.workflowService.resetWorkflowExecution({
     namespace: 'default',
     workflowExecution: { workflowId },
@@ -299,7 +310,7 @@ async function reset({ workflowId }: WorkflowHandle): Promise<void> {
   });
 }
 
-async function remove(handle: WorkflowHandle): Promise<void> {
+async function remove(handle: WorkflowHandleWithFirstExecutionRunId): Promise<void> {
   await world.client.workflowService.deleteWorkflowExecution({
     namespace: 'default',
     workflowExecution: { workflowId: handle.workflowId },

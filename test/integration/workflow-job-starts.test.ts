@@ -58,7 +58,11 @@ function holding(when: 'before' | 'after'): Held {
 }
 
 async function rowsOf(batch: Batch): Promise<{ workflow_id: string; workflow_run_id: string | null }[]> {
-  return world.knex.withSchema(world.schema).from('batch_jobs').where('batch_id', batch.id).orderBy('position');
+  return world.knex
+    .withSchema(world.schema)
+    .from('batch_jobs')
+    .where('batch_id', batch.id)
+    .orderBy('position');
 }
 
 async function startsOf(batch: Batch): Promise<{ workflow_id: string }[]> {
@@ -67,10 +71,10 @@ async function startsOf(batch: Batch): Promise<{ workflow_id: string }[]> {
 
 /** As if the rows were older than a start may take. */
 async function age(batch: Batch): Promise<void> {
-  await world.knex.raw(`update ??.batch_jobs set created_at = created_at - interval '5 minutes' where batch_id = ?`, [
-    world.schema,
-    batch.id,
-  ]);
+  await world.knex.raw(
+    `update ??.batch_jobs set created_at = created_at - interval '5 minutes' where batch_id = ?`,
+    [world.schema, batch.id],
+  );
 }
 
 const optionsOf = (workflowId: string) => ({ workflowId, taskQueue: app.taskQueue });
@@ -268,15 +272,15 @@ test('a handler that ends while it starts a workflow leaves a job that was start
 test.each(['before', 'after'] as const)(
   'a workflow whose start was under way when its batch was stopped is asked to cancel: %s it was done',
   async (when) => {
-  const { client, arrival, release } = holding(when);
-  const batch = await createBatch(world);
-  const workflowId = app.newId();
-  const block = batch.jobs(() => client.workflow.start('waits', optionsOf(workflowId)));
-  await arrival;
-  await batch.cancel();
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'cancelled', cancelled: 1 });
-  release();
-  await codeOf(block);
-  await eventually(async () => expect(await statusOf(workflowId)).toBe('CANCELLED'));
-},
+    const { client, arrival, release } = holding(when);
+    const batch = await createBatch(world);
+    const workflowId = app.newId();
+    const block = batch.jobs(() => client.workflow.start('waits', optionsOf(workflowId)));
+    await arrival;
+    await batch.cancel();
+    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'cancelled', cancelled: 1 });
+    release();
+    await codeOf(block);
+    await eventually(async () => expect(await statusOf(workflowId)).toBe('CANCELLED'));
+  },
 );
