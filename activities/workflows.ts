@@ -29,7 +29,8 @@ export type Look =
 const CALL_TIMEOUT_MS = 10_000;
 /** A chain of more runs than that is followed further by the next look. */
 const MAX_RUNS = 50;
-const NOT_FOUND = 5;
+/** A gRPC status code. */
+const NOT_FOUND: readonly number[] = [5];
 const LATER: Look = { isOver: false };
 
 type HistoryRequest = Parameters<Client['workflowService']['getWorkflowExecutionHistory']>[0];
@@ -161,7 +162,8 @@ async function unlessNotFound<T>(client: Client, call: () => Promise<T>): Promis
   try {
     return await client.withDeadline(Date.now() + CALL_TIMEOUT_MS, call);
   } catch (error) {
-    if (isGrpcServiceError(error) && error.code === NOT_FOUND && !isNamespaceMissing(error)) return undefined;
+    if (isGrpcServiceError(error) && NOT_FOUND.includes(error.code) && !isNamespaceMissing(error))
+      return undefined;
     throw error;
   }
 }

@@ -3,7 +3,7 @@ import type { WorkflowHandleWithFirstExecutionRunId } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Batch, BatchOptions } from '../../src/index.ts';
-import { rangesQuery, workflowsEndedSignal } from '../../workflows/messages.ts';
+import { rangesQuery, stateQuery, workflowsEndedSignal } from '../../workflows/messages.ts';
 import { clip, countOf } from '../../workflows/spans.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
@@ -44,7 +44,7 @@ async function startJob(
       taskQueue: app.taskQueue,
       args,
       ...options,
-    } as Parameters<MemberApp['client']['workflow']['start']>[1]);
+    });
   });
   return { batch, handle };
 }
@@ -119,7 +119,9 @@ describe('a workflow that is a job', () => {
 
   test('fails when its retry policy gives it up', async () => {
     const retry = { initialInterval: '100ms', maximumAttempts: 2 } as const;
-    expect(await endOf(await startJob('failsAtFirst', [2], { retry }))).toEqual(failed('Error', 'not yet'));
+    expect(await endOf(await startJob('failsAtFirst', [2], { retry }))).toEqual(
+      failed('ApplicationFailure', 'not yet'),
+    );
   });
 
   test('goes on when it was reset', async () => {
@@ -183,7 +185,7 @@ describe('a batch that was stopped', () => {
     const { batch, handle } = await startJob('waits');
     await batch.cancel({ reason: 'no need' });
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'cancelled', cancelled: 1 });
-    await expect(handle.result()).rejects.toThrow();
+    await expect(handle.result()).rejects.toThrow('Workflow execution cancelled');
     expect((await handle.describe()).status.name).toBe('CANCELLED');
   });
 
@@ -211,7 +213,7 @@ describe('a batch that was stopped', () => {
       await world.fixtures.jobs.failForGood.performAsync(1);
     });
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', cancelled: 1, failed: 1 });
-    await expect(handle.result()).rejects.toThrow();
+    await expect(handle.result()).rejects.toThrow('Workflow execution cancelled');
     expect((await handle.describe()).status.name).toBe('CANCELLED');
   });
 });
@@ -289,7 +291,9 @@ async function looksAt({ batch }: Started): Promise<number> {
 
 /** In how many ranges a position waits for its next look. */
 async function waitingRangesOf(batch: Batch, position: number): Promise<number> {
-  const ids = ['', '/runner/1', '/runner/2', '/runner/3'].map((part) => `batch:${batch.id}${part}`);
+  const batchId = `batch:${batch.id}`;
+  const { runners } = await world.client.workflow.getHandle(batchId).query(stateQuery);
+  const ids = [batchId, ...Object.keys(runners).map((runner) => `${batchId}/runner/${runner}`)];
   const answers = await Promise.allSettled(
     ids.map((id) => world.client.workflow.getHandle(id).query(rangesQuery)),
   );

@@ -34,7 +34,7 @@ const startsOne = defineJob(
   async (workflowId: string) => {
     await currentBatch().jobs(async () => {
       const code = await codeOf(start('returns', [], { workflowId }));
-      if (code !== undefined && code !== 'WORKFLOW_ENROLLED') throw new Error(String(code));
+      if (code !== undefined && code !== 'WORKFLOW_ENROLLED') throw new Error(code);
     });
     if (currentJob().attempt === 1) throw new Error('Again');
   },
@@ -62,7 +62,7 @@ function start(
     taskQueue: app.taskQueue,
     args,
     ...options,
-  } as Parameters<MemberApp['client']['workflow']['start']>[1]);
+  });
 }
 
 /** What the rows say of a batch's jobs. */
