@@ -4,7 +4,6 @@ import { WorkflowNotFoundError } from '@temporalio/common';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Batch, BatchOptions } from '../../src/index.ts';
 import { rangesQuery, stateQuery, workflowsEndedSignal } from '../../workflows/messages.ts';
-import { clip, countOf } from '../../workflows/spans.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { startMemberApp, type MemberApp } from '../support/member-app.ts';
@@ -238,24 +237,17 @@ describe('a later round', () => {
 });
 
 describe('what is said of workflows that have ended', () => {
-  /** So many that a workflow is looked at every 30 seconds. */
-  const DELAYED = 3_000;
-
   test.each([
     ['in the batch’s own workflow', {}],
     ['in a runner', { continueAsNewAfterEvents: 20 }],
   ])('makes the batch look at once: %s', async (_where, options) => {
-    const batch = await createBatch(world, options);
-    let handle!: WorkflowHandleWithFirstExecutionRunId;
-    await batch.jobs(async () => {
-      const later = world.fixtures.jobs.noop.set({ startDelay: '1 hour' });
-      await later.performBulk(Array.from({ length: DELAYED }, (_, index) => [index] as const));
-      handle = await app.client.workflow.start('waits', {
-        workflowId: app.newId(),
-        taskQueue: app.taskQueue,
-      });
-    });
-    await eventually(async () => expect(await waitingRangesOf(batch, DELAYED + 1)).toBe(1));
+    const { batch, handle } = await startJob('waits', [], { batch: options });
+    // So old that it is looked at every 30 seconds.
+    await world.knex.raw(
+      `update ??.batch_jobs set created_at = created_at - interval '10 minutes' where batch_id = ?`,
+      [world.schema, batch.id],
+    );
+    await eventually(async () => expect(await nextLookOf(batch)).toBeGreaterThan(Date.now() + 20_000));
     await handle.signal(finishSignal);
     await handle.result();
     const { workflowId } = handle;
@@ -264,10 +256,8 @@ describe('what is said of workflows that have ended', () => {
     for (let i = 0; i < 2; i++) {
       await world.client.workflow.getHandle(`batch:${batch.id}`).signal(workflowsEndedSignal, hint);
     }
-    await eventually(async () => expect(await batch.progress()).toMatchObject({ complete: 1 }), 15_000);
+    expect(await endOf({ batch })).toEqual(COMPLETE);
     expect(Date.now() - saidAt).toBeLessThan(15_000);
-    await batch.cancel();
-    await batch.wait({ timeout: '30s' });
   });
 
   test('wrongly changes nothing', async () => {
@@ -289,8 +279,8 @@ async function looksAt({ batch }: Started): Promise<number> {
   return (events ?? []).filter((event) => event.activityTaskCompletedEventAttributes).length;
 }
 
-/** In how many ranges a position waits for its next look. */
-async function waitingRangesOf(batch: Batch, position: number): Promise<number> {
+/** When the only job of a batch is looked at next; undefined: it is not known now. */
+async function nextLookOf(batch: Batch): Promise<number | undefined> {
   const batchId = `batch:${batch.id}`;
   const { runners } = await world.client.workflow.getHandle(batchId).query(stateQuery);
   const ids = [batchId, ...Object.keys(runners).map((runner) => `${batchId}/runner/${runner}`)];
@@ -300,8 +290,7 @@ async function waitingRangesOf(batch: Batch, position: number): Promise<number> 
   const ranges = answers.flatMap((answer) =>
     answer.status === 'fulfilled' ? Object.values(answer.value) : [],
   );
-  const spans = ranges.map(({ delayed }) => delayed.flatMap((entry) => entry.spans));
-  return spans.filter((list) => countOf(clip(list, position, position)) === 1).length;
+  return ranges.flatMap(({ delayed }) => delayed)[0]?.dueAt;
 }
 
 async function reset({ workflowId }: WorkflowHandleWithFirstExecutionRunId): Promise<void> {
