@@ -51,26 +51,25 @@ export async function insertStarts(
     if (refusal !== undefined) return refusal;
     if (!batch!.shared)
       await trx.withSchema(schema).from('batches').where('id', batchId).update({ shared: true });
-    await trx.raw(
-      `insert into :schema:.batch_starts (batch_id, workflow_id, token, by_handler, worker_class, args, options)
-       select :batchId, s ->> 0, s ->> 1, :byHandler, s ->> 2, s -> 3, nullif(s -> 4, 'null')
-       from jsonb_array_elements(:json::jsonb) s
-       where not exists (
-         select 1 from :schema:.batch_jobs
-         where batch_id = :batchId and key = 'workflow:' || (s ->> 0) and key is not null)
-       on conflict (batch_id, workflow_id) do nothing`,
+    // Jobs are looked up one by one in batch_jobs_keys: see `insertNumbered`. The last part finds what an earlier try has written.
+    const { rows } = await trx.raw(
+      `with inserted as (
+         insert into :schema:.batch_starts (batch_id, workflow_id, token, by_handler, worker_class, args, options)
+         select :batchId, s ->> 0, s ->> 1, :byHandler, s ->> 2, s -> 3, nullif(s -> 4, 'null')
+         from jsonb_array_elements(:json::jsonb) s
+         where not exists (
+           select 1 from :schema:.batch_jobs
+           where batch_id = :batchId and key = 'workflow:' || (s ->> 0) and key is not null offset 0)
+         on conflict (batch_id, workflow_id) do nothing
+         returning token
+       )
+       select token from inserted
+       union all
+       select w.token from jsonb_array_elements(:json::jsonb) s
+       join :schema:.batch_starts w on w.batch_id = :batchId and w.workflow_id = s ->> 0 and w.token = s ->> 1`,
       { schema, batchId, byHandler: 'job' in input.adder, json: toJson(starts) },
     );
-    const tokens = await trx
-      .withSchema(schema)
-      .from('batch_starts')
-      .where('batch_id', batchId)
-      .whereIn(
-        'workflow_id',
-        starts.map(({ start }) => start.workflowId),
-      )
-      .pluck('token');
-    return new Set<string>(tokens);
+    return new Set<string>(rows.map(({ token }: { token: string }) => token));
   });
 }
 
@@ -107,7 +106,7 @@ export async function convertStarts(
        from start s join :schema:.batches b on b.id = s.batch_id
        where not exists (
          select 1 from :schema:.batch_jobs
-         where batch_id = :batchId and key = 'workflow:' || s.workflow_id and key is not null)
+         where batch_id = :batchId and key = 'workflow:' || s.workflow_id and key is not null offset 0)
      ), inserted as (
        insert into :schema:.batch_jobs
          (batch_id, position, jid, key, round, worker_class, args, options, workflow_id)
