@@ -1,4 +1,3 @@
-import type { Knex } from 'knex';
 import type { Database } from './connect.ts';
 import { lockBatch, refuse, type Adder, type NotNumbered } from './enroll-numbered.ts';
 
@@ -89,34 +88,40 @@ export async function deleteStart({ knex, schema }: Database, batchId: string, t
 
 /**
  * Makes jobs of the starts whose answers nobody waits for any more: their process died, or the batch was closed
- * meanwhile. What became of them is found out by looking. To be called with the batch's row locked.
+ * meanwhile. What became of them is found out by looking. To be called once no more of them can come.
  *
  * @param ofHandlers those of handlers, too: a batch that goes on leaves them alone
+ * @returns whether there were any
  */
 export async function convertStarts(
-  trx: Knex.Transaction,
-  schema: string,
-  { batchId, ofHandlers }: { batchId: string; ofHandlers: boolean },
-): Promise<void> {
-  await trx.raw(
-    `with start as (
-       delete from :schema:.batch_starts where batch_id = :batchId and (:ofHandlers or not by_handler) returning *
-     ), fresh as (
-       select s.*, b.round, (b.total + row_number() over (order by s.created_at, s.workflow_id))::integer as position
-       from start s join :schema:.batches b on b.id = s.batch_id
-       where not exists (
-         select 1 from :schema:.batch_jobs
-         where batch_id = :batchId and key = 'workflow:' || s.workflow_id and key is not null offset 0)
-     ), inserted as (
-       insert into :schema:.batch_jobs
-         (batch_id, position, jid, key, round, worker_class, args, options, workflow_id)
-       select batch_id, position, batch_id || '/' || position, 'workflow:' || workflow_id, round, worker_class, args,
-         options, workflow_id
-       from fresh
-       returning 1
-     )
-     update :schema:.batches set total = total + (select count(*) from inserted), updated_at = now()
-     where id = :batchId and exists (select 1 from inserted)`,
-    { schema, batchId, ofHandlers },
-  );
+  { knex, schema }: Pick<Database, 'knex' | 'schema'>,
+  { batchId, ofHandlers }: { readonly batchId: string; readonly ofHandlers: boolean },
+): Promise<boolean> {
+  return knex.transaction(async (trx) => {
+    await lockBatch(trx, schema, batchId);
+    const { rows } = await trx.raw(
+      `with start as (
+         delete from :schema:.batch_starts where batch_id = :batchId and (:ofHandlers or not by_handler) returning *
+       ), fresh as (
+         select s.*, b.round, (b.total + row_number() over (order by s.created_at, s.workflow_id))::integer as position
+         from start s join :schema:.batches b on b.id = s.batch_id
+         where not exists (
+           select 1 from :schema:.batch_jobs
+           where batch_id = :batchId and key = 'workflow:' || s.workflow_id and key is not null offset 0)
+       ), inserted as (
+         insert into :schema:.batch_jobs
+           (batch_id, position, jid, key, round, worker_class, args, options, workflow_id)
+         select batch_id, position, batch_id || '/' || position, 'workflow:' || workflow_id, round, worker_class, args,
+           options, workflow_id
+         from fresh
+         returning 1
+       ), counted as (
+         update :schema:.batches set total = total + (select count(*) from inserted), updated_at = now()
+         where id = :batchId and exists (select 1 from inserted)
+       )
+       select 1 from start limit 1`,
+      { schema, batchId, ofHandlers },
+    );
+    return rows.length > 0;
+  });
 }
