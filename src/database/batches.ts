@@ -14,6 +14,7 @@ import { describePolicy } from '../../workflows/failure-policy.ts';
 import { existingLimits } from '../../workflows/limits.ts';
 import { toStorable } from '../json-value.ts';
 import type { Database } from './connect.ts';
+import { convertStarts } from './starts.ts';
 import { BATCH_COLUMNS, JOB_COLUMNS, type BatchRow, type JobRecord } from './rows.ts';
 
 /** @returns whether the row is this workflow's: false when another batch has the id */
@@ -56,7 +57,7 @@ export function settingsColumns(settings: BatchSettings) {
 /**
  * Fixes what the block has enrolled, and removes rows that an enqueuer wrote and never announced (it died, or was too
  * late). Where the database numbers jobs, none is removed: their callers know that they are members, so that the total
- * is what the row says.
+ * is what the row says. Workflows that a block was about to start are jobs of the batch from then on.
  *
  * `for update` waits for inserts that hold `for key share` on the batch, and makes later ones find it sealed:
  * without it, an insert that began before could add rows behind the delete.
@@ -76,19 +77,23 @@ export async function markSealed({ knex, schema }: Database, input: SealBatchInp
   );
   // By itself, and also when the row was sealed before: whoever sealed it may have died in between. Handlers that add
   // jobs meanwhile make the batch a shared one in the transaction of their rows, so that none of those is removed.
-  await knex.raw(
-    `delete from :schema:.batch_jobs
-     where batch_id = :batchId and position >
-       (select total from :schema:.batches where id = :batchId and sealed_at is not null and not shared)`,
+  const { rows: starts } = await knex.raw(
+    `with removed as (
+       delete from :schema:.batch_jobs
+       where batch_id = :batchId and position >
+         (select total from :schema:.batches where id = :batchId and sealed_at is not null and not shared)
+     )
+     select 1 from :schema:.batch_starts where batch_id = :batchId and not by_handler limit 1`,
     { schema, batchId },
   );
-  return rows[0] ?? selectGrowth({ knex, schema }, batchId);
+  if (starts.length > 0) await convertStarts({ knex, schema }, { batchId, ofHandlers: false });
+  return starts.length > 0 || rows.length === 0 ? selectGrowth({ knex, schema }, batchId) : rows[0];
 }
 
 /**
  * Gives the block to another process: the inserts of the one that had it are refused from then on. `for update` waits
  * for those that are under way, so that the total that is returned has their rows. The newest opening wins, in whatever
- * order they arrive.
+ * order they arrive. Workflows that the one that had it was about to start are jobs from then on.
  *
  * @returns the total by now; null if somebody deleted the row
  */
@@ -96,11 +101,9 @@ export async function markTakenOver(
   { knex, schema }: Database,
   input: TakeOverBlockInput,
 ): Promise<Growth | null> {
-  return knex.transaction(async (trx) => {
-    await trx.raw('select from :schema:.batches where id = :batchId for update', {
-      schema,
-      batchId: input.batchId,
-    });
+  const { batchId } = input;
+  await knex.transaction(async (trx) => {
+    await trx.raw('select from :schema:.batches where id = :batchId for update', { schema, batchId });
     // The task queues of rows that were never announced. Served by the primary key.
     await trx.raw(
       `update :schema:.batches
@@ -112,8 +115,9 @@ export async function markTakenOver(
        where id = :batchId and openings < :opening and sealed_at is null`,
       { schema, ...input },
     );
-    return selectGrowth({ knex: trx, schema }, input.batchId);
   });
+  await convertStarts({ knex, schema }, { batchId, ofHandlers: false });
+  return selectGrowth({ knex, schema }, batchId);
 }
 
 async function selectGrowth(
@@ -210,10 +214,12 @@ export async function selectSteered(
  * @returns the counts of the row, or how the batch has grown; null if somebody deleted the row
  */
 export async function markFinished(
-  { knex, schema }: Database,
+  { knex, schema }: Pick<Database, 'knex' | 'schema'>,
   input: FinishBatchInput,
 ): Promise<FinishBatchResult> {
   const { batchId, round, outcome, settled, total } = input;
+  // No job runs any more: handlers that were about to start workflows have ended without an answer.
+  const isLast = settled || total !== null;
   const { rows } = await knex.raw(
     `with locked as materialized (select id from :schema:.batches where id = :batchId for update),
      finished as (
@@ -224,6 +230,7 @@ export async function markFinished(
          updated_at = now()
        where id = (select id from locked) and round = :round and sealed_at is not null
          and total <= coalesce(:total::integer, total)
+         and not (:isLast and exists (select 1 from :schema:.batch_starts where batch_id = :batchId))
        returning id, round, completed_count as completed, failed_count as failed, total
      ),
      callbacks as (
@@ -235,9 +242,21 @@ export async function markFinished(
          and (c.event = any(:schedule::text[]) or c.event = any(:skip::text[]))
      )
      select completed, failed, total from finished`,
-    { schema, batchId, round, outcome, settled, total, schedule: [...input.schedule], skip: [...input.skip] },
+    {
+      schema,
+      batchId,
+      round,
+      outcome,
+      settled,
+      total,
+      isLast,
+      schedule: [...input.schedule],
+      skip: [...input.skip],
+    },
   );
   if (rows.length > 0) return rows[0];
+  if (isLast && (await convertStarts({ knex, schema }, { batchId, ofHandlers: true })))
+    return markFinished({ knex, schema }, input);
   const growth = await selectGrowth({ knex, schema }, batchId);
   return growth && total !== null && growth.total > total ? { growth } : null;
 }
