@@ -39,6 +39,7 @@ const open = (heardAt: number) =>
       heardAt,
     },
   });
+const WORKFLOWS = { pending: 0, pendingSince: null, ended: 0, late: 0, lagMs: 0 };
 const over = { completedAt: new Date(NOW), settledAt: new Date(NOW), status: 'complete' as const };
 
 interface Case {
@@ -100,6 +101,32 @@ const CASES: readonly Case[] = [
     finds: [['CALLBACK_RUNNING', 'waiting']],
     says: ['"Mail" on complete runs for 1 min'],
     since: NOW - MINUTE,
+  },
+  {
+    title: 'workflows that are jobs have not ended',
+    facts: stillBatch({ mirror: { workflows: { ...WORKFLOWS, pending: 3, pendingSince: NOW - 5 * MINUTE } } }),
+    finds: [['WAITING_FOR_WORKFLOWS', 'waiting']],
+    says: ['3 workflows of your own have not ended; the oldest is its job for 5 min'],
+    since: NOW - 5 * MINUTE,
+  },
+  {
+    title: 'workflows that ended were found by looking',
+    facts: stillBatch({
+      mirror: {
+        workflows: { pending: 1, pendingSince: NOW - 5 * MINUTE, ended: 4, late: 3, lagMs: 28 * SECOND },
+      },
+    }),
+    finds: [
+      ['WAITING_FOR_WORKFLOWS', 'waiting'],
+      ['WORKFLOWS_NOT_REPORTED', 'waiting'],
+    ],
+  },
+  {
+    title: 'few of the workflows that ended were found by looking: a worker was lost, or a hint',
+    facts: stillBatch({
+      mirror: { workflows: { pending: 1, pendingSince: null, ended: 20, late: 9, lagMs: 28 * SECOND } },
+    }),
+    finds: [['WAITING_FOR_WORKFLOWS', 'waiting']],
   },
   {
     title: 'the rows changed a moment ago',

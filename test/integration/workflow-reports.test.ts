@@ -1,0 +1,252 @@
+import type { WorkflowHandle } from '@temporalio/client';
+import { Worker, type ReplayWorkerOptions } from '@temporalio/worker';
+import type { WorkflowInfo } from '@temporalio/workflow';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { BatchPlugin } from '../../src/index.ts';
+import { EndReporter } from '../../src/plugin/reporter.ts';
+import { batchWorkerInterceptors } from '../../src/worker/index.ts';
+import { eventually } from '../support/eventually.ts';
+import { decoded, runOf, type History } from '../support/histories.ts';
+import { bundleOrders, createOrderApp, type OrderApp } from '../support/order-app.ts';
+import { createWorld, type World } from '../support/world.ts';
+
+let world: World;
+let app: OrderApp;
+const cleanup: (() => Promise<unknown>)[] = [];
+
+beforeAll(async () => {
+  world = await createWorld();
+  app = createOrderApp(world, await bundleOrders());
+  const { stop } = await app.startWorker();
+  cleanup.push(stop);
+});
+afterAll(async () => {
+  for (const clean of cleanup.toReversed()) await clean();
+  await world[Symbol.asyncDispose]();
+});
+
+let standIns = 0;
+
+/** What is told to a batch, whose workflow is a stand-in that no worker runs. */
+async function createListener() {
+  const batchId = `${world.schema}-${++standIns}`;
+  const workflowId = `batch:${batchId}`;
+  const taskQueue = `${world.taskQueue}-nobody`;
+  const handle = await world.client.workflow.start('batch', { taskQueue, workflowId });
+  cleanup.push(() => handle.terminate());
+  /** Ids of workflows, one list a signal. */
+  const heard = async (): Promise<string[][]> => {
+    const { history } = await runOf(world.client, workflowId);
+    return history.events!.flatMap(({ workflowExecutionSignaledEventAttributes: signal }) => {
+      if (signal?.signalName !== 'workflowsEnded') return [];
+      return [(decoded(signal.input?.payloads)[0] as { workflowIds: string[] }).workflowIds];
+    });
+  };
+  /** Starts a workflow that is a job of the batch. */
+  const start = (
+    name: Parameters<OrderApp['start']>[0],
+    options: Parameters<OrderApp['start']>[1] = {},
+    of: OrderApp = app,
+  ): Promise<WorkflowHandle> => {
+    const id = `${batchId}-${name}-${++standIns}`;
+    return of.start(name, { workflowId: id, memo: { batchJobs: { batchId, workflowId: id } }, ...options });
+  };
+  const expectHeard = (ids: readonly string[]) =>
+    eventually(async () => expect((await heard()).flat().toSorted()).toEqual(ids.toSorted()));
+  /** What was to be told before has been told when this one is. */
+  const expectOnly = async (ids: readonly string[]) => {
+    const last = await start('returns');
+    await expectHeard([...ids, last.workflowId]);
+    return last.workflowId;
+  };
+  return { batchId, heard, start, expectHeard, expectOnly };
+}
+
+const statusOf = async (handle: WorkflowHandle) => (await handle.describe()).status.name;
+
+describe('a workflow that is a job', () => {
+  test('is reported once, when it has closed: whether it returns or fails', async () => {
+    const { start, heard, expectOnly } = await createListener();
+    const [returned, failed] = [await start('returns'), await start('fails', { args: ['no funds'] })];
+    const ids = [returned.workflowId, failed.workflowId];
+    await eventually(async () => expect((await heard()).flat().toSorted()).toEqual(ids.toSorted()), 3_000);
+    expect([await statusOf(returned), await statusOf(failed)]).toEqual(['COMPLETED', 'FAILED']);
+    await expectOnly(ids);
+  });
+
+  test('is reported when its last run has closed, where it continues as new', async () => {
+    const { start, expectHeard, expectOnly } = await createListener();
+    const handle = await start('continues', { args: [2] });
+    await eventually(async () => {
+      const { history } = await runOf(world.client, handle.workflowId);
+      expect(decoded(history.events![0]!.workflowExecutionStartedEventAttributes!.input!.payloads)).toEqual([
+        0,
+      ]);
+    });
+    const other = await expectOnly([]);
+    await world.client.workflow.getHandle(handle.workflowId).signal('go');
+    await expectHeard([other, handle.workflowId]);
+  });
+
+  test('is reported when its last run has closed, where its retry policy repeats it', async () => {
+    const { start, expectOnly } = await createListener();
+    const retry = { initialInterval: '500ms', backoffCoefficient: 1 } as const;
+    const handle = await start('failsUntil', { args: [3], retry });
+    const other = await expectOnly([]);
+    expect(await handle.result()).toBe(3);
+    await expectOnly([other, handle.workflowId]);
+  });
+
+  test('is reported without its children, though they have its memo', async () => {
+    const { start, expectHeard, expectOnly } = await createListener();
+    const handle = await start('hasChild');
+    const child = world.client.workflow.getHandle(`${handle.workflowId}/child`);
+    await eventually(async () => expect(await statusOf(child)).toBe('COMPLETED'));
+    expect((await child.describe()).memo).toMatchObject({ batchJobs: { workflowId: handle.workflowId } });
+    const other = await expectOnly([]);
+    await handle.signal('go');
+    await expectHeard([other, handle.workflowId]);
+  });
+
+  test('is not reported while its task fails', async () => {
+    const { start, expectOnly } = await createListener();
+    const handle = await start('hasBug');
+    await handle.signal('go');
+    await eventually(async () => {
+      const { events } = (await runOf(world.client, handle.workflowId)).history;
+      expect(events!.some((event) => event.workflowTaskFailedEventAttributes)).toBe(true);
+    });
+    await expectOnly([]);
+    await handle.terminate();
+  });
+
+  test('is reported with others in few signals', async () => {
+    const { start, heard, expectHeard } = await createListener();
+    const handles = await Promise.all(Array.from({ length: 60 }, () => start('waits')));
+    await Promise.all(handles.map((handle) => handle.signal('go')));
+    await expectHeard(handles.map(({ workflowId }) => workflowId));
+    expect((await heard()).length).toBeLessThan(20);
+  });
+});
+
+test('a workflow that is no job, or copies the memo of one, is not reported', async () => {
+  const { batchId, expectOnly } = await createListener();
+  await (await app.start('returns')).result();
+  const memo = { batchJobs: { batchId, workflowId: 'another one' } };
+  await (await app.start('returns', { memo })).result();
+  await expectOnly([]);
+});
+
+describe('a worker that is shut down', () => {
+  test('tells of the ends that it knows, before it is stopped', async () => {
+    const { start, heard } = await createListener();
+    const other = createOrderApp(world, app.bundles);
+    const { stop } = await other.startWorker();
+    const handles = await Promise.all(Array.from({ length: 5 }, () => start('returns', {}, other)));
+    await Promise.all(handles.map((handle) => handle.result()));
+    await stop();
+    expect((await heard()).flat().toSorted()).toEqual(handles.map((h) => h.workflowId).toSorted());
+  });
+
+  test('does not wait for a run that stays open, and lets the process end', async () => {
+    const { batchId, start, heard } = await createListener();
+    const handle = await start('waits');
+    const { runId } = await runOf(world.client, handle.workflowId);
+    const reporter = new EndReporter(() => {}, { connection: () => world.connection, namespace: 'default' });
+    reporter.fn({} as WorkflowInfo, { batchId, workflowId: handle.workflowId, runId });
+    const startedAt = performance.now();
+    await Promise.all([reporter.close(), reporter.close()]);
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    await handle.signal('go');
+    await handle.result();
+    // What comes after that goes nowhere.
+    reporter.fn({} as WorkflowInfo, { batchId, workflowId: handle.workflowId, runId });
+    await reporter.close();
+    expect((await heard()).flat().filter((id) => id === handle.workflowId).length).toBeLessThan(2);
+  });
+});
+
+test('a worker without the plugin, whose bundle has it, runs its workflows all the same', async () => {
+  const { start, expectOnly } = await createListener();
+  const other = createOrderApp(world, app.bundles);
+  const { stop } = await other.startWorker({ plugins: [], workflowBundle: app.bundles.withPlugin });
+  const handle = await start('returns', { args: [1] }, other);
+  expect(await handle.result()).toBe(1);
+  await stop();
+  await expectOnly([]);
+});
+
+test('a worker whose bundle lacks the plugin is refused', async () => {
+  const options = { plugins: [new BatchPlugin()], workflowBundle: app.bundles.plain };
+  await expect(createOrderApp(world, app.bundles).startWorker(options)).rejects.toMatchObject({
+    code: 'INVALID_OPTION',
+    option: 'workflowBundle',
+  });
+});
+
+test('the plugin may be installed twice, and the parts be wired by hand', async () => {
+  const { start, expectOnly } = await createListener();
+  const [twice, byHand] = [createOrderApp(world, app.bundles), createOrderApp(world, app.bundles)];
+  const first = await twice.startWorker({ plugins: [new BatchPlugin(), new BatchPlugin()] });
+  await using parts = batchWorkerInterceptors({ connection: world.connection });
+  const second = await byHand.startWorker({
+    plugins: [],
+    workflowBundle: app.bundles.withPlugin,
+    sinks: parts.sinks,
+  });
+  const handles = [await start('returns', {}, twice), await start('returns', {}, byHand)];
+  for (const handle of handles) await handle.result();
+  await first.stop();
+  await second.stop();
+  await expectOnly(handles.map(({ workflowId }) => workflowId));
+});
+
+describe('the history of a workflow', () => {
+  const replay = async (history: History, options: ReplayWorkerOptions) =>
+    expect(Worker.runReplayHistory(options, history)).resolves.toBeUndefined();
+  const withPlugin = () => ({ workflowBundle: app.bundles.withPlugin, plugins: [new BatchPlugin()] });
+  const plain = () => ({ workflowBundle: app.bundles.plain });
+  const shapeOf = ({ events }: History) => events!.map(({ eventType }) => eventType);
+
+  /** Runs it once, to its end. */
+  async function historyOf(isPlain: boolean, args: unknown[]): Promise<History> {
+    const { start } = await createListener();
+    const handle = await start('leavesWork', { args }, isPlain ? plainApp : app);
+    await handle.result();
+    return (await runOf(world.client, handle.workflowId)).history;
+  }
+
+  let plainApp: OrderApp;
+  beforeAll(async () => {
+    plainApp = createOrderApp(world, app.bundles);
+    cleanup.push((await plainApp.startWorker({ plugins: [] })).stop);
+  });
+
+  test.each([0, 1, 2, 3, 4, 5, 6, 7, 8])(
+    'is the same with and without the plugin, and each replays under the other; work that is left %i promises late',
+    async (promises) => {
+      const args = [[3, 4], promises];
+      const [without, having] = [await historyOf(true, args), await historyOf(false, args)];
+      expect(shapeOf(having)).toEqual(shapeOf(without));
+      await replay(without, withPlugin());
+      await replay(having, plain());
+    },
+  );
+
+  test('goes on under the plugin where it began without it, and is reported', async () => {
+    const { start, expectHeard } = await createListener();
+    const other = createOrderApp(world, app.bundles);
+    const before = await other.startWorker({ plugins: [] });
+    const handle = await start('waits', {}, other);
+    await eventually(async () => {
+      const { events } = (await runOf(world.client, handle.workflowId)).history;
+      expect(events!.some((event) => event.workflowTaskCompletedEventAttributes)).toBe(true);
+    });
+    await before.stop();
+    const after = await other.startWorker();
+    await handle.signal('go');
+    expect(await handle.result()).toBe('told');
+    await expectHeard([handle.workflowId]);
+    await after.stop();
+  });
+});

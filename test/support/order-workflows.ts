@@ -1,0 +1,71 @@
+import {
+  ApplicationFailure,
+  condition,
+  continueAsNew,
+  defineSignal,
+  executeChild,
+  proxyActivities,
+  setHandler,
+  sleep,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { OrderActivities } from './order-app.ts';
+
+// Workflows of an app that knows nothing of batches, for a worker of its own.
+
+const { charge } = proxyActivities<OrderActivities>({ startToCloseTimeout: '10 seconds' });
+
+export const goSignal = defineSignal('go');
+
+export async function returns(value: unknown): Promise<unknown> {
+  return value;
+}
+
+export async function waits(): Promise<string> {
+  let isTold = false;
+  setHandler(goSignal, () => void (isTold = true));
+  await condition(() => isTold);
+  return 'told';
+}
+
+export async function fails(message: string): Promise<void> {
+  throw ApplicationFailure.nonRetryable(message, 'CardDeclined');
+}
+
+/** For a retry policy of the workflow. */
+export async function failsUntil(attempt: number): Promise<number> {
+  if (workflowInfo().attempt < attempt) throw ApplicationFailure.create({ type: 'TryAgain' });
+  return workflowInfo().attempt;
+}
+
+/** So many further runs, the last of which waits. */
+export async function continues(times: number): Promise<string> {
+  if (times > 0) await continueAsNew<typeof continues>(times - 1);
+  return waits();
+}
+
+/** Its child ends long before it, and has a copy of its memo. */
+export async function hasChild(): Promise<string> {
+  const { memo, workflowId } = workflowInfo();
+  await executeChild(returns, { args: ['child'], memo: memo!, workflowId: `${workflowId}/child` });
+  return waits();
+}
+
+/** No end of a workflow: its task fails, again and again. */
+export async function hasBug(): Promise<void> {
+  await waits();
+  throw new TypeError('a bug');
+}
+
+/** Leaves code behind that goes on so many promises after its child: which of both is first depends on each one between. */
+export async function leavesWork(amounts: readonly number[], promises: number): Promise<number> {
+  let total = 0;
+  for (const amount of amounts) total += await charge(amount);
+  await sleep(1);
+  const child = executeChild(returns, { args: [total] });
+  let late: Promise<unknown> = child;
+  for (let i = 0; i < promises; i++) late = late.then(() => {});
+  void late.then(() => charge(0));
+  await child;
+  return total;
+}
