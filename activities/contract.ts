@@ -21,6 +21,10 @@ export interface MirrorActivities {
   discardBatch(input: DiscardBatchInput): Promise<void>;
   registerCallback(input: RegisterCallbackInput): Promise<void>;
   steerBatch(input: SteerBatchInput): Promise<void>;
+  /** @returns spans of positions */
+  findWorkflowJobs(input: { batchId: string; workflowIds: readonly string[] }): Promise<string>;
+  /** Whether workflows are jobs of the batch that have not ended. */
+  hasWorkflowJobs(input: { batchId: string }): Promise<boolean>;
   readMovement(input: { batchId: string }): Promise<{ ended: number; idleMs: number }>;
   alertBatch(input: AlertBatchInput): Promise<void>;
   finishBatch(input: FinishBatchInput): Promise<FinishBatchResult>;
@@ -33,6 +37,8 @@ export interface HandlerActivities {
   runCallback(input: CallbackInput): Promise<void>;
   runPlainJob(input: PlainJobInput): Promise<void>;
   openRound(input: OpenRoundInput): Promise<OpenedRound | null>;
+  /** Asks the workflows to cancel that are jobs of a batch which was stopped. */
+  cancelWorkflowJobs(input: { batchId: string; reason: string }): Promise<void>;
 }
 
 /** What a schedule runs. */

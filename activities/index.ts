@@ -9,6 +9,7 @@ import type {
 } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
+import { cancelWorkflowJobs } from './cancel-workflow-jobs.ts';
 import { createMirrorActivities } from './mirror.ts';
 import { runPlainJob } from './plain-job.ts';
 import { prune } from './prune.ts';
@@ -24,6 +25,7 @@ export function createActivities(
     runCallback: (input) => runCallback(dependencies, input),
     runPlainJob: (input) => runPlainJob(dependencies, input),
     openRound: (input) => withHeartbeat(() => markRoundOpened(dependencies.database, input)),
+    cancelWorkflowJobs: (input) => cancelWorkflowJobs(dependencies, input),
     prune: (input) => prune(dependencies, input),
     startStep: (input) => startStep(dependencies, input),
     readStep: (input) => readStep(dependencies, input),

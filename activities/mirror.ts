@@ -11,6 +11,8 @@ import {
   selectMovement,
 } from '../src/database/batches.ts';
 import { insertCallback, markCallbackFailure } from '../src/database/callbacks.ts';
+import { selectPendingWorkflows, selectPositions } from '../src/database/workflow-jobs.ts';
+import { formatSpans, spansOf } from '../workflows/spans.ts';
 import type { MirrorActivities } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 
@@ -35,6 +37,10 @@ export function createMirrorActivities({
     discardBatch: (input) => deleteBatch(database, input),
     registerCallback: (input) => insertCallback(database, input),
     steerBatch: (input) => markSteered(database, input),
+    findWorkflowJobs: async ({ batchId, workflowIds }) =>
+      formatSpans(spansOf(await selectPositions(database, batchId, workflowIds))),
+    hasWorkflowJobs: async ({ batchId }) =>
+      (await selectPendingWorkflows(database, batchId, { after: 0, limit: 1 })).length > 0,
     readMovement: ({ batchId }) => selectMovement(database, batchId),
     alertBatch: (input) => markAlerted(database, input),
     finishBatch: (input) => markFinished(database, input),

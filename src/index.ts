@@ -43,9 +43,11 @@ export {
   JobNotLimitedError,
   MigrationsPendingError,
   NestedEnrollmentError,
+  NotEnrollableError,
   TemporalUnavailableError,
   WaitTimedOutError,
   WorkerUnavailableError,
+  WorkflowEnrolledError,
   type BatchErrorCode,
 } from './errors.ts';
 export {

@@ -72,6 +72,8 @@ export interface BatchSettings extends BatchPolicy {
   readonly openTimeoutMs: number;
   /** A job whose name no worker knows fails after so long. */
   readonly unknownJobTimeoutMs: number;
+  /** A workflow that is a job is looked at this often, if nobody says that it has ended. Chunks read it in the row. */
+  readonly workflowCheckIntervalMs: number;
   /** Continue as new after so many history events at the latest. The server may suggest it earlier. */
   readonly maxHistoryEvents: number;
   /** Id of a workflow that waits for the batch and is told when it is over. */
@@ -141,6 +143,8 @@ export interface BatchState {
     readonly sealed: boolean;
     readonly outcome: boolean;
     readonly settled: boolean;
+    /** Of a batch that was stopped: its workflows were asked to cancel. */
+    readonly workflowsCancelled: boolean;
   };
   /** Events that were fired, or can no longer fire. */
   readonly closedEvents: readonly BatchEvent[];
@@ -288,7 +292,7 @@ export function initialBatch(
     steeringWritten: 0,
     callbacks: {},
     outcome: null,
-    written: { created: false, sealed: false, outcome: false, settled: false },
+    written: { created: false, sealed: false, outcome: false, settled: false, workflowsCancelled: false },
     closedEvents: [],
     firing: [],
     fired: [],

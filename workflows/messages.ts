@@ -86,6 +86,9 @@ export const batchEndedSignal = defineSignal<[{ batchId: string }]>('batchEnded'
 /** Sent by the batch to its runners: it was paused, resumed, changed or stopped. */
 export const steeredSignal = defineSignal<[Steering]>('steered');
 
+/** Sent by the batch to its runners: workflows at these positions (see `formatSpans`) may have ended. */
+export const rushedSignal = defineSignal<[{ readonly spans: string }]>('rushed');
+
 /** Sent by a runner that ends because its batch has limits now: the batch goes on with its range. */
 export const rangeReturnedSignal = defineSignal<[ReturnedRange]>('rangeReturned');
 

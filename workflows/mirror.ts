@@ -36,6 +36,8 @@ export const mirror: MirrorActivities = {
   discardBatch: inTurn(writes.discardBatch),
   registerCallback: inTurn(writes.registerCallback),
   steerBatch: inTurn(writes.steerBatch),
+  findWorkflowJobs: inTurn(writes.findWorkflowJobs),
+  hasWorkflowJobs: inTurn(writes.hasWorkflowJobs),
   readMovement: inTurn(writes.readMovement),
   alertBatch: inTurn(writes.alertBatch),
   finishBatch: inTurn(writes.finishBatch),

@@ -238,6 +238,7 @@ export class Batch {
       batchId: this.id,
       adder: { token },
       ...(resume ? { sharedFrom } : {}),
+      namespace: this.#batches.client.options.namespace,
       database: this.#batches.database,
       channel: blockChannel(this.#batches, this.id, token),
       whyClosed: () => this.#whyClosed(token),

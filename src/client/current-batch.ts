@@ -61,6 +61,7 @@ export function currentBatch(): CurrentBatch {
         batchId,
         adder: { job: { position, round, attempt } },
         sharedFrom: 0,
+        namespace: batches.client.options.namespace,
         database: batches.database,
         channel: handlerChannel(batches, batchId, row.first_execution_run_id),
         whyClosed: async () => whyClosed(batchId, await readRow(), 'handler'),

@@ -14,6 +14,7 @@ import { describePolicy } from '../../workflows/failure-policy.ts';
 import { existingLimits } from '../../workflows/limits.ts';
 import { toStorable } from '../json-value.ts';
 import type { Database } from './connect.ts';
+import { convertStarts } from './starts.ts';
 import { BATCH_COLUMNS, JOB_COLUMNS, type BatchRow, type JobRecord } from './rows.ts';
 
 /** @returns whether the row is this workflow's: false when another batch has the id */
@@ -65,7 +66,9 @@ export function settingsColumns(settings: BatchSettings) {
  */
 export async function markSealed({ knex, schema }: Database, input: SealBatchInput): Promise<Growth | null> {
   return knex.transaction(async (trx) => {
-    await lockRow(trx, schema, input.batchId);
+    const { batchId } = input;
+    const batch = await lockRow(trx, schema, batchId);
+    if (batch?.shared && !batch.isSealed) await convertStarts(trx, schema, { batchId, ofHandlers: false });
     const { rows } = await trx.raw(
       `update :schema:.batches
        set status = 'running', total = case when shared then total else :total end, enrollment_error = :error,
@@ -96,7 +99,7 @@ export async function markSealed({ knex, schema }: Database, input: SealBatchInp
 /**
  * Gives the block to another process: the inserts of the one that had it are refused from then on. `for update` waits
  * for those that are under way, so that the total that is returned has their rows. The newest opening wins, in whatever
- * order they arrive.
+ * order they arrive. Workflows that were about to be started are jobs from then on.
  *
  * @returns the total by now; null if somebody deleted the row
  */
@@ -105,7 +108,9 @@ export async function markTakenOver(
   input: TakeOverBlockInput,
 ): Promise<Growth | null> {
   return knex.transaction(async (trx) => {
-    await lockRow(trx, schema, input.batchId);
+    const { batchId } = input;
+    const batch = await lockRow(trx, schema, batchId);
+    if (batch?.shared && !batch.isSealed) await convertStarts(trx, schema, { batchId, ofHandlers: false });
     // The task queues of rows that were never announced. Served by the primary key.
     await trx.raw(
       `update :schema:.batches
@@ -122,13 +127,15 @@ export async function markTakenOver(
 }
 
 /** Waits for those who add jobs, and keeps others from it; what follows sees what they have committed. */
-async function lockRow(trx: Knex.Transaction, schema: string, batchId: string): Promise<Growth | undefined> {
+async function lockRow(
+  trx: Knex.Transaction,
+  schema: string,
+  batchId: string,
+): Promise<(Growth & { readonly shared: boolean; readonly isSealed: boolean }) | undefined> {
   const { rows } = await trx.raw(
-    'select total, queues from :schema:.batches where id = :batchId for update',
-    {
-      schema,
-      batchId,
-    },
+    `select total, queues, shared, sealed_at is not null as "isSealed"
+     from :schema:.batches where id = :batchId for update`,
+    { schema, batchId },
   );
   return rows[0];
 }
@@ -245,8 +252,13 @@ export async function markFinished(
 ): Promise<FinishBatchResult> {
   const { batchId, round, outcome, settled } = input;
   return knex.transaction(async (trx) => {
-    const growth = await lockRow(trx, schema, batchId);
-    if (growth && input.total !== null && growth.total > input.total) return { growth };
+    const batch = await lockRow(trx, schema, batchId);
+    // No job runs any more: the handlers that were about to start workflows have ended without an answer.
+    const isLast = settled || input.total !== null;
+    if (batch?.shared && isLast) await convertStarts(trx, schema, { batchId, ofHandlers: true });
+    const growth = batch?.shared ? await selectGrowth(trx, schema, batchId) : batch;
+    if (growth && input.total !== null && growth.total > input.total)
+      return { growth: { total: growth.total, queues: growth.queues } };
     const { rows } = await trx.raw(
       `update :schema:.batches
        set status = :outcome,

@@ -1,4 +1,4 @@
-import type { ClientOptions, ClientPlugin } from '@temporalio/client';
+import type { ClientInterceptors, ClientOptions, ClientPlugin } from '@temporalio/client';
 import type {
   BundleOptions,
   BundlerPlugin,
@@ -8,7 +8,7 @@ import type {
   WorkerPlugin,
 } from '@temporalio/worker';
 import { runOutsideEnrollment } from '../client/enrollment-context.ts';
-import { batchClientInterceptors } from './client-interceptor.ts';
+import { batchClientInterceptors, hasEnrolling } from './client-interceptor.ts';
 import { EndReporter } from './reporter.ts';
 import { workflowInterceptorModules } from './workflow-modules.ts';
 
@@ -29,8 +29,20 @@ export class BatchPlugin implements ClientPlugin, WorkerPlugin, BundlerPlugin {
   }
 
   configureClient(options: Omit<ClientOptions, 'plugins'>): Omit<ClientOptions, 'plugins'> {
-    void batchClientInterceptors;
-    return options;
+    const { namespace, interceptors = {} } = options;
+    const ours = batchClientInterceptors(namespace === undefined ? {} : { namespace });
+    const workflow = withOurs(ours.workflow, interceptors.workflow);
+    // Installed twice, on a client and on its connection for example, it acts once.
+    if (!workflow) return options;
+    return {
+      ...options,
+      interceptors: {
+        ...interceptors,
+        workflow,
+        schedule: [...ours.schedule, ...(interceptors.schedule ?? [])],
+        activity: [...ours.activity, ...(interceptors.activity ?? [])],
+      },
+    };
   }
 
   /** @throws {@link InvalidOptionError} for a bundle that was made without this plugin */
@@ -63,4 +75,16 @@ export class BatchPlugin implements ClientPlugin, WorkerPlugin, BundlerPlugin {
       await reporter.close();
     }
   }
+}
+
+type Ours = ReturnType<typeof batchClientInterceptors>['workflow'];
+
+/** Ours first, so that the others have the last word. @returns undefined if they are there already */
+function withOurs(ours: Ours, others: ClientInterceptors['workflow'] = []): ClientInterceptors['workflow'] | undefined {
+  if (Array.isArray(others)) return hasEnrolling(others) ? undefined : [...ours, ...others];
+  // The older form: functions that make an interceptor for each workflow.
+  const { calls = [] } = others;
+  const id = { workflowId: '' };
+  if (hasEnrolling(calls.map((make) => make(id)))) return undefined;
+  return { calls: [...ours.map((interceptor) => () => interceptor), ...calls] };
 }

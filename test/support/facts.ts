@@ -36,6 +36,7 @@ export const SETTINGS: BatchSettings = {
   enrollmentTimeoutMs: 5 * MINUTE,
   openTimeoutMs: 24 * 60 * MINUTE,
   unknownJobTimeoutMs: 10 * MINUTE,
+  workflowCheckIntervalMs: 30_000,
   maxHistoryEvents: 4_000,
 };
 

@@ -146,6 +146,7 @@ const SETTINGS: readonly BatchSettings[] = (
   enrollmentTimeoutMs: 1_000,
   openTimeoutMs: 1_000,
   unknownJobTimeoutMs: 1_000,
+  workflowCheckIntervalMs: 30_000,
   maxHistoryEvents: 4_000,
 }));
 

@@ -391,7 +391,15 @@ const CASES: readonly Case[] = [
     title: 'the seal could not be written',
     facts: stillBatch({
       temporal: {
-        state: sealedState({ written: { created: true, sealed: false, outcome: false, settled: false } }),
+        state: sealedState({
+          written: {
+            created: true,
+            sealed: false,
+            outcome: false,
+            settled: false,
+            workflowsCancelled: false,
+          },
+        }),
       },
     }),
     finds: [['MIRROR_BEHIND', 'attention']],
