@@ -32,11 +32,15 @@ function running(now: number, { workflows: { pending, pendingSince } }: MirrorFa
  */
 function unreported({ workflows: { ended, late, lagMs } }: MirrorFacts): Finding[] {
   if (late === 0 || 2 * late < ended) return [];
+  const ends =
+    ended === 1
+      ? 'The last workflow that ended was'
+      : `${late === ended ? 'The' : `${late} of the`} last ${ended} workflows that ended were`;
   return [
     {
       code: 'WORKFLOWS_NOT_REPORTED',
       severity: 'waiting',
-      message: `${late === ended ? '' : `${late} of `}the last ${counted(ended, 'workflow')} that ended ${ended === 1 ? 'was' : 'were'} found by looking, up to ${span(lagMs)} after the end.`,
+      message: `${ends} found by looking, up to ${span(lagMs)} after ${late === 1 ? 'its' : 'their'} end.`,
       advice:
         'Give new BatchPlugin() to their workers (plugins), and to the bundle if it is made ahead. ' +
         'With the plugin: the batch was paused or without a worker, or their workers were lost or cannot signal it.',

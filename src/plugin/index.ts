@@ -7,7 +7,6 @@ import type {
   WorkerOptions,
   WorkerPlugin,
 } from '@temporalio/worker';
-import { runOutsideEnrollment } from '../client/enrollment-context.ts';
 import { batchClientInterceptors, hasEnrolling } from './client-interceptor.ts';
 import { EndReporter } from './reporter.ts';
 import { workflowInterceptorModules } from './workflow-modules.ts';
@@ -64,13 +63,12 @@ export class BatchPlugin implements ClientPlugin, WorkerPlugin, BundlerPlugin {
     return { ...options, sinks: { ...options.sinks, batchJobs: { ended: { fn: () => {} } } } };
   }
 
-  /** Also keeps a worker that runs inside a block out of that: what its activities start is no job. */
   async runWorker(worker: Worker, next: (worker: Worker) => Promise<void>): Promise<void> {
     const reporter = worker.options.sinks['batchJobs']?.['ended'];
-    if (!(reporter instanceof EndReporter)) return runOutsideEnrollment(() => next(worker));
+    if (!(reporter instanceof EndReporter)) return next(worker);
     reporter.start({ connection: () => worker.connection, namespace: worker.options.namespace });
     try {
-      await runOutsideEnrollment(() => next(worker));
+      await next(worker);
     } finally {
       await reporter.close();
     }

@@ -2,9 +2,12 @@ import type { WorkflowHandle } from '@temporalio/client';
 import { Worker, type ReplayWorkerOptions } from '@temporalio/worker';
 import type { WorkflowInfo } from '@temporalio/workflow';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { BatchPlugin } from '../../src/index.ts';
+import { BatchPlugin, type Batch } from '../../src/index.ts';
 import { EndReporter } from '../../src/plugin/reporter.ts';
-import { batchWorkerInterceptors } from '../../src/worker/index.ts';
+import { batchWorkerInterceptors, createBatchWorker } from '../../src/worker/index.ts';
+import type { RangeState } from '../../workflows/range-state.ts';
+import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
+import { examine } from '../support/doctor.ts';
 import { eventually } from '../support/eventually.ts';
 import { decoded, runOf, type History } from '../support/histories.ts';
 import { bundleOrders, createOrderApp, type OrderApp } from '../support/order-app.ts';
@@ -19,6 +22,7 @@ beforeAll(async () => {
   app = createOrderApp(world, await bundleOrders());
   const { stop } = await app.startWorker();
   cleanup.push(stop);
+  await world.startWorker();
 });
 afterAll(async () => {
   for (const clean of cleanup.toReversed()) await clean();
@@ -149,7 +153,7 @@ describe('a worker that is shut down', () => {
   });
 
   test('does not wait for a run that stays open, and lets the process end', async () => {
-    const { batchId, start, heard } = await createListener();
+    const { batchId, start, expectOnly } = await createListener();
     const handle = await start('waits');
     const { runId } = await runOf(world.client, handle.workflowId);
     const reporter = new EndReporter(() => {}, { connection: () => world.connection, namespace: 'default' });
@@ -159,10 +163,10 @@ describe('a worker that is shut down', () => {
     expect(performance.now() - startedAt).toBeLessThan(2_000);
     await handle.signal('go');
     await handle.result();
-    // What comes after that goes nowhere.
+    // What comes after that goes nowhere: what is heard comes from the worker of the workflow.
     reporter.fn({} as WorkflowInfo, { batchId, workflowId: handle.workflowId, runId });
     await reporter.close();
-    expect((await heard()).flat().filter((id) => id === handle.workflowId).length).toBeLessThan(2);
+    await expectOnly([handle.workflowId]);
   });
 });
 
@@ -250,3 +254,179 @@ describe('the history of a workflow', () => {
     await after.stop();
   });
 });
+
+describe('a batch of workflows', () => {
+  /** When the batch looks at each of its workflows again, in milliseconds from now; those that it looks at now are missing. */
+  async function nextLooks({ id }: Batch): Promise<number[]> {
+    const ranges = await world.client.workflow.getHandle(`batch:${id}`).query<Record<string, RangeState>>('ranges');
+    return Object.values(ranges).flatMap(({ delayed }) =>
+      delayed.flatMap(({ dueAt, spans }) =>
+        spans.flatMap(([from, to]) => Array.from({ length: to - from + 1 }, () => dueAt - Date.now())),
+      ),
+    );
+  }
+
+  /** Makes its workflows so old that they are looked at every `workflowCheckInterval` only, the next time in a while. */
+  async function age(batch: Batch, count: number, atLeastMs: number): Promise<void> {
+    await world.knex
+      .withSchema(world.schema)
+      .from('batch_jobs')
+      .where('batch_id', batch.id)
+      .update({ created_at: world.knex.raw(`now() - interval '1 day'`) });
+    await eventually(async () => {
+      const looks = await nextLooks(batch);
+      expect(looks).toHaveLength(count);
+      expect(Math.min(...looks)).toBeGreaterThan(atLeastMs);
+    });
+  }
+
+  /** A batch that looks once an hour, with these workflows. */
+  async function enrolled(start: () => Promise<WorkflowHandle[]>): Promise<{ batch: Batch; handles: WorkflowHandle[] }> {
+    const batch = await createBatch(world, { workflowCheckInterval: '1 hour' });
+    let handles: WorkflowHandle[] = [];
+    await batch.jobs(async () => void (handles = await start()));
+    await age(batch, handles.length, 60_000);
+    return { batch, handles };
+  }
+
+  test('hears of each end in a moment: completed, failed, continued as new, retried', async () => {
+    const kinds = ['returns', 'fails', 'continues as new', 'is retried'] as const;
+    const retry = { initialInterval: '100ms', backoffCoefficient: 1 } as const;
+    const { batch, handles } = await enrolled(() =>
+      Promise.all(kinds.map((kind) => app.enrol('waitsThen', { args: [kind], retry }))),
+    );
+    const runs = await Promise.all(handles.map(({ workflowId }) => runOf(world.client, workflowId)));
+    for (const handle of handles) await handle.signal('go');
+    await eventually(
+      async () => expect(await batch.progress()).toMatchObject({ complete: 1, failed: 1, pending: 2 }),
+      5_000,
+    );
+    for (const [index, { workflowId }] of [...handles.entries()].slice(2)) {
+      await eventually(async () =>
+        expect((await runOf(world.client, workflowId)).runId).not.toBe(runs[index]!.runId),
+      );
+      // Of the newest run, whichever that is.
+      await world.client.workflow.getHandle(workflowId).signal('go');
+    }
+    expect(await batch.wait({ timeout: '5s' })).toMatchObject({ status: 'failed', complete: 3, failed: 1 });
+    expect(await batch.failedJobs()).toMatchObject([
+      { workflowId: handles[1]!.workflowId, errorClass: 'CardDeclined', errorMessage: 'no funds' },
+    ]);
+    expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
+    await expectConsistent(world, batch);
+  });
+
+  test('hears of many that end together, and each counts once', async () => {
+    const { batch, handles } = await enrolled(() =>
+      Promise.all(Array.from({ length: 40 }, () => app.enrol('waits'))),
+    );
+    await Promise.all(handles.map((handle) => handle.signal('go')));
+    expect(await batch.wait({ timeout: '10s' })).toMatchObject({ status: 'complete', complete: 40 });
+    await expectConsistent(world, batch);
+  });
+
+  test('counts no children of its workflows', async () => {
+    const { batch, handles } = await enrolled(async () => [await app.enrol('hasChild')]);
+    await handles[0]!.signal('go');
+    expect(await batch.wait({ timeout: '5s' })).toMatchObject({ status: 'complete', total: 1, complete: 1 });
+  });
+
+  test.each([
+    ['the worker lacks the plugin', () => ({ plugins: [] })],
+    [
+      'what the worker tells is lost',
+      () => ({
+        plugins: [],
+        workflowBundle: app.bundles.withPlugin,
+        sinks: { batchJobs: { ended: { fn: () => {} } } },
+      }),
+    ],
+  ])('ends all the same where %s', async (_title, optionsOf) => {
+    const other = createOrderApp(world, app.bundles);
+    const { stop } = await other.startWorker(optionsOf());
+    const batch = await createBatch(world);
+    await batch.jobs(async () => {
+      await other.enrol('returns');
+      await other.enrol('fails', { args: ['no funds'] });
+    });
+    expect(await batch.wait({ timeout: '20s' })).toMatchObject({ status: 'failed', complete: 1, failed: 1 });
+    await expectConsistent(world, batch);
+    await stop();
+  });
+
+  test('ends all the same where the worker is killed for good', async () => {
+    const other = createOrderApp(world, app.bundles);
+    const worker = await other.spawnWorker();
+    const batch = await createBatch(world);
+    let handle!: WorkflowHandle;
+    await batch.jobs(async () => {
+      handle = await other.enrol('waits', { workflowExecutionTimeout: '4s' });
+    });
+    await eventually(async () => {
+      const { events } = (await runOf(world.client, handle.workflowId)).history;
+      expect(events!.some((event) => event.workflowTaskCompletedEventAttributes)).toBe(true);
+    });
+    await worker.kill();
+    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 1 });
+    expect(await batch.failedJobs()).toMatchObject([{ errorClass: 'WorkflowTimedOutError' }]);
+    expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
+  }, 60_000);
+
+  test('is told by the doctor that ends are not reported, and not where they are', async () => {
+    const plain = createOrderApp(world, app.bundles);
+    const { stop } = await plain.startWorker({ plugins: [] });
+    const examined = async (of: OrderApp) => {
+      const batch = await createBatch(world, { workflowCheckInterval: '9 seconds' });
+      const handles: WorkflowHandle[] = [];
+      await batch.jobs(async () => {
+        for (let i = 0; i < 2; i++) handles.push(await of.enrol('waits'));
+      });
+      await age(batch, 2, 8_000);
+      await handles[0]!.signal('go');
+      await eventually(async () => expect(await batch.progress()).toMatchObject({ complete: 1, pending: 1 }));
+      const report = await examine(world, batch.id);
+      await handles[1]!.signal('go');
+      return report;
+    };
+    const [unreported, reported] = await Promise.all([examined(plain), examined(app)]);
+    expect(unreported).toMatchObject({
+      exitCode: 0,
+      verdict: 'waiting',
+      codes: ['WAITING_FOR_WORKFLOWS', 'WORKFLOWS_NOT_REPORTED'],
+    });
+    expect(unreported.findings[1]).toMatchObject({
+      message: expect.stringMatching(/^The last workflow that ended was found by looking, up to \d+ s after its end\.$/),
+      details: { ended: 1, late: 1 },
+    });
+    expect(reported.codes).toEqual(['WAITING_FOR_WORKFLOWS']);
+    await stop();
+  }, 60_000);
+});
+
+test('a worker of batches takes plugins, too', async () => {
+  const names: string[] = [];
+  const probe = {
+    name: 'probe',
+    runWorker: async (worker: Worker, next: (worker: Worker) => Promise<void>) => {
+      names.push(worker.options.taskQueue);
+      await next(worker);
+    },
+  };
+  await using other = await createWorld();
+  await createBatchWorker({
+    connection: other.connection,
+    database: other.knex,
+    schema: other.schema,
+    taskQueue: other.taskQueue,
+    jobs: Object.values(other.fixtures.jobs),
+    callbacks: Object.values(other.fixtures.callbacks),
+    workerOptions: { plugins: [new BatchPlugin(), probe] },
+  }).then((worker) =>
+    worker.runUntil(async () => {
+      const batch = await createBatch(other);
+      await batch.jobs(() => other.fixtures.jobs.noop.performAsync(1));
+      expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+    }),
+  );
+  expect(names).toEqual([other.taskQueue]);
+}, 60_000);

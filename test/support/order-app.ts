@@ -1,5 +1,9 @@
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { WorkflowHandle, WorkflowStartOptions } from '@temporalio/client';
+import { Client, type WorkflowHandle, type WorkflowStartOptions } from '@temporalio/client';
 import {
   bundleWorkflowCode,
   DefaultLogger,
@@ -7,6 +11,8 @@ import {
   type WorkerOptions,
   type WorkflowBundleWithSourceMap,
 } from '@temporalio/worker';
+import { execa } from 'execa';
+import { inject } from 'vitest';
 import { BatchPlugin } from '../../src/index.ts';
 import type * as workflows from './order-workflows.ts';
 import type { World } from './world.ts';
@@ -19,12 +25,18 @@ export interface OrderApp {
   readonly bundles: OrderBundles;
   /** With the plugin, unless the options say otherwise. @returns stops it */
   startWorker(options?: Partial<WorkerOptions>): Promise<{ worker: Worker; stop(): Promise<void> }>;
+  /** In a process of its own, with the plugin. @returns kills it by SIGKILL, and resolves once it is gone */
+  spawnWorker(): Promise<{ kill(): Promise<void> }>;
   /** By a client without the plugin. */
-  start<Name extends keyof typeof workflows>(
-    name: Name,
-    options?: Partial<WorkflowStartOptions>,
-  ): Promise<WorkflowHandle>;
+  start: StartOrder;
+  /** By one with the plugin. */
+  enrol: StartOrder;
 }
+
+export type StartOrder = <Name extends keyof typeof workflows>(
+  name: Name,
+  options?: Partial<WorkflowStartOptions>,
+) => Promise<WorkflowHandle>;
 
 /** Of its workflows. */
 export interface OrderBundles {
@@ -50,6 +62,15 @@ export async function bundleOrders(): Promise<OrderBundles> {
 
 export function createOrderApp(world: World, bundles: OrderBundles): OrderApp {
   const taskQueue = `${world.taskQueue}-orders-${++started}`;
+  const startBy =
+    (client: Client): StartOrder =>
+    (name, options = {}) =>
+      client.workflow.start<(...args: unknown[]) => Promise<unknown>>(name, {
+        taskQueue,
+        workflowId: `${world.schema}-order-${++started}`,
+        args: [],
+        ...options,
+      }) as Promise<WorkflowHandle>;
   return {
     taskQueue,
     bundles,
@@ -71,12 +92,26 @@ export function createOrderApp(world: World, bundles: OrderBundles): OrderApp {
       };
       return { worker, stop };
     },
-    start: (name, options = {}) =>
-      world.client.workflow.start<(...args: unknown[]) => Promise<unknown>>(name, {
-        taskQueue,
-        workflowId: `${world.schema}-order-${++started}`,
-        args: [],
-        ...options,
-      }) as Promise<WorkflowHandle>,
+    async spawnWorker() {
+      const folder = await mkdtemp(path.join(tmpdir(), 'temporal-batch-jobs-app-'));
+      const file = path.join(folder, 'workflows.js');
+      await writeFile(file, bundles.withPlugin.code);
+      const child = execa('node', ['--import', 'tsx', 'test/support/order-worker-process.ts'], {
+        env: { TEMPORAL_ADDRESS: inject('temporalAddress'), TASK_QUEUE: taskQueue, WORKFLOW_BUNDLE: file },
+        reject: false,
+        stdout: 'pipe',
+        stderr: 'inherit',
+      });
+      await once(child.stdout, 'data');
+      return {
+        async kill() {
+          child.kill('SIGKILL');
+          await child;
+          await rm(folder, { recursive: true });
+        },
+      };
+    },
+    start: startBy(world.client),
+    enrol: startBy(new Client({ connection: world.client.connection, plugins: [new BatchPlugin()] })),
   };
 }

@@ -69,3 +69,14 @@ export async function leavesWork(amounts: readonly number[], promises: number): 
   await child;
   return total;
 }
+
+/** Waits, and then ends, or goes on in another run that waits as well. */
+export async function waitsThen(
+  what: 'returns' | 'fails' | 'continues as new' | 'is retried',
+): Promise<string | undefined> {
+  const answer = await waits();
+  if (what === 'fails') throw ApplicationFailure.nonRetryable('no funds', 'CardDeclined');
+  if (what === 'continues as new') await continueAsNew<typeof waitsThen>('returns');
+  if (what === 'is retried' && workflowInfo().attempt === 1) throw ApplicationFailure.create({ type: 'TryAgain' });
+  return answer;
+}

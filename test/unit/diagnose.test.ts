@@ -122,6 +122,12 @@ const CASES: readonly Case[] = [
     ],
   },
   {
+    title: 'all workflows that ended were found by looking, and no other job is left',
+    facts: stillBatch({ mirror: { workflows: { ...WORKFLOWS, ended: 4, late: 4, lagMs: 28 * SECOND } } }),
+    finds: [['WORKFLOWS_NOT_REPORTED', 'waiting']],
+    says: ['The last 4 workflows that ended were found by looking, up to 28 s after their end.', 'BatchPlugin'],
+  },
+  {
     title: 'few of the workflows that ended were found by looking: a worker was lost, or a hint',
     facts: stillBatch({
       mirror: { workflows: { pending: 1, pendingSince: null, ended: 20, late: 9, lagMs: 28 * SECOND } },
