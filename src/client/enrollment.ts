@@ -32,8 +32,13 @@ export interface EnrollmentChannel {
 export interface EnrollmentOptions {
   readonly batchId: string;
   readonly adder: Adder;
-  /** Of the batch's client: workflows of another one cannot be jobs. */
-  readonly namespace: string;
+  /** What concerns workflows that are started in the block. */
+  readonly workflows: {
+    /** Of the batch's client: workflows of another one cannot be jobs. */
+    readonly namespace: string;
+    /** Asks one to cancel that the batch did not know of when it was stopped. */
+    readonly cancel: (workflowId: string, runId: string) => Promise<void>;
+  };
   /** Jobs that the batch has, and the block does not number itself because others may add some, too. */
   readonly sharedFrom?: number;
   readonly database: Database;
@@ -179,9 +184,9 @@ export class Enrollment {
     const { workflowId, namespace, hasUpdate } = start;
     this.#assertOpen(`Workflow "${workflowId}" was started`, 'workflow');
     const { batchId } = this;
-    if (namespace !== this.#options.namespace) {
-      throw new InvalidOptionError('namespace', `"${this.#options.namespace}", as that of its batch`, namespace);
-    }
+    const { workflows } = this.#options;
+    if (namespace !== workflows.namespace)
+      throw new InvalidOptionError('namespace', `"${workflows.namespace}", as that of its batch`, namespace);
     this.#isShared = true;
     const requested = this.#startQueue.add(start);
     this.#writeSoon();
@@ -193,7 +198,13 @@ export class Enrollment {
       await this.#afterFailedStart(start, token, isRefusedStart(error, { hasUpdate }));
       throw error;
     }
-    await this.#enrollWorkflow(start, start.runIdOf(started));
+    const runId = start.runIdOf(started);
+    try {
+      await this.#enrollWorkflow(start, runId);
+    } catch (error) {
+      if (error instanceof BatchCancelledError) await workflows.cancel(workflowId, runId);
+      throw error;
+    }
     return started;
   }
 

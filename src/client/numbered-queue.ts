@@ -106,8 +106,7 @@ export class NumberedQueue {
 
   async #insert(jobs: readonly Waiting[], queues: readonly string[]): Promise<Numbered> {
     const { batchId, database, adder } = this.#options;
-    // Who closed the batch meanwhile has made jobs of the workflows.
-    let isRepeated = jobs.every(({ workflow }) => workflow !== undefined);
+    let isRepeated = false;
     return persist(this.#options, () => {
       const input = { batchId, adder, jobs, queues, isRepeated };
       isRepeated = true;

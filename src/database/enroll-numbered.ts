@@ -74,7 +74,10 @@ export async function insertNumbered(
     const batch = await lockBatch(trx, schema, input.batchId);
     const refusal = batch ? await refuse(trx, schema, batch, input) : 'closed';
     if (batch && refusal === undefined) return insert(trx, schema, batch, input);
-    const before = batch && input.isRepeated ? await selectPositions(trx, schema, input) : undefined;
+    // Who closed the batch meanwhile has made jobs of the workflows that were being started.
+    const areThere = batch?.isOver === false && input.jobs.every(({ workflow }) => workflow !== undefined);
+    const mayBeThere = input.isRepeated || areThere;
+    const before = batch && mayBeThere ? await selectPositions(trx, schema, input) : undefined;
     return before ? { positions: before, total: batch!.total, queues: batch!.queues } : refusal!;
   });
 }

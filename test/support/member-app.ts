@@ -13,6 +13,7 @@ export interface MemberApp extends AsyncDisposable {
   /** With the plugin. */
   readonly client: Client;
   readonly taskQueue: string;
+  readonly workflowBundle: { readonly code: string };
   /** Another client with the plugin. */
   openClient(options?: Partial<ClientOptions>): Client;
   /** An id that no other test has. */
@@ -35,6 +36,7 @@ export async function startMemberApp(world: World): Promise<MemberApp> {
   return {
     client: openClient(),
     taskQueue,
+    workflowBundle: { code },
     openClient,
     newId: () => `${world.schema}-wf-${++named}`,
     async [Symbol.asyncDispose]() {

@@ -5,6 +5,7 @@ import {
   defineSignal,
   defineUpdate,
   executeChild,
+  proxyActivities,
   setHandler,
   sleep,
   workflowInfo,
@@ -47,4 +48,12 @@ export async function failsAtFirst(times: number): Promise<void> {
 export async function hasChildren(count: number): Promise<void> {
   const children = Array.from({ length: count }, (_, index) => executeChild(returns, { args: [index] }));
   await Promise.all(children);
+}
+
+export async function callsActivity(name: string, arg: string): Promise<void> {
+  const activities = proxyActivities<Record<string, (arg: string) => Promise<void>>>({
+    startToCloseTimeout: '10s',
+    retry: { maximumAttempts: 1 },
+  });
+  await activities[name]!(arg);
 }

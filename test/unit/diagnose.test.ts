@@ -589,7 +589,9 @@ const CODES: Readonly<Record<FindingCode, true>> = {
   WAITING_FOR_RETRY: true,
   WAITING_FOR_SLOT: true,
   WAITING_FOR_START_DELAY: true,
+  WAITING_FOR_WORKFLOWS: true,
   WORKER_LOST: true,
+  WORKFLOWS_NOT_REPORTED: true,
   WORKFLOW_TASK_FAILING: true,
   WORKFLOW_TERMINATED: true,
 };
