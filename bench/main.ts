@@ -73,7 +73,11 @@ bench(
 )
   .option('--sizes <n...>', 'jobs of a batch (default: 10000 1000000)', numbers)
   .action(({ sizes = [10_000, 1_000_000], ...options }) => runCancel({ sizes, ...options }));
-bench('workflows', 'Workflows of an app as the jobs of a batch; against the same ones without it.', '--jobs 500')
+bench(
+  'workflows',
+  'Workflows of an app as the jobs of a batch; against the same ones without it.',
+  '--jobs 500',
+)
   .option('--jobs <n>', 'workflows', positiveInteger, 500)
   .option('--runs <n>', 'runs of each way; the median counts', positiveInteger, 3)
   .action(runWorkflows);

@@ -120,7 +120,9 @@ async function withApp(
     }),
   });
   try {
-    await worker.runUntil(() => measure({ client: new Client({ connection: client.connection, plugins }), taskQueue }));
+    await worker.runUntil(() =>
+      measure({ client: new Client({ connection: client.connection, plugins }), taskQueue }),
+    );
   } finally {
     await connection.close();
   }

@@ -25,9 +25,9 @@ export interface ReportSinks extends Sinks {
 export const BUNDLE_TAG = 'temporal-batch-jobs: the workflows of this bundle report their end';
 
 /**
- * Listens to the end of the workflow's function beside the SDK. Not between the two: the workflow would end a moment
- * later than without this module, after steps of other code that it left running, and histories would differ. For the
- * same reason this is no command to the server: nothing in the history tells of it.
+ * Listens to the end of the workflow's function beside the SDK, not between the two, and gives the server no command:
+ * nothing of the app comes in another order than without this module, and nothing in the history tells of it. So it can
+ * be installed and removed while workflows run.
  */
 export const interceptors: WorkflowInterceptorsFactory = () => ({
   inbound: [

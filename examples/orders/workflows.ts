@@ -13,7 +13,8 @@ export interface Order {
 
 /** Charges the card, and ships what was paid. */
 export async function shipOrder(order: Order): Promise<string> {
-  if (order.cents <= 0) throw ApplicationFailure.nonRetryable(`Order ${order.id} has no price`, 'InvalidOrder');
+  if (order.cents <= 0)
+    throw ApplicationFailure.nonRetryable(`Order ${order.id} has no price`, 'InvalidOrder');
   await chargeCard(order);
   return shipParcel(order);
 }

@@ -78,7 +78,10 @@ export class BatchPlugin implements ClientPlugin, WorkerPlugin, BundlerPlugin {
 type Ours = ReturnType<typeof batchClientInterceptors>['workflow'];
 
 /** Ours first, so that the others have the last word. @returns undefined if they are there already */
-function withOurs(ours: Ours, others: ClientInterceptors['workflow'] = []): ClientInterceptors['workflow'] | undefined {
+function withOurs(
+  ours: Ours,
+  others: ClientInterceptors['workflow'] = [],
+): ClientInterceptors['workflow'] | undefined {
   if (Array.isArray(others)) return hasEnrolling(others) ? undefined : [...ours, ...others];
   // The older form: functions that make an interceptor for each workflow.
   const { calls = [] } = others;

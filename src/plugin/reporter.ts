@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Client, isGrpcDeadlineError } from '@temporalio/client';
 import type { InjectedSinkFunction, NativeConnection } from '@temporalio/worker';
 import type { WorkflowInfo } from '@temporalio/workflow';
@@ -12,11 +13,16 @@ const MAX_ASKED = 100;
 const MAX_HELD = 10_000;
 /** A run closes a moment after its code has ended, or its task has failed and runs again. */
 const MAX_WAIT_MS = 10_000;
-/** One question, so that a worker which shuts down has no open one for longer. */
-const ASK_MS = 1_000;
+/**
+ * Of one question, so that a worker which shuts down has no open one for longer. The server answers a second earlier: with
+ * a second left it would not wait at all.
+ */
+const ASK_MS = 2_000;
+/** Between two questions, whatever the server does. */
+const PAUSE_MS = 100;
 const SIGNAL_TIMEOUT_MS = 5_000;
 /** What is under way when the worker has stopped gets so long. */
-const GRACE_MS = 1_000;
+const GRACE_MS = 1_500;
 
 type HistoryRequest = Parameters<Client['workflowService']['getWorkflowExecutionHistory']>[0];
 type HistoryEvent = NonNullable<
@@ -49,9 +55,13 @@ export class EndReporter implements InjectedSinkFunction<ReportSinks['batchJobs'
   readonly #asking = new Set<Promise<void>>();
   #target: ReporterTarget | undefined;
   #client: Client | undefined;
+  readonly #stop = new AbortController();
   #closing: Promise<void> | undefined;
 
-  constructor(debug: (message: string, attributes: Record<string, unknown>) => void, target?: ReporterTarget) {
+  constructor(
+    debug: (message: string, attributes: Record<string, unknown>) => void,
+    target?: ReporterTarget,
+  ) {
     this.#debug = debug;
     this.#target = target;
   }
@@ -63,7 +73,7 @@ export class EndReporter implements InjectedSinkFunction<ReportSinks['batchJobs'
 
   /** Called by the SDK, which waits for it before it answers the workflow's task. */
   fn(_info: WorkflowInfo, run: EndedRun): void {
-    if (this.#closing || this.#known.has(run.runId)) return;
+    if (this.#stop.signal.aborted || this.#known.has(run.runId)) return;
     if (this.#known.size >= MAX_HELD) {
       this.#debug('The end of a workflow is not reported: too many end at once', { ...run });
       return;
@@ -79,6 +89,7 @@ export class EndReporter implements InjectedSinkFunction<ReportSinks['batchJobs'
   }
 
   async #close(): Promise<void> {
+    this.#stop.abort();
     let timer: NodeJS.Timeout | undefined;
     const isOver = new Promise<void>((resolve) => (timer = setTimeout(resolve, GRACE_MS)));
     await Promise.race([this.#finish(), isOver]);
@@ -114,12 +125,15 @@ export class EndReporter implements InjectedSinkFunction<ReportSinks['batchJobs'
 
   /** Waits until the run is closed. @returns whether the workflow has ended with it; also false when it takes too long */
   async #isEnd({ workflowId, runId }: EndedRun): Promise<boolean> {
+    const { signal } = this.#stop;
     const giveUpAt = Date.now() + MAX_WAIT_MS;
-    do {
+    for (;;) {
       const event = await this.#closeEvent({ workflowId, runId });
       if (event) return !isContinued(event);
-    } while (!this.#closing && Date.now() < giveUpAt);
-    return false;
+      if (Date.now() >= giveUpAt) return false;
+      await delay(PAUSE_MS, undefined, { signal }).catch(() => {});
+      if (signal.aborted) return false;
+    }
   }
 
   /** @returns undefined while the run is open */

@@ -30,7 +30,10 @@ test('an app of two workflows gets a batch around it', async () => {
   });
 }, 60_000);
 
-test.each(['workflows.ts', 'activities.ts', 'orders.ts'])('%s of the app knows nothing of batches', async (name) => {
-  const code = (await readFile(file(name), 'utf8')).replaceAll(/^\/\/.*$/gm, '');
-  expect(code).not.toMatch(/batch|\.\.\/src/i);
-});
+test.each(['workflows.ts', 'activities.ts', 'orders.ts'])(
+  '%s of the app knows nothing of batches',
+  async (name) => {
+    const code = (await readFile(file(name), 'utf8')).replaceAll(/^\/\/.*$/gm, '');
+    expect(code).not.toMatch(/batch|\.\.\/src/i);
+  },
+);

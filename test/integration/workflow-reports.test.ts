@@ -170,6 +170,30 @@ describe('a worker that is shut down', () => {
   });
 });
 
+test('a run that stays open is asked for about once a second', async () => {
+  const { batchId, start } = await createListener();
+  const handle = await start('waits');
+  const { runId } = await runOf(world.client, handle.workflowId);
+  let asked = 0;
+  const { workflowService } = world.connection;
+  const counting = new Proxy(workflowService, {
+    get: (service, name) => {
+      if (name === 'getWorkflowExecutionHistory') asked++;
+      return Reflect.get(service, name);
+    },
+  });
+  const connection: typeof world.connection = Object.create(world.connection, {
+    workflowService: { value: counting },
+  });
+  const reporter = new EndReporter(() => {}, { connection: () => connection, namespace: 'default' });
+  const startedAt = performance.now();
+  reporter.fn({} as WorkflowInfo, { batchId, workflowId: handle.workflowId, runId });
+  await eventually(() => expect(asked).toBeGreaterThanOrEqual(4));
+  expect(performance.now() - startedAt).toBeGreaterThan(2_500);
+  await handle.signal('go');
+  await reporter.close();
+});
+
 test('a worker without the plugin, whose bundle has it, runs its workflows all the same', async () => {
   const { start, expectOnly } = await createListener();
   const other = createOrderApp(world, app.bundles);
@@ -226,16 +250,12 @@ describe('the history of a workflow', () => {
     cleanup.push((await plainApp.startWorker({ plugins: [] })).stop);
   });
 
-  test.each([0, 1, 2, 3, 4, 5, 6, 7, 8])(
-    'is the same with and without the plugin, and each replays under the other; work that is left %i promises late',
-    async (promises) => {
-      const args = [[3, 4], promises];
-      const [without, having] = [await historyOf(true, args), await historyOf(false, args)];
-      expect(shapeOf(having)).toEqual(shapeOf(without));
-      await replay(without, withPlugin());
-      await replay(having, plain());
-    },
-  );
+  test('is the same with and without the plugin, and each replays under the other', async () => {
+    const [without, having] = [await historyOf(true, [[3, 4]]), await historyOf(false, [[3, 4]])];
+    expect(shapeOf(having)).toEqual(shapeOf(without));
+    await replay(without, withPlugin());
+    await replay(having, plain());
+  });
 
   test('goes on under the plugin where it began without it, and is reported', async () => {
     const { start, expectHeard } = await createListener();
@@ -258,7 +278,9 @@ describe('the history of a workflow', () => {
 describe('a batch of workflows', () => {
   /** When the batch looks at each of its workflows again, in milliseconds from now; those that it looks at now are missing. */
   async function nextLooks({ id }: Batch): Promise<number[]> {
-    const ranges = await world.client.workflow.getHandle(`batch:${id}`).query<Record<string, RangeState>>('ranges');
+    const ranges = await world.client.workflow
+      .getHandle(`batch:${id}`)
+      .query<Record<string, RangeState>>('ranges');
     return Object.values(ranges).flatMap(({ delayed }) =>
       delayed.flatMap(({ dueAt, spans }) =>
         spans.flatMap(([from, to]) => Array.from({ length: to - from + 1 }, () => dueAt - Date.now())),
@@ -281,7 +303,9 @@ describe('a batch of workflows', () => {
   }
 
   /** A batch that looks once an hour, with these workflows. */
-  async function enrolled(start: () => Promise<WorkflowHandle[]>): Promise<{ batch: Batch; handles: WorkflowHandle[] }> {
+  async function enrolled(
+    start: () => Promise<WorkflowHandle[]>,
+  ): Promise<{ batch: Batch; handles: WorkflowHandle[] }> {
     const batch = await createBatch(world, { workflowCheckInterval: '1 hour' });
     let handles: WorkflowHandle[] = [];
     await batch.jobs(async () => void (handles = await start()));
@@ -395,7 +419,9 @@ describe('a batch of workflows', () => {
       codes: ['WAITING_FOR_WORKFLOWS', 'WORKFLOWS_NOT_REPORTED'],
     });
     expect(unreported.findings[1]).toMatchObject({
-      message: expect.stringMatching(/^The last workflow that ended was found by looking, up to \d+ s after its end\.$/),
+      message: expect.stringMatching(
+        /^The last workflow that ended was found by looking, up to \d+ s after its end\.$/,
+      ),
       details: { ended: 1, late: 1 },
     });
     expect(reported.codes).toEqual(['WAITING_FOR_WORKFLOWS']);

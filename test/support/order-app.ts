@@ -24,9 +24,9 @@ export interface OrderApp {
   readonly taskQueue: string;
   readonly bundles: OrderBundles;
   /** With the plugin, unless the options say otherwise. @returns stops it */
-  startWorker(options?: Partial<WorkerOptions>): Promise<{ worker: Worker; stop(): Promise<void> }>;
+  startWorker(options?: Partial<WorkerOptions>): Promise<{ worker: Worker; stop: () => Promise<void> }>;
   /** In a process of its own, with the plugin. @returns kills it by SIGKILL, and resolves once it is gone */
-  spawnWorker(): Promise<{ kill(): Promise<void> }>;
+  spawnWorker(): Promise<{ kill: () => Promise<void> }>;
   /** By a client without the plugin. */
   start: StartOrder;
   /** By one with the plugin. */

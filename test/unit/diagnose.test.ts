@@ -104,7 +104,9 @@ const CASES: readonly Case[] = [
   },
   {
     title: 'workflows that are jobs have not ended',
-    facts: stillBatch({ mirror: { workflows: { ...WORKFLOWS, pending: 3, pendingSince: NOW - 5 * MINUTE } } }),
+    facts: stillBatch({
+      mirror: { workflows: { ...WORKFLOWS, pending: 3, pendingSince: NOW - 5 * MINUTE } },
+    }),
     finds: [['WAITING_FOR_WORKFLOWS', 'waiting']],
     says: ['3 workflows of your own have not ended; the oldest is its job for 5 min'],
     since: NOW - 5 * MINUTE,
@@ -125,7 +127,10 @@ const CASES: readonly Case[] = [
     title: 'all workflows that ended were found by looking, and no other job is left',
     facts: stillBatch({ mirror: { workflows: { ...WORKFLOWS, ended: 4, late: 4, lagMs: 28 * SECOND } } }),
     finds: [['WORKFLOWS_NOT_REPORTED', 'waiting']],
-    says: ['The last 4 workflows that ended were found by looking, up to 28 s after their end.', 'BatchPlugin'],
+    says: [
+      'The last 4 workflows that ended were found by looking, up to 28 s after their end.',
+      'BatchPlugin',
+    ],
   },
   {
     title: 'few of the workflows that ended were found by looking: a worker was lost, or a hint',

@@ -37,11 +37,13 @@ test('takes a bundle that was made with it, and refuses others', async () => {
   const made = await plugin.configureWorker(worker({ workflowBundle: { code } }));
   expect(Object.keys(made.sinks!)).toEqual(['batchJobs']);
   const refusal = { code: 'INVALID_OPTION', option: 'workflowBundle' };
-  await expect(plugin.configureWorker(worker({ workflowBundle: { code: '' } }))).rejects.toMatchObject(refusal);
+  await expect(plugin.configureWorker(worker({ workflowBundle: { code: '' } }))).rejects.toMatchObject(
+    refusal,
+  );
   // Also behind a sink: who wires one by hand may forget the bundle as well.
-  await expect(
-    plugin.configureWorker({ ...made, workflowBundle: { code: 'none' } }),
-  ).rejects.toMatchObject(refusal);
+  await expect(plugin.configureWorker({ ...made, workflowBundle: { code: 'none' } })).rejects.toMatchObject(
+    refusal,
+  );
 });
 
 test('looks into the file of a bundle', async () => {
