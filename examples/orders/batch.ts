@@ -25,5 +25,5 @@ export async function processDay(
   await batch.jobs(async () => {
     for (const order of orders) await processOrder(client, order);
   });
-  return batch.wait({ timeout: '1 minute' });
+  return await batch.wait({ timeout: '1 minute' });
 }
