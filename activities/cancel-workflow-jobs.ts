@@ -21,7 +21,7 @@ export async function cancelWorkflowJobs(
   { batchId, reason }: { batchId: string; reason: string },
 ): Promise<void> {
   await withHeartbeat(async () => {
-    for (let after = 0; ; ) {
+    for (let after = 0; ;) {
       const page = { after, limit: PAGE_SIZE };
       const workflows = await patiently(
         () => selectPendingWorkflows(database, batchId, page),
@@ -44,7 +44,11 @@ export async function cancelWorkflowJobs(
       await requestCancel(batches.client, job, reason);
     } catch (error) {
       if (isGrpcServiceError(error) && !TRANSIENT.includes(error.code))
-        log.warn('A workflow of a batch that was stopped could not be asked to cancel', { batchId, workflowId, error });
+        log.warn('A workflow of a batch that was stopped could not be asked to cancel', {
+          batchId,
+          workflowId,
+          error,
+        });
       else throw error;
     }
   }

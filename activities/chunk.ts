@@ -236,8 +236,11 @@ class ChunkRun {
         requests,
         () => this.#isStopping(),
         ({ position, ageMs }, look, tookMs) => {
-          this.#ran++;
-          this.#busyMs += tookMs;
+          // What has a part of a limit is to give it back: a look is no start.
+          if (!this.#input.share) {
+            this.#ran++;
+            this.#busyMs += tookMs;
+          }
           this.#looked(rows.get(position)!, look, { ageMs, pace });
           if (look?.isOver === false && look.firstRunId !== undefined)
             found.push({ position, runId: look.firstRunId });

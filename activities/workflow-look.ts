@@ -50,8 +50,7 @@ type TemporalFailure = NonNullable<
 
 /** How a run closed: by the start of the next one, or as the end of its chain. */
 export type RunEnd =
-  | { readonly nextRunId: string }
-  | { readonly nextRunId?: undefined; readonly failure: JobError | undefined };
+  { readonly nextRunId: string } | { readonly nextRunId?: undefined; readonly failure: JobError | undefined };
 
 /** What the last event of a run says; undefined: it has not closed. */
 export function endOf(event: HistoryEvent): RunEnd | undefined {
@@ -86,7 +85,8 @@ function failureOf(failure: TemporalFailure | undefined): JobError {
     if (cause.applicationFailureInfo) application = cause;
   }
   const message = (application ?? innermost)?.message ?? '';
-  if (application) return toJobError(application.applicationFailureInfo?.type || 'ApplicationFailure', message);
+  if (application)
+    return toJobError(application.applicationFailureInfo?.type || 'ApplicationFailure', message);
   return toJobError(kindOf(innermost), message);
 }
 
@@ -100,7 +100,10 @@ function kindOf(failure: TemporalFailure | undefined): string {
 
 /** Its chain is gone from Temporal, or its retention is over. */
 export function deleted(workflowId: string): JobError {
-  return toJobError('WorkflowDeletedError', `Workflow "${workflowId}" is gone: it was deleted, or its retention is over.`);
+  return toJobError(
+    'WorkflowDeletedError',
+    `Workflow "${workflowId}" is gone: it was deleted, or its retention is over.`,
+  );
 }
 
 /** The answer of its start was lost, and it is not there. */
@@ -121,7 +124,10 @@ const LOOK_MS = 10;
 const STEP = 1.5;
 
 /** How soon a workflow is looked at again. @param pending jobs of its batch that have not ended */
-export function nextLookMs(ageMs: number, { pending, intervalMs }: { pending: number; intervalMs: number }): number {
+export function nextLookMs(
+  ageMs: number,
+  { pending, intervalMs }: { pending: number; intervalMs: number },
+): number {
   const steps = Math.max(0, Math.floor(Math.log(ageMs / 10 / MIN_DELAY_MS) / Math.log(STEP)));
   const byAge = ageMs <= 0 ? MIN_DELAY_MS : MIN_DELAY_MS * STEP ** steps;
   return Math.round(Math.max(Math.min(byAge, intervalMs), pending * LOOK_MS));

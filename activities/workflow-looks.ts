@@ -42,7 +42,11 @@ export async function lookAtAll(
     } catch (error) {
       errors++;
       const { batchId, workflowId } = job;
-      log.debug('A workflow could not be looked at; later again', { batchId, workflowId, error: String(error) });
+      log.debug('A workflow could not be looked at; later again', {
+        batchId,
+        workflowId,
+        error: String(error),
+      });
       return undefined;
     }
   };

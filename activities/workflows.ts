@@ -29,7 +29,8 @@ export type Look =
 const CALL_TIMEOUT_MS = 10_000;
 /** A chain of more runs than that is followed further by the next look. */
 const MAX_RUNS = 50;
-const NOT_FOUND = 5;
+/** A gRPC status code. */
+const NOT_FOUND: readonly number[] = [5];
 const LATER: Look = { isOver: false };
 
 type HistoryRequest = Parameters<Client['workflowService']['getWorkflowExecutionHistory']>[0];
@@ -100,7 +101,9 @@ export async function requestCancel(client: Client, job: WorkflowJob, reason: st
     firstExecutionRunId: seen.firstRunId,
     reason,
   };
-  const asked = await unlessNotFound(client, () => client.workflowService.requestCancelWorkflowExecution(request));
+  const asked = await unlessNotFound(client, () =>
+    client.workflowService.requestCancelWorkflowExecution(request),
+  );
   return asked !== undefined;
 }
 
@@ -130,7 +133,9 @@ function markOf(payload: Payload | undefined): SeenRun['mark'] {
   try {
     const mark = defaultPayloadConverter.fromPayload<Partial<Mark> | null>(payload);
     const { batchId, workflowId } = mark ?? {};
-    return typeof batchId === 'string' && typeof workflowId === 'string' ? { batchId, workflowId } : undefined;
+    return typeof batchId === 'string' && typeof workflowId === 'string'
+      ? { batchId, workflowId }
+      : undefined;
   } catch {
     return 'unreadable';
   }
@@ -157,14 +162,17 @@ async function unlessNotFound<T>(client: Client, call: () => Promise<T>): Promis
   try {
     return await client.withDeadline(Date.now() + CALL_TIMEOUT_MS, call);
   } catch (error) {
-    if (isGrpcServiceError(error) && error.code === NOT_FOUND && !isNamespaceMissing(error)) return undefined;
+    if (isGrpcServiceError(error) && NOT_FOUND.includes(error.code) && !isNamespaceMissing(error))
+      return undefined;
     throw error;
   }
 }
 
 /** A namespace that is not found says nothing of its workflows. */
 function isNamespaceMissing({ metadata }: { metadata: { get(name: string): readonly unknown[] } }): boolean {
-  return metadata.get('grpc-status-details-bin').some((part) => String(part).includes('NamespaceNotFoundFailure'));
+  return metadata
+    .get('grpc-status-details-bin')
+    .some((part) => String(part).includes('NamespaceNotFoundFailure'));
 }
 
 function epochMs(time: HistoryEvent['eventTime']): number {

@@ -450,7 +450,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     await condition(() => state.stop !== null && state.written.sealed);
     if (state.written.workflowsCancelled) return;
     isCancellingWorkflows = true;
-    if (await mirror.hasWorkflowJobs({ batchId })) await requestCancellations({ batchId, reason: state.stop!.reason });
+    if (await mirror.hasWorkflowJobs({ batchId }))
+      await requestCancellations({ batchId, reason: state.stop!.reason });
     apply(rules.wrote(state, 'workflowsCancelled'));
     isCancellingWorkflows = false;
   }

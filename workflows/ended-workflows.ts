@@ -27,8 +27,14 @@ export function workflowsEnded(
 }
 
 /** Those of the next look-up, and the rest. */
-export function takeEnded({ workflowIds }: EndedWorkflows): { taken: readonly string[]; rest: EndedWorkflows } {
-  return { taken: workflowIds.slice(0, MAX_LOOKED_UP), rest: { workflowIds: workflowIds.slice(MAX_LOOKED_UP) } };
+export function takeEnded({ workflowIds }: EndedWorkflows): {
+  taken: readonly string[];
+  rest: EndedWorkflows;
+} {
+  return {
+    taken: workflowIds.slice(0, MAX_LOOKED_UP),
+    rest: { workflowIds: workflowIds.slice(MAX_LOOKED_UP) },
+  };
 }
 
 /** How long others are waited for, to be looked up with them. @param pending jobs of the batch that have not ended */

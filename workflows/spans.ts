@@ -71,6 +71,11 @@ export function formatSpans(spans: readonly Span[]): string {
   return spans.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)).join(',');
 }
 
+/** Whether a text from outside is one of {@link formatSpans}. */
+export function isSpans(text: unknown): text is string {
+  return typeof text === 'string' && /^\d{1,10}(-\d{1,10})?(,\d{1,10}(-\d{1,10})?)*$/.test(text);
+}
+
 /** Reads what {@link formatSpans} wrote. */
 export function parseSpans(text: string): Span[] {
   if (text === '') return [];

@@ -246,7 +246,8 @@ export class Batch {
       enrollmentTimeoutMs: quietTimeMs,
     });
     const total = await runBlock(this.#batches.logger, enrollment, block);
-    if (total === 0) throw this.#emptied('its enrolment block started no job (workflows need a client with BatchPlugin)');
+    if (total === 0)
+      throw this.#emptied('its enrolment block started no job (workflows need a client with BatchPlugin)');
     return { total };
   }
 
@@ -561,6 +562,7 @@ export class Batch {
       batchId: this.id,
       adder: { token },
       sharedFrom: 0,
+      workflows: workflowsOf(this.#batches),
       database: this.#batches.database,
       channel: openEndedChannel(this.#batches, this.id, token),
       whyClosed: () => this.#whyClosed(token),

@@ -320,7 +320,7 @@ export class Enrollment {
       const startedAt = performance.now();
       try {
         if (this.#buffer.length > 0) await this.#writeOwn();
-        else if (this.#startQueue.size > 0) await this.#startQueue.write(FLUSH_ROWS);
+        else if (this.#startQueue.size > 0) await this.#startQueue.write(FLUSH_ROWS, FLUSH_BYTES);
         else await this.#writeNumbered();
         if (this.#durable > this.#announced) this.#announceSoon();
       } catch (error) {

@@ -28,7 +28,8 @@ export function isRefusedStart(error: unknown, { hasUpdate }: { readonly hasUpda
 
 function causesOf(error: unknown): Error[] {
   const causes: Error[] = [];
-  for (let cause = error; cause instanceof Error && !causes.includes(cause); cause = cause.cause) causes.push(cause);
+  for (let cause = error; cause instanceof Error && !causes.includes(cause); cause = cause.cause)
+    causes.push(cause);
   return causes;
 }
 

@@ -35,9 +35,9 @@ export class StartQueue {
   }
 
   /** Writes the first of those that wait. @throws why they were refused */
-  async write(maxRows: number): Promise<void> {
+  async write(maxRows: number, maxBytes: number): Promise<void> {
     const { batchId, database, adder } = this.#options;
-    const starts = this.#waiting.splice(0, maxRows);
+    const starts = this.#take(maxRows, maxBytes);
     try {
       const accepted = await persist(this.#options, () => insertStarts(database, { batchId, adder, starts }));
       for (const { start, token, resolve, reject } of starts) {
@@ -54,6 +54,14 @@ export class StartQueue {
   async takeBack(token: string): Promise<void> {
     const { batchId, database, onRetry } = this.#options;
     await withRetry(() => deleteStart(database, batchId, token), { timeoutMs: DATABASE_TIMEOUT_MS, onRetry });
+  }
+
+  #take(maxRows: number, maxBytes: number): Waiting[] {
+    let bytes = 0;
+    let count = 0;
+    while (count < this.#waiting.length && count < maxRows && bytes < maxBytes)
+      bytes += this.#waiting[count++]!.start.argsJson.length;
+    return this.#waiting.splice(0, count);
   }
 
   /** Nothing is written any more. */

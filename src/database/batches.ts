@@ -57,7 +57,7 @@ export function settingsColumns(settings: BatchSettings) {
 /**
  * Fixes what the block has enrolled, and removes rows that an enqueuer wrote and never announced (it died, or was too
  * late). Where the database numbers jobs, none is removed: their callers know that they are members, so that the total
- * is what the row says.
+ * is what the row says. Workflows that a block was about to start are jobs of the batch from then on.
  *
  * `for update` waits for inserts that hold `for key share` on the batch, and makes later ones find it sealed:
  * without it, an insert that began before could add rows behind the delete.
@@ -65,41 +65,35 @@ export function settingsColumns(settings: BatchSettings) {
  * @returns the total by now; null if somebody deleted the row
  */
 export async function markSealed({ knex, schema }: Database, input: SealBatchInput): Promise<Growth | null> {
-  return knex.transaction(async (trx) => {
-    const { batchId } = input;
-    const batch = await lockRow(trx, schema, batchId);
-    if (batch?.shared && !batch.isSealed) await convertStarts(trx, schema, { batchId, ofHandlers: false });
-    const { rows } = await trx.raw(
-      `update :schema:.batches
-       set status = 'running', total = case when shared then total else :total end, enrollment_error = :error,
-         sealed_at = now(), updated_at = now()
-       where id = :batchId and sealed_at is null
-       returning shared, total, queues`,
-      {
-        schema,
-        batchId: input.batchId,
-        total: input.total,
-        error: input.error === null ? null : toStorable(input.error),
-      },
-    );
-    if (rows.length === 0) return selectGrowth(trx, schema, input.batchId);
-    const [{ shared, total, queues }] = rows;
-    if (!shared) {
-      // Served by the primary key.
-      await trx.raw('delete from :schema:.batch_jobs where batch_id = :batchId and position > :total', {
-        schema,
-        batchId: input.batchId,
-        total,
-      });
-    }
-    return { total, queues };
-  });
+  const { batchId } = input;
+  const { rows } = await knex.raw(
+    `with locked as materialized (select id from :schema:.batches where id = :batchId for update)
+     update :schema:.batches
+     set status = 'running', total = case when shared then total else :total end, enrollment_error = :error,
+       sealed_at = now(), updated_at = now()
+     where id = (select id from locked) and sealed_at is null
+     returning total, queues`,
+    { schema, batchId, total: input.total, error: input.error === null ? null : toStorable(input.error) },
+  );
+  // By itself, and also when the row was sealed before: whoever sealed it may have died in between. Handlers that add
+  // jobs meanwhile make the batch a shared one in the transaction of their rows, so that none of those is removed.
+  const { rows: starts } = await knex.raw(
+    `with removed as (
+       delete from :schema:.batch_jobs
+       where batch_id = :batchId and position >
+         (select total from :schema:.batches where id = :batchId and sealed_at is not null and not shared)
+     )
+     select 1 from :schema:.batch_starts where batch_id = :batchId and not by_handler limit 1`,
+    { schema, batchId },
+  );
+  if (starts.length > 0) await convertStarts({ knex, schema }, { batchId, ofHandlers: false });
+  return starts.length > 0 || rows.length === 0 ? selectGrowth({ knex, schema }, batchId) : rows[0];
 }
 
 /**
  * Gives the block to another process: the inserts of the one that had it are refused from then on. `for update` waits
  * for those that are under way, so that the total that is returned has their rows. The newest opening wins, in whatever
- * order they arrive. Workflows that were about to be started are jobs from then on.
+ * order they arrive. Workflows that the one that had it was about to start are jobs from then on.
  *
  * @returns the total by now; null if somebody deleted the row
  */
@@ -107,10 +101,9 @@ export async function markTakenOver(
   { knex, schema }: Database,
   input: TakeOverBlockInput,
 ): Promise<Growth | null> {
-  return knex.transaction(async (trx) => {
-    const { batchId } = input;
-    const batch = await lockRow(trx, schema, batchId);
-    if (batch?.shared && !batch.isSealed) await convertStarts(trx, schema, { batchId, ofHandlers: false });
+  const { batchId } = input;
+  await knex.transaction(async (trx) => {
+    await trx.raw('select from :schema:.batches where id = :batchId for update', { schema, batchId });
     // The task queues of rows that were never announced. Served by the primary key.
     await trx.raw(
       `update :schema:.batches
@@ -122,26 +115,16 @@ export async function markTakenOver(
        where id = :batchId and openings < :opening and sealed_at is null`,
       { schema, ...input },
     );
-    return selectGrowth(trx, schema, input.batchId);
   });
+  await convertStarts({ knex, schema }, { batchId, ofHandlers: false });
+  return selectGrowth({ knex, schema }, batchId);
 }
 
-/** Waits for those who add jobs, and keeps others from it; what follows sees what they have committed. */
-async function lockRow(
-  trx: Knex.Transaction,
-  schema: string,
+async function selectGrowth(
+  { knex, schema }: Pick<Database, 'knex' | 'schema'>,
   batchId: string,
-): Promise<(Growth & { readonly shared: boolean; readonly isSealed: boolean }) | undefined> {
-  const { rows } = await trx.raw(
-    `select total, queues, shared, sealed_at is not null as "isSealed"
-     from :schema:.batches where id = :batchId for update`,
-    { schema, batchId },
-  );
-  return rows[0];
-}
-
-async function selectGrowth(trx: Knex.Transaction, schema: string, batchId: string): Promise<Growth | null> {
-  const row = await trx
+): Promise<Growth | null> {
+  const row = await knex
     .withSchema(schema)
     .from('batches')
     .where({ id: batchId })
@@ -241,46 +224,58 @@ export async function selectSteered(
 }
 
 /**
- * Writes the outcome and which callbacks follow from it, in one transaction: a callback sees all of it. Nothing is
- * written when jobs were added of which the workflow does not know: it hears of them instead.
+ * Writes the outcome and which callbacks follow from it, in one statement: a callback sees all of it. Nothing is written
+ * when jobs were added of which the workflow does not know: it hears of them instead. `for update` waits for those who
+ * add some.
  *
  * @returns the counts of the row, or how the batch has grown; null if somebody deleted the row
  */
 export async function markFinished(
-  { knex, schema }: Database,
+  { knex, schema }: Pick<Database, 'knex' | 'schema'>,
   input: FinishBatchInput,
 ): Promise<FinishBatchResult> {
-  const { batchId, round, outcome, settled } = input;
-  return knex.transaction(async (trx) => {
-    const batch = await lockRow(trx, schema, batchId);
-    // No job runs any more: the handlers that were about to start workflows have ended without an answer.
-    const isLast = settled || input.total !== null;
-    if (batch?.shared && isLast) await convertStarts(trx, schema, { batchId, ofHandlers: true });
-    const growth = batch?.shared ? await selectGrowth(trx, schema, batchId) : batch;
-    if (growth && input.total !== null && growth.total > input.total)
-      return { growth: { total: growth.total, queues: growth.queues } };
-    const { rows } = await trx.raw(
-      `update :schema:.batches
+  const { batchId, round, outcome, settled, total } = input;
+  // No job runs any more: handlers that were about to start workflows have ended without an answer.
+  const isLast = settled || total !== null;
+  const { rows } = await knex.raw(
+    `with locked as materialized (select id from :schema:.batches where id = :batchId for update),
+     finished as (
+       update :schema:.batches
        set status = :outcome,
-           completed_at = coalesce(completed_at, now()),
-           settled_at = case when :settled then coalesce(settled_at, now()) else settled_at end,
-           updated_at = now()
-       where id = :batchId and round = :round and sealed_at is not null
-       returning completed_count as completed, failed_count as failed, total`,
-      { schema, batchId, round, outcome, settled },
-    );
-    const callbacks = () =>
-      trx.withSchema(schema).from('batch_callbacks').where({ batch_id: batchId, round });
-    await callbacks()
-      .whereIn('event', [...input.schedule])
-      .where('status', 'registered')
-      .update({ status: 'scheduled', scheduled_at: trx.fn.now() });
-    await callbacks()
-      .whereIn('event', [...input.skip])
-      .where('status', 'registered')
-      .update({ status: 'skipped' });
-    return rows[0] ?? null;
-  });
+         completed_at = coalesce(completed_at, now()),
+         settled_at = case when :settled then coalesce(settled_at, now()) else settled_at end,
+         updated_at = now()
+       where id = (select id from locked) and round = :round and sealed_at is not null
+         and total <= coalesce(:total::integer, total)
+         and not (:isLast and exists (select 1 from :schema:.batch_starts where batch_id = :batchId))
+       returning id, round, completed_count as completed, failed_count as failed, total
+     ),
+     callbacks as (
+       update :schema:.batch_callbacks c
+       set status = case when c.event = any(:schedule::text[]) then 'scheduled' else 'skipped' end,
+         scheduled_at = case when c.event = any(:schedule::text[]) then now() else c.scheduled_at end
+       from finished f
+       where c.batch_id = f.id and c.round = f.round and c.status = 'registered'
+         and (c.event = any(:schedule::text[]) or c.event = any(:skip::text[]))
+     )
+     select completed, failed, total from finished`,
+    {
+      schema,
+      batchId,
+      round,
+      outcome,
+      settled,
+      total,
+      isLast,
+      schedule: [...input.schedule],
+      skip: [...input.skip],
+    },
+  );
+  if (rows.length > 0) return rows[0];
+  if (isLast && (await convertStarts({ knex, schema }, { batchId, ofHandlers: true })))
+    return markFinished({ knex, schema }, input);
+  const growth = await selectGrowth({ knex, schema }, batchId);
+  return growth && total !== null && growth.total > total ? { growth } : null;
 }
 
 /** A batch that is being pruned is no more. */

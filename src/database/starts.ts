@@ -1,4 +1,3 @@
-import type { Knex } from 'knex';
 import type { Database } from './connect.ts';
 import { lockBatch, refuse, type Adder, type NotNumbered } from './enroll-numbered.ts';
 
@@ -51,26 +50,25 @@ export async function insertStarts(
     if (refusal !== undefined) return refusal;
     if (!batch!.shared)
       await trx.withSchema(schema).from('batches').where('id', batchId).update({ shared: true });
-    await trx.raw(
-      `insert into :schema:.batch_starts (batch_id, workflow_id, token, by_handler, worker_class, args, options)
-       select :batchId, s ->> 0, s ->> 1, :byHandler, s ->> 2, s -> 3, nullif(s -> 4, 'null')
-       from jsonb_array_elements(:json::jsonb) s
-       where not exists (
-         select 1 from :schema:.batch_jobs
-         where batch_id = :batchId and key = 'workflow:' || (s ->> 0) and key is not null)
-       on conflict (batch_id, workflow_id) do nothing`,
+    // Jobs are looked up one by one in batch_jobs_keys: see `insertNumbered`. The last part finds what an earlier try has written.
+    const { rows } = await trx.raw(
+      `with inserted as (
+         insert into :schema:.batch_starts (batch_id, workflow_id, token, by_handler, worker_class, args, options)
+         select :batchId, s ->> 0, s ->> 1, :byHandler, s ->> 2, s -> 3, nullif(s -> 4, 'null')
+         from jsonb_array_elements(:json::jsonb) s
+         where not exists (
+           select 1 from :schema:.batch_jobs
+           where batch_id = :batchId and key = 'workflow:' || (s ->> 0) and key is not null offset 0)
+         on conflict (batch_id, workflow_id) do nothing
+         returning token
+       )
+       select token from inserted
+       union all
+       select w.token from jsonb_array_elements(:json::jsonb) s
+       join :schema:.batch_starts w on w.batch_id = :batchId and w.workflow_id = s ->> 0 and w.token = s ->> 1`,
       { schema, batchId, byHandler: 'job' in input.adder, json: toJson(starts) },
     );
-    const tokens = await trx
-      .withSchema(schema)
-      .from('batch_starts')
-      .where('batch_id', batchId)
-      .whereIn(
-        'workflow_id',
-        starts.map(({ start }) => start.workflowId),
-      )
-      .pluck('token');
-    return new Set<string>(tokens);
+    return new Set<string>(rows.map(({ token }: { token: string }) => token));
   });
 }
 
@@ -84,44 +82,46 @@ function toJson(starts: readonly TokenedStart[]): string {
 }
 
 /** Takes a start back that was refused. */
-export async function deleteStart(
-  { knex, schema }: Database,
-  batchId: string,
-  token: string,
-): Promise<void> {
+export async function deleteStart({ knex, schema }: Database, batchId: string, token: string): Promise<void> {
   await knex.withSchema(schema).from('batch_starts').where({ batch_id: batchId, token }).delete();
 }
 
 /**
  * Makes jobs of the starts whose answers nobody waits for any more: their process died, or the batch was closed
- * meanwhile. What became of them is found out by looking. To be called with the batch's row locked.
+ * meanwhile. What became of them is found out by looking. To be called once no more of them can come.
  *
  * @param ofHandlers those of handlers, too: a batch that goes on leaves them alone
+ * @returns whether there were any
  */
 export async function convertStarts(
-  trx: Knex.Transaction,
-  schema: string,
-  { batchId, ofHandlers }: { batchId: string; ofHandlers: boolean },
-): Promise<void> {
-  await trx.raw(
-    `with start as (
-       delete from :schema:.batch_starts where batch_id = :batchId and (:ofHandlers or not by_handler) returning *
-     ), fresh as (
-       select s.*, b.round, (b.total + row_number() over (order by s.created_at, s.workflow_id))::integer as position
-       from start s join :schema:.batches b on b.id = s.batch_id
-       where not exists (
-         select 1 from :schema:.batch_jobs
-         where batch_id = :batchId and key = 'workflow:' || s.workflow_id and key is not null)
-     ), inserted as (
-       insert into :schema:.batch_jobs
-         (batch_id, position, jid, key, round, worker_class, args, options, workflow_id)
-       select batch_id, position, batch_id || '/' || position, 'workflow:' || workflow_id, round, worker_class, args,
-         options, workflow_id
-       from fresh
-       returning 1
-     )
-     update :schema:.batches set total = total + (select count(*) from inserted), updated_at = now()
-     where id = :batchId and exists (select 1 from inserted)`,
-    { schema, batchId, ofHandlers },
-  );
+  { knex, schema }: Pick<Database, 'knex' | 'schema'>,
+  { batchId, ofHandlers }: { readonly batchId: string; readonly ofHandlers: boolean },
+): Promise<boolean> {
+  return knex.transaction(async (trx) => {
+    await lockBatch(trx, schema, batchId);
+    const { rows } = await trx.raw(
+      `with start as (
+         delete from :schema:.batch_starts where batch_id = :batchId and (:ofHandlers or not by_handler) returning *
+       ), fresh as (
+         select s.*, b.round, (b.total + row_number() over (order by s.created_at, s.workflow_id))::integer as position
+         from start s join :schema:.batches b on b.id = s.batch_id
+         where not exists (
+           select 1 from :schema:.batch_jobs
+           where batch_id = :batchId and key = 'workflow:' || s.workflow_id and key is not null offset 0)
+       ), inserted as (
+         insert into :schema:.batch_jobs
+           (batch_id, position, jid, key, round, worker_class, args, options, workflow_id)
+         select batch_id, position, batch_id || '/' || position, 'workflow:' || workflow_id, round, worker_class, args,
+           options, workflow_id
+         from fresh
+         returning 1
+       ), counted as (
+         update :schema:.batches set total = total + (select count(*) from inserted), updated_at = now()
+         where id = :batchId and exists (select 1 from inserted)
+       )
+       select 1 from start limit 1`,
+      { schema, batchId, ofHandlers },
+    );
+    return rows.length > 0;
+  });
 }

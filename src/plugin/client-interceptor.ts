@@ -1,8 +1,14 @@
 import type {
   ActivityClientInterceptor,
   ClientInterceptors,
+  Next,
   ScheduleClientInterceptor,
   WorkflowClientInterceptor,
+  WorkflowSignalWithStartInput,
+  WorkflowStartInput,
+  WorkflowStartOutput,
+  WorkflowStartUpdateWithStartInput,
+  WorkflowStartUpdateWithStartOutput,
 } from '@temporalio/client';
 import { currentEnrollment } from '../client/enrollment-context.ts';
 import type { WorkflowStart } from '../database/starts.ts';
@@ -14,8 +20,8 @@ export interface ClientInterceptorOptions {
   readonly namespace?: string;
 }
 
-/** What the interceptors of a client are called with when it starts a workflow. */
-type StartOptions = Parameters<Required<WorkflowClientInterceptor>['startWithDetails']>[0]['options'];
+type StartOptions = WorkflowStartInput['options'];
+type NextOf<Name extends keyof WorkflowClientInterceptor> = Next<WorkflowClientInterceptor, Name>;
 
 /**
  * What `BatchPlugin` gives to a client, for clients that are put together by hand. Put them first: an interceptor that
@@ -50,7 +56,10 @@ class EnrollingInterceptor implements WorkflowClientInterceptor {
     this.#namespace = namespace;
   }
 
-  readonly startWithDetails: WorkflowClientInterceptor['startWithDetails'] = async (input, next) => {
+  async startWithDetails(
+    input: WorkflowStartInput,
+    next: NextOf<'startWithDetails'>,
+  ): Promise<WorkflowStartOutput> {
     const enrollment = currentEnrollment();
     if (!enrollment) return next(input);
     const { workflowType, options } = input;
@@ -60,9 +69,12 @@ class EnrollingInterceptor implements WorkflowClientInterceptor {
       send: (memo) => next({ ...input, options: withMemo(options, memo) }),
       runIdOf: ({ runId }) => runId,
     });
-  };
+  }
 
-  readonly signalWithStart: WorkflowClientInterceptor['signalWithStart'] = async (input, next) => {
+  async signalWithStart(
+    input: WorkflowSignalWithStartInput,
+    next: NextOf<'signalWithStart'>,
+  ): Promise<string> {
     const enrollment = currentEnrollment();
     if (!enrollment) return next(input);
     const { workflowType, options } = input;
@@ -72,9 +84,12 @@ class EnrollingInterceptor implements WorkflowClientInterceptor {
       send: (memo) => next({ ...input, options: withMemo(options, memo) }),
       runIdOf: (runId) => runId,
     });
-  };
+  }
 
-  readonly startUpdateWithStart: WorkflowClientInterceptor['startUpdateWithStart'] = async (input, next) => {
+  async startUpdateWithStart(
+    input: WorkflowStartUpdateWithStartInput,
+    next: NextOf<'startUpdateWithStart'>,
+  ): Promise<WorkflowStartUpdateWithStartOutput> {
     const enrollment = currentEnrollment();
     if (!enrollment) return next(input);
     const { workflowType, workflowStartOptions: options } = input;
@@ -84,9 +99,13 @@ class EnrollingInterceptor implements WorkflowClientInterceptor {
       send: (memo) => next({ ...input, workflowStartOptions: withMemo(options, memo) }),
       runIdOf: ({ workflowExecution }) => workflowExecution.runId!,
     });
-  };
+  }
 
-  #startOf(workflowType: string, options: StartOptions, mayAttach: boolean): WorkflowStart & { namespace: string } {
+  #startOf(
+    workflowType: string,
+    options: StartOptions,
+    mayAttach: boolean,
+  ): WorkflowStart & { namespace: string } {
     return {
       workflowId: options.workflowId,
       workflowType,
@@ -105,7 +124,8 @@ function withMemo(options: StartOptions, memo: Readonly<Record<string, unknown>>
 const refuseSchedule: ScheduleClientInterceptor = {
   create: async (input, next) => {
     const enrollment = currentEnrollment();
-    if (enrollment) throw new NotEnrollableError(enrollment.batchId, `Schedule "${input.options.scheduleId}"`);
+    if (enrollment)
+      throw new NotEnrollableError(enrollment.batchId, `Schedule "${input.options.scheduleId}"`);
     return next(input);
   },
 };
@@ -113,7 +133,8 @@ const refuseSchedule: ScheduleClientInterceptor = {
 const refuseActivity: ActivityClientInterceptor = {
   start: async (input, next) => {
     const enrollment = currentEnrollment();
-    if (enrollment) throw new NotEnrollableError(enrollment.batchId, `An activity "${input.activityType}" of its own`);
+    if (enrollment)
+      throw new NotEnrollableError(enrollment.batchId, `An activity "${input.activityType}" of its own`);
     return next(input);
   },
 };

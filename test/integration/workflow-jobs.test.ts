@@ -3,7 +3,7 @@ import {
   Client,
   WithStartWorkflowOperation,
   type WorkflowClientInterceptor,
-  type WorkflowHandle,
+  type WorkflowHandleWithFirstExecutionRunId,
 } from '@temporalio/client';
 import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -34,7 +34,7 @@ const startsOne = defineJob(
   async (workflowId: string) => {
     await currentBatch().jobs(async () => {
       const code = await codeOf(start('returns', [], { workflowId }));
-      if (code !== undefined && code !== 'WORKFLOW_ENROLLED') throw new Error(String(code));
+      if (code !== undefined && code !== 'WORKFLOW_ENROLLED') throw new Error(code);
     });
     if (currentJob().attempt === 1) throw new Error('Again');
   },
@@ -56,13 +56,13 @@ function start(
   workflowType: string,
   args: unknown[] = [],
   options: Partial<Parameters<MemberApp['client']['workflow']['start']>[1]> = {},
-): Promise<WorkflowHandle> {
+): Promise<WorkflowHandleWithFirstExecutionRunId> {
   return app.client.workflow.start(workflowType, {
     workflowId: app.newId(),
     taskQueue: app.taskQueue,
     args,
     ...options,
-  } as Parameters<MemberApp['client']['workflow']['start']>[1]);
+  });
 }
 
 /** What the rows say of a batch's jobs. */
@@ -87,7 +87,7 @@ async function runsOf(workflowId: string): Promise<number> {
 describe('a workflow that is started inside an enrolment block', () => {
   test('is a job with its type and arguments, and completes the batch when it does', async () => {
     const batch = await createBatch(world);
-    const handles: WorkflowHandle[] = [];
+    const handles: WorkflowHandleWithFirstExecutionRunId[] = [];
     const { total } = await batch.jobs(async () => {
       for (let i = 1; i <= 3; i++) handles.push(await start('returns', [{ order: i }, 'x']));
     });
@@ -110,7 +110,7 @@ describe('a workflow that is started inside an enrolment block', () => {
 
   test('is waited for, beside jobs that have handlers', async () => {
     const batch = await createBatch(world);
-    let handle!: WorkflowHandle;
+    let handle!: WorkflowHandleWithFirstExecutionRunId;
     await batch.jobs(async () => {
       await world.fixtures.jobs.record.performAsync('first');
       handle = await start('waits');
@@ -119,7 +119,11 @@ describe('a workflow that is started inside an enrolment block', () => {
     await eventually(async () => expect(await batch.progress()).toMatchObject({ complete: 2, pending: 1 }));
     await handle.signal(finishSignal);
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', complete: 3 });
-    expect((await jobsOf(batch)).map(({ worker_class }) => worker_class)).toEqual(['Record', 'waits', 'Record']);
+    expect((await jobsOf(batch)).map(({ worker_class }) => worker_class)).toEqual([
+      'Record',
+      'waits',
+      'Record',
+    ]);
     await expectConsistent(world, batch);
   });
 
@@ -164,7 +168,9 @@ describe('a workflow that is started inside an enrolment block', () => {
 
   test('may run already, in the middle of its chain, when a signal starts nothing new', async () => {
     const running = await start('continues', [3]);
-    await eventually(async () => expect((await running.describe()).runId).not.toBe(running.firstExecutionRunId));
+    await eventually(async () =>
+      expect((await running.describe()).runId).not.toBe(running.firstExecutionRunId),
+    );
     const batch = await createBatch(world);
     await batch.jobs(() =>
       app.client.workflow.signalWithStart('continues', {
@@ -201,7 +207,7 @@ describe('a workflow that is started inside an enrolment block', () => {
 
   test('carries the mark in its memo beside its own, and its children do not', async () => {
     const batch = await createBatch(world);
-    let handle!: WorkflowHandle;
+    let handle!: WorkflowHandleWithFirstExecutionRunId;
     await batch.jobs(async () => void (handle = await start('hasChildren', [2], { memo: { own: 1 } })));
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
     const { memo } = await handle.describe();

@@ -42,7 +42,8 @@ export async function continues(times: number): Promise<void> {
 
 /** For a workflow with a retry policy. */
 export async function failsAtFirst(times: number): Promise<void> {
-  if (workflowInfo().attempt <= times) throw ApplicationFailure.create({ message: 'not yet', nonRetryable: false });
+  if (workflowInfo().attempt <= times)
+    throw ApplicationFailure.create({ message: 'not yet', nonRetryable: false });
 }
 
 export async function hasChildren(count: number): Promise<void> {

@@ -1,10 +1,13 @@
+import type { ClientInterceptors, ClientPlugin } from '@temporalio/client';
 import type { Priority } from '@temporalio/common';
 import type { Knex } from 'knex';
 import { describe, expectTypeOf, test } from 'vitest';
 import {
+  batchClientInterceptors,
   type BatchClient,
   type BatchError,
   BatchNotFoundError,
+  BatchPlugin,
   currentBatch,
   defineCallback,
   defineJob,
@@ -46,6 +49,11 @@ import {
 const scoreEntry = defineJob('ScoreEntry', async (_entryId: number, _reason?: string) => 'score');
 type ScoreEntry = typeof scoreEntry;
 const alertOps = defineCallback('AlertOps', async (_batchId) => {});
+
+test('the plugin, and what it is made of, fit a client', () => {
+  expectTypeOf(new BatchPlugin()).toExtend<ClientPlugin>();
+  expectTypeOf(batchClientInterceptors()).toExtend<ClientInterceptors>();
+});
 
 describe('a job', () => {
   test('takes the arguments of its handler, and resolves to the jid', () => {

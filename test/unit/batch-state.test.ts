@@ -755,7 +755,13 @@ describe('callbacks', () => {
 
 test('remembers what was written to the mirror', () => {
   const state = rules.wrote(rules.wrote(openBatch(), 'created'), 'sealed');
-  expect(state.written).toEqual({ created: true, sealed: true, outcome: false, settled: false });
+  expect(state.written).toEqual({
+    created: true,
+    sealed: true,
+    outcome: false,
+    settled: false,
+    workflowsCancelled: false,
+  });
 });
 
 test('keeps a state whose size does not depend on the number of jobs', () => {

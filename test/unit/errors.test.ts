@@ -92,7 +92,13 @@ test.each(errors.filter(([, , error]) => error.cause !== undefined))(
 
 test('keeps the cause of every error that can have one', () => {
   const without = errors.filter(([, , error]) => error.cause === undefined).map(([name]) => name);
-  expect(without).toEqual(['InvalidArgumentsError', 'InvalidOptionError', 'MigrationsPendingError']);
+  expect(without).toEqual([
+    'InvalidArgumentsError',
+    'NotEnrollableError',
+    'WorkflowEnrolledError',
+    'InvalidOptionError',
+    'MigrationsPendingError',
+  ]);
 });
 
 test('exports every error class', () => {

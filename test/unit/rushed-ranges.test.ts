@@ -1,5 +1,12 @@
 import { expect, test } from 'vitest';
-import { chunkPostponed, initialRange, isDue, nextChunk, nextDueAt, rushed } from '../../workflows/range-state.ts';
+import {
+  chunkPostponed,
+  initialRange,
+  isDue,
+  nextChunk,
+  nextDueAt,
+  rushed,
+} from '../../workflows/range-state.ts';
 
 const NOW = 1_000_000;
 const LATER = NOW + 30_000;

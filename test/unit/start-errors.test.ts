@@ -7,7 +7,8 @@ import {
 import { expect, test } from 'vitest';
 import { isRefusedStart } from '../../src/client/start-errors.ts';
 
-const status = (code: number, details = '') => Object.assign(new Error(details), { code, details, metadata: {} });
+const status = (code: number, details = '') =>
+  Object.assign(new Error(details), { code, details, metadata: {} });
 const wrapped = (code: number, details?: string) =>
   new ServiceError('Failed to start Workflow', { cause: status(code, details) });
 

@@ -1,5 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { endOf, isOfJob, nextLookMs, type SeenRun, type WorkflowJob } from '../../activities/workflow-look.ts';
+import {
+  endOf,
+  isOfJob,
+  nextLookMs,
+  type SeenRun,
+  type WorkflowJob,
+} from '../../activities/workflow-look.ts';
 
 const job: WorkflowJob = {
   batchId: 'b-1',
@@ -71,7 +77,10 @@ describe('the last event of a run', () => {
       'failed by what is no application failure',
       {
         workflowExecutionFailedEventAttributes: {
-          failure: { message: 'Activity task timed out', cause: { message: 'timeout', timeoutFailureInfo: {} } },
+          failure: {
+            message: 'Activity task timed out',
+            cause: { message: 'timeout', timeoutFailureInfo: {} },
+          },
         },
       },
       { errorClass: 'TimeoutFailure', errorMessage: 'timeout' },
@@ -109,7 +118,10 @@ describe('the last event of a run', () => {
     ['continued as new', { workflowExecutionContinuedAsNewEventAttributes: { newExecutionRunId: 'r2' } }],
     ['is retried by its policy', { workflowExecutionFailedEventAttributes: { newExecutionRunId: 'r2' } }],
     ['is retried after a timeout', { workflowExecutionTimedOutEventAttributes: { newExecutionRunId: 'r2' } }],
-    ['runs again by its cron schedule', { workflowExecutionCompletedEventAttributes: { newExecutionRunId: 'r2' } }],
+    [
+      'runs again by its cron schedule',
+      { workflowExecutionCompletedEventAttributes: { newExecutionRunId: 'r2' } },
+    ],
   ])('is not the end when it %s', (_how, event) => {
     expect(endOf(event)).toEqual({ nextRunId: 'r2' });
   });
