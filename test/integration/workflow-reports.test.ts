@@ -134,11 +134,12 @@ describe('a workflow that is a job', () => {
 });
 
 test('a workflow that is no job, or copies the memo of one, is not reported', async () => {
-  const { batchId, expectOnly } = await createListener();
+  const { batchId, heard, expectOnly } = await createListener();
   await (await app.start('returns')).result();
   const memo = { batchJobs: { batchId, workflowId: 'another one' } };
   await (await app.start('returns', { memo })).result();
-  await expectOnly([]);
+  const last = await expectOnly([]);
+  expect(await heard()).toEqual([[last]]);
 });
 
 describe('a worker that is shut down', () => {
@@ -213,7 +214,7 @@ test('a worker whose bundle lacks the plugin is refused', async () => {
 });
 
 test('the plugin may be installed twice, and the parts be wired by hand', async () => {
-  const { start, expectOnly } = await createListener();
+  const { start, heard, expectOnly } = await createListener();
   const [twice, byHand] = [createOrderApp(world, app.bundles), createOrderApp(world, app.bundles)];
   const first = await twice.startWorker({ plugins: [new BatchPlugin(), new BatchPlugin()] });
   await using parts = batchWorkerInterceptors({ connection: world.connection });
@@ -227,6 +228,7 @@ test('the plugin may be installed twice, and the parts be wired by hand', async 
   await first.stop();
   await second.stop();
   await expectOnly(handles.map(({ workflowId }) => workflowId));
+  expect((await heard()).flat()).toHaveLength(3);
 });
 
 describe('the history of a workflow', () => {

@@ -33,8 +33,8 @@ export interface OrderApp {
   enrol: StartOrder;
 }
 
-export type StartOrder = <Name extends keyof typeof workflows>(
-  name: Name,
+export type StartOrder = (
+  name: keyof typeof workflows,
   options?: Partial<WorkflowStartOptions>,
 ) => Promise<WorkflowHandle>;
 
