@@ -7,6 +7,7 @@ import type {
   BatchSettings,
   CallbackRegistration,
   Growth,
+  Sealed,
   RetryOptions,
 } from '../workflows/batch-state.ts';
 import type { Share } from '../workflows/limits.ts';
@@ -17,7 +18,7 @@ import type { OpenedRound } from '../workflows/rounds.ts';
 export interface MirrorActivities {
   createBatch(input: CreateBatchInput): Promise<{ created: boolean }>;
   takeOverBlock(input: TakeOverBlockInput): Promise<Growth | null>;
-  sealBatch(input: SealBatchInput): Promise<Growth | null>;
+  sealBatch(input: SealBatchInput): Promise<Sealed | null>;
   discardBatch(input: DiscardBatchInput): Promise<void>;
   registerCallback(input: RegisterCallbackInput): Promise<void>;
   steerBatch(input: SteerBatchInput): Promise<void>;
@@ -172,9 +173,11 @@ export interface FinishBatchInput {
 }
 
 /** The counts of the row, or nothing was written because the batch has grown; null: the row is gone. */
+/** How the batch's row stands, or why it was not finished: it has more jobs, or has another outcome by now. */
 export type FinishBatchResult =
   | { readonly completed: number; readonly failed: number; readonly total: number }
   | { readonly growth: Growth }
+  | { readonly decided: BatchOutcome }
   | null;
 
 export interface FailCallbackInput {

@@ -172,6 +172,11 @@ export interface Growth {
   readonly queues: readonly string[];
 }
 
+/** ... and of their enrolment, once it is sealed: why it broke, if it did. */
+export interface Sealed extends Growth {
+  readonly error: string | null;
+}
+
 /** Why a batch was stopped before all its jobs were terminal. */
 export interface Stop {
   readonly outcome: 'failed' | 'cancelled';

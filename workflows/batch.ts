@@ -37,8 +37,8 @@ import { onSignal, refuseIf, shielded } from './handlers.ts';
 import { describeLane, parseLane } from './lanes.ts';
 import { describeLimits, isLimitedFor, Shares, type Asker } from './limits.ts';
 import * as messages from './messages.ts';
-import { mirror } from './mirror.ts';
-import { endingOf, grown, jobsAdded, wroteEnding, wroteSeal } from './more-jobs.ts';
+import { fence, mirror } from './mirror.ts';
+import { decidedBefore, endingOf, grown, jobsAdded, wroteEnding, wroteSeal } from './more-jobs.ts';
 import { initialRange, type RangeState } from './range-state.ts';
 import { callbackFailed, runCallback } from './run-callback.ts';
 import * as rounds from './rounds.ts';
@@ -358,6 +358,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       }
       const isHeard = () => state.enrollment.phase !== phase || state.enrollment.heardAt !== heardAt;
       if (!(await condition(isHeard, quietTimeMs / 2))) {
+        fence();
         apply(rules.enrollmentTimedOut(state, settings));
         return;
       }
@@ -373,6 +374,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       const left = rules.timeLeftMs(state, settings, Date.now());
       if (left === undefined) return;
       if (left === 0) {
+        fence();
         apply(rules.deadlinePassed(state, settings, Date.now()));
         return;
       }
@@ -613,6 +615,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       });
       if (row && 'growth' in row) {
         apply(grown(state, row.growth));
+      } else if (row && 'decided' in row) {
+        apply(decidedBefore(state, row.decided));
       } else {
         if (settled && isStopped && row) state = rules.counted(state, row);
         apply(wroteEnding(state, ending));

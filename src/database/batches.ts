@@ -9,7 +9,7 @@ import type {
   SteerBatchInput,
   TakeOverBlockInput,
 } from '../../activities/contract.ts';
-import type { BatchSettings, Growth } from '../../workflows/batch-state.ts';
+import type { BatchOutcome, BatchSettings, Growth, Sealed } from '../../workflows/batch-state.ts';
 import { describePolicy } from '../../workflows/failure-policy.ts';
 import { existingLimits } from '../../workflows/limits.ts';
 import { toStorable } from '../json-value.ts';
@@ -62,9 +62,9 @@ export function settingsColumns(settings: BatchSettings) {
  * `for update` waits for inserts that hold `for key share` on the batch, and makes later ones find it sealed:
  * without it, an insert that began before could add rows behind the delete.
  *
- * @returns the total by now; null if somebody deleted the row
+ * @returns what the row says, whoever sealed it; null if somebody deleted the row
  */
-export async function markSealed({ knex, schema }: Database, input: SealBatchInput): Promise<Growth | null> {
+export async function markSealed({ knex, schema }: Database, input: SealBatchInput): Promise<Sealed | null> {
   const { batchId } = input;
   const { rows } = await knex.raw(
     `with locked as materialized (select id from :schema:.batches where id = :batchId for update)
@@ -72,7 +72,7 @@ export async function markSealed({ knex, schema }: Database, input: SealBatchInp
      set status = 'running', total = case when shared then total else :total end, enrollment_error = :error,
        sealed_at = now(), updated_at = now()
      where id = (select id from locked) and sealed_at is null
-     returning total, queues`,
+     returning total, queues, enrollment_error as error`,
     { schema, batchId, total: input.total, error: input.error === null ? null : toStorable(input.error) },
   );
   // By itself, and also when the row was sealed before: whoever sealed it may have died in between. Handlers that add
@@ -87,7 +87,9 @@ export async function markSealed({ knex, schema }: Database, input: SealBatchInp
     { schema, batchId },
   );
   if (starts.length > 0) await convertStarts({ knex, schema }, { batchId, ofHandlers: false });
-  return starts.length > 0 || rows.length === 0 ? selectGrowth({ knex, schema }, batchId) : rows[0];
+  if (starts.length === 0 && rows.length > 0) return rows[0];
+  const row = await selectStanding({ knex, schema }, batchId);
+  return row ? { total: row.total, queues: row.queues, error: row.error } : null;
 }
 
 /**
@@ -117,19 +119,26 @@ export async function markTakenOver(
     );
   });
   await convertStarts({ knex, schema }, { batchId, ofHandlers: false });
-  return selectGrowth({ knex, schema }, batchId);
+  const row = await selectStanding({ knex, schema }, batchId);
+  return row ? { total: row.total, queues: row.queues } : null;
 }
 
-async function selectGrowth(
+/** How a batch stands by its row, whoever wrote it. */
+interface Standing extends Sealed {
+  readonly round: number;
+  readonly outcome: BatchOutcome | null;
+}
+
+async function selectStanding(
   { knex, schema }: Pick<Database, 'knex' | 'schema'>,
   batchId: string,
-): Promise<Growth | null> {
-  const row = await knex
-    .withSchema(schema)
-    .from('batches')
-    .where({ id: batchId })
-    .first<Growth>('total', 'queues');
-  return row ?? null;
+): Promise<Standing | undefined> {
+  const { rows } = await knex.raw(
+    `select total, queues, enrollment_error as error, round, case when completed_at is not null then status end as outcome
+     from :schema:.batches where id = :batchId`,
+    { schema, batchId },
+  );
+  return rows[0];
 }
 
 /** Deletes the row of this workflow; one that another workflow wrote for the same id stays. */
@@ -209,9 +218,9 @@ export async function selectSteered(
 /**
  * Writes the outcome and which callbacks follow from it, in one statement: a callback sees all of it. Nothing is written
  * when jobs were added of which the workflow does not know: it hears of them instead. `for update` waits for those who
- * add some.
+ * add some. Nor is an outcome replaced: the first one stays.
  *
- * @returns the counts of the row, or how the batch has grown; null if somebody deleted the row
+ * @returns the counts of the row, or how the batch has grown, or its other outcome; null if somebody deleted the row
  */
 export async function markFinished(
   { knex, schema }: Pick<Database, 'knex' | 'schema'>,
@@ -229,7 +238,7 @@ export async function markFinished(
          settled_at = case when :settled then coalesce(settled_at, now()) else settled_at end,
          updated_at = now()
        where id = (select id from locked) and round = :round and sealed_at is not null
-         and total <= coalesce(:total::integer, total)
+         and total <= coalesce(:total::integer, total) and (completed_at is null or status = :outcome)
          and not (:isLast and exists (select 1 from :schema:.batch_starts where batch_id = :batchId))
        returning id, round, completed_count as completed, failed_count as failed, total
      ),
@@ -257,8 +266,10 @@ export async function markFinished(
   if (rows.length > 0) return rows[0];
   if (isLast && (await convertStarts({ knex, schema }, { batchId, ofHandlers: true })))
     return markFinished({ knex, schema }, input);
-  const growth = await selectGrowth({ knex, schema }, batchId);
-  return growth && total !== null && growth.total > total ? { growth } : null;
+  const row = await selectStanding({ knex, schema }, batchId);
+  if (!row || row.round !== round) return null;
+  if (total !== null && row.total > total) return { growth: { total: row.total, queues: row.queues } };
+  return row.outcome === null || row.outcome === outcome ? null : { decided: row.outcome };
 }
 
 /** A batch that is being pruned is no more. */

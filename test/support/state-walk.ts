@@ -91,7 +91,7 @@ const EVENTS: Readonly<Record<string, Event>> = {
   wroteSeal: (state) =>
     [0, MAX_JOBS].flatMap((total) =>
       unless(state.enrollment.phase !== 'sealing' || total < state.enrolled, () =>
-        wroteSeal(state, { total, queues: [] }),
+        wroteSeal(state, { total, queues: [], error: state.enrollment.error }),
       ),
     ),
   wroteSteering: (state) => [rules.wroteSteering(state, state.steering)],
