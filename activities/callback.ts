@@ -2,6 +2,7 @@ import { cancellationSignal } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { runOutsideEnrollment } from '../src/client/enrollment-context.ts';
 import { runAsCallbackOf } from '../src/client/lineage.ts';
+import type { Database } from '../src/database/connect.ts';
 import {
   giveBackCallbackAttempt,
   markCallbackCompleted,
@@ -34,17 +35,15 @@ export async function runCallback(dependencies: ActivityDependencies, input: Cal
 
 async function attemptCallback(dependencies: ActivityDependencies, input: CallbackInput): Promise<void> {
   const { database, callbacks } = dependencies;
-  const status = await selectCallbackStatus(database, input);
-  if (status === 'completed') return;
   const callback = callbacks.get(input.callback);
   if (!callback) {
+    if ((await selectCallbackStatus(database, input)) === 'completed') return;
     const unknown = unknownCallback(input.callback);
     await markCallbackFailure(database, input, { ...describeError(unknown), final: false });
     throw unknown;
   }
-  // Without its row, which somebody deleted, a callback runs all the same.
-  const attempt = status === undefined ? 1 : await markCallbackRunning(database, input);
-  if (attempt === undefined) throw attemptsLost(input);
+  const attempt = await beginAttempt(database, input);
+  if (attempt === undefined) return;
   try {
     await observeCallback(database, input, attempt, () =>
       runOutsideEnrollment(() =>
@@ -61,6 +60,17 @@ async function attemptCallback(dependencies: ActivityDependencies, input: Callba
     }, 'The error of a callback could not be written');
     throw failureOf(error, described, !isDatabaseAway && attempt >= (input.maximumAttempts ?? Infinity));
   }
+}
+
+/** @returns which attempt it is; undefined if the callback completed before @throws when there is none left */
+async function beginAttempt(database: Database, input: CallbackInput): Promise<number | undefined> {
+  const attempt = await markCallbackRunning(database, input);
+  if (attempt !== undefined) return attempt;
+  const status = await selectCallbackStatus(database, input);
+  if (status === 'completed') return undefined;
+  // Without its row, which somebody deleted, a callback runs all the same.
+  if (status === undefined) return 1;
+  throw attemptsLost(input);
 }
 
 /** The database went away in a callback's transaction, and not because of its handler. */

@@ -14,6 +14,7 @@ import {
 import { batchWorkflowId } from '../src/client/batch-client.ts';
 import { selectMembers, type MemberBatch } from '../src/database/members.ts';
 import { withRetry } from '../src/database/retry.ts';
+import { selectLookPace, updateRunIds, type LookPace } from '../src/database/workflow-jobs.ts';
 import { MEMBER_BATCH } from '../src/jobs/member-batch.ts';
 import { describeError, retryDelay } from '../src/jobs/outcome.ts';
 import { resultJson } from '../src/jobs/result.ts';
@@ -30,6 +31,9 @@ import { patiently } from './patiently.ts';
 import { RunningJobs, timedOut, type TimeLimit } from './running-jobs.ts';
 import { ShareSlots, type JobSlots } from './share.ts';
 import type { RowSteering } from './steering.ts';
+import { nextLookMs } from './workflow-look.ts';
+import { lookAtAll, type LookRequest } from './workflow-looks.ts';
+import type { Look } from './workflows.ts';
 
 /** A job that was lost so often while it was watched runs alone in its worker, so that it is proven guilty or not. */
 const LOSSES_BEFORE_SOLO = 1;
@@ -78,6 +82,8 @@ class ChunkRun {
   readonly #unknown: number[] = [];
   /** Jobs that are batches. */
   readonly #members: ChunkJob[] = [];
+  /** Jobs that are workflows. */
+  readonly #workflows: ChunkJob[] = [];
   /** Local time when each of these is due again. */
   readonly #dueAt = new Map<number, number>();
   /** Jobs without a row. */
@@ -149,8 +155,10 @@ class ChunkRun {
       const jobs = await this.#load();
       const runnable = this.#fitting(jobs.filter((job) => this.#sort(job)));
       await this.#askMembers();
+      const looks = this.#lookAtWorkflows();
       if (this.#input.careful) await this.#runWatched(runnable);
       else await this.#runTogether(runnable);
+      await looks;
       if (this.#error !== undefined) throw this.#error;
     } finally {
       this.#running.close();
@@ -193,6 +201,7 @@ class ChunkRun {
     else if (job.status === 'failed') this.#failed++;
     else if (job.round < this.#input.round) this.#cancelled++;
     else if (job.due_in_ms > DUE_TOLERANCE_MS) this.#dueAt.set(job.position, Date.now() + job.due_in_ms);
+    else if (job.workflow_id !== null) this.#workflows.push(job);
     else if (job.worker_class === MEMBER_BATCH.name) this.#members.push(job);
     else if (!this.#deps.jobs.has(job.worker_class)) this.#reportUnknown(job);
     else if (job.losses >= LOSSES_BEFORE_FAILURE) this.#failLost(job);
@@ -217,6 +226,81 @@ class ChunkRun {
         const { startedAt, settledAt } = batch;
         this.#outbox.succeeded({ position: job.position, startedAt, finishedAt: settledAt! });
       } else this.#failForGood(job, memberFailure(idOf(job), batch));
+    }
+  }
+
+  /** Looks how the workflows stand that are jobs of this batch, beside the handlers that run. Never throws. */
+  async #lookAtWorkflows(): Promise<void> {
+    if (this.#workflows.length === 0) return;
+    const { batchId } = this.#input;
+    const { batches, database } = this.#deps;
+    const rows = new Map(this.#workflows.map((row) => [row.position, row]));
+    const found: { position: number; runId: string }[] = [];
+    try {
+      const pace = await this.#retrying(() => selectLookPace(database, batchId));
+      this.#queueMs ??= Math.max(0, Date.now() - this.#scheduledAt);
+      const requests = this.#workflows.map((row) => this.#lookRequest(row));
+      const rest = await lookAtAll(
+        batches.client,
+        requests,
+        () => this.#isStopping(),
+        ({ position, ageMs }, look, tookMs) => {
+          // What has a part of a limit is to give it back: a look is no start.
+          if (!this.#input.share) {
+            this.#ran++;
+            this.#busyMs += tookMs;
+          }
+          this.#looked(rows.get(position)!, look, { ageMs, pace });
+          if (look?.isOver === false && look.firstRunId !== undefined)
+            found.push({ position, runId: look.firstRunId });
+        },
+      );
+      for (const { position } of rest) this.#remaining.push(position);
+      if (found.length > 0) await this.#retrying(() => updateRunIds(database, batchId, found));
+    } catch (error) {
+      this.#error ??= error;
+    }
+  }
+
+  #lookRequest(row: ChunkJob): LookRequest {
+    return {
+      position: row.position,
+      ageMs: this.#ageOf(row),
+      job: {
+        batchId: this.#input.batchId,
+        workflowId: row.workflow_id!,
+        runId: row.workflow_run_id,
+        mayAttach: row.options?.mayAttach ?? false,
+        isRetried: row.round > 1 && this.#input.round > 1,
+      },
+    };
+  }
+
+  #looked(
+    row: ChunkJob,
+    look: Look | undefined,
+    { ageMs, pace }: { readonly ageMs: number; readonly pace: LookPace },
+  ): void {
+    const { position } = row;
+    if (!look?.isOver) {
+      this.#dueAt.set(position, Date.now() + nextLookMs(ageMs, pace));
+      return;
+    }
+    const { failure, startedAt, endedAt: finishedAt } = look;
+    this.#telemetry?.ended(row.worker_class, failure ? 'failed' : 'complete');
+    if (failure) {
+      this.#failed++;
+      this.#outbox.failed({
+        position,
+        attempt: row.attempts + 1,
+        startedAt,
+        finishedAt,
+        retryAt: null,
+        ...failure,
+      });
+    } else {
+      this.#completed++;
+      this.#outbox.succeeded({ position, startedAt, finishedAt });
     }
   }
 

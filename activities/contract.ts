@@ -7,6 +7,7 @@ import type {
   BatchSettings,
   CallbackRegistration,
   Growth,
+  Sealed,
   RetryOptions,
 } from '../workflows/batch-state.ts';
 import type { Share } from '../workflows/limits.ts';
@@ -17,12 +18,17 @@ import type { OpenedRound } from '../workflows/rounds.ts';
 export interface MirrorActivities {
   createBatch(input: CreateBatchInput): Promise<{ created: boolean }>;
   takeOverBlock(input: TakeOverBlockInput): Promise<Growth | null>;
-  sealBatch(input: SealBatchInput): Promise<Growth | null>;
+  sealBatch(input: SealBatchInput): Promise<Sealed | null>;
   discardBatch(input: DiscardBatchInput): Promise<void>;
   registerCallback(input: RegisterCallbackInput): Promise<void>;
   steerBatch(input: SteerBatchInput): Promise<void>;
+  /** @returns spans of positions */
+  findWorkflowJobs(input: { batchId: string; workflowIds: readonly string[] }): Promise<string>;
+  /** Whether workflows are jobs of the batch that have not ended. */
+  hasWorkflowJobs(input: { batchId: string }): Promise<boolean>;
   readMovement(input: { batchId: string }): Promise<{ ended: number; idleMs: number }>;
   alertBatch(input: AlertBatchInput): Promise<void>;
+  scheduleAlertCallback(input: { batchId: string; round: number }): Promise<void>;
   finishBatch(input: FinishBatchInput): Promise<FinishBatchResult>;
   failCallback(input: FailCallbackInput): Promise<void>;
 }
@@ -33,6 +39,8 @@ export interface HandlerActivities {
   runCallback(input: CallbackInput): Promise<void>;
   runPlainJob(input: PlainJobInput): Promise<void>;
   openRound(input: OpenRoundInput): Promise<OpenedRound | null>;
+  /** Asks the workflows to cancel that are jobs of a batch which was stopped. */
+  cancelWorkflowJobs(input: { batchId: string; reason: string }): Promise<void>;
 }
 
 /** What a schedule runs. */
@@ -129,8 +137,6 @@ export interface AlertBatchInput {
   readonly round: number;
   /** How many there were in this round, this one included. */
   readonly alerts: number;
-  /** The callback of `idle` is about to start. */
-  readonly isCallbackDue: boolean;
 }
 
 export interface DiscardBatchInput {
@@ -167,9 +173,11 @@ export interface FinishBatchInput {
 }
 
 /** The counts of the row, or nothing was written because the batch has grown; null: the row is gone. */
+/** How the batch's row stands, or why it was not finished: it has more jobs, or has another outcome by now. */
 export type FinishBatchResult =
   | { readonly completed: number; readonly failed: number; readonly total: number }
   | { readonly growth: Growth }
+  | { readonly decided: BatchOutcome }
   | null;
 
 export interface FailCallbackInput {

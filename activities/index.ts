@@ -10,6 +10,7 @@ import type {
 } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
+import { cancelWorkflowJobs } from './cancel-workflow-jobs.ts';
 import { createMirrorActivities } from './mirror.ts';
 import { runPlainJob } from './plain-job.ts';
 import { prune } from './prune.ts';
@@ -30,6 +31,7 @@ export function createActivities(
         if (opened) instruments()?.batchesStarted.add(1);
         return opened;
       }),
+    cancelWorkflowJobs: (input) => cancelWorkflowJobs(dependencies, input),
     prune: (input) => prune(dependencies, input),
     startStep: (input) => startStep(dependencies, input),
     readStep: (input) => readStep(dependencies, input),

@@ -10,9 +10,15 @@ import {
   markTakenOver,
   selectMovement,
 } from '../src/database/batches.ts';
-import { insertCallback, markCallbackFailure } from '../src/database/callbacks.ts';
+import {
+  insertCallback,
+  markAlertCallbackScheduled,
+  markCallbackFailure,
+} from '../src/database/callbacks.ts';
+import { selectPendingWorkflows, selectPositions } from '../src/database/workflow-jobs.ts';
 import { instruments } from '../src/telemetry/instruments.ts';
 import { quietly } from '../src/telemetry/quietly.ts';
+import { formatSpans, spansOf } from '../workflows/spans.ts';
 import { noteSettled } from './batch-telemetry.ts';
 import type { MirrorActivities } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
@@ -39,8 +45,13 @@ export function createMirrorActivities({
     discardBatch: (input) => deleteBatch(database, input),
     registerCallback: (input) => insertCallback(database, input),
     steerBatch: (input) => markSteered(database, input),
+    findWorkflowJobs: async ({ batchId, workflowIds }) =>
+      formatSpans(spansOf(await selectPositions(database, batchId, workflowIds))),
+    hasWorkflowJobs: async ({ batchId }) =>
+      (await selectPendingWorkflows(database, batchId, { after: 0, limit: 1 })).length > 0,
     readMovement: ({ batchId }) => selectMovement(database, batchId),
     alertBatch: (input) => markAlerted(database, input),
+    scheduleAlertCallback: (input) => markAlertCallbackScheduled(database, input),
     finishBatch: (input) =>
       markFinished(database, input, (settlement) =>
         quietly(() => noteSettled(input.batchId, input.outcome, settlement)),

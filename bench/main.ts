@@ -7,6 +7,7 @@ import { runLong } from './long.ts';
 import { RIVALS } from './rivals/index.ts';
 import { runScale } from './scale.ts';
 import { runThroughput } from './throughput.ts';
+import { runWorkflows } from './workflows.ts';
 
 const positiveInteger = (text: string): number => {
   const value = Number(text.replaceAll(/[_,]/g, ''));
@@ -72,4 +73,12 @@ bench(
 )
   .option('--sizes <n...>', 'jobs of a batch (default: 10000 1000000)', numbers)
   .action(({ sizes = [10_000, 1_000_000], ...options }) => runCancel({ sizes, ...options }));
+bench(
+  'workflows',
+  'Workflows of an app as the jobs of a batch; against the same ones without it.',
+  '--jobs 500',
+)
+  .option('--jobs <n>', 'workflows', positiveInteger, 500)
+  .option('--runs <n>', 'runs of each way; the median counts', positiveInteger, 3)
+  .action(runWorkflows);
 await program.parseAsync();

@@ -23,10 +23,12 @@ export type BatchErrorCode =
   | 'NO_CLIENT'
   | 'NO_ENROLLMENT'
   | 'NO_JOB_CONTEXT'
+  | 'NOT_ENROLLABLE'
   | 'NOTHING_TO_RETRY'
   | 'TEMPORAL_UNAVAILABLE'
   | 'WAIT_TIMED_OUT'
-  | 'WORKER_UNAVAILABLE';
+  | 'WORKER_UNAVAILABLE'
+  | 'WORKFLOW_ENROLLED';
 
 /** Base class of every error that this library throws on purpose. */
 export class BatchError extends Error {
@@ -250,6 +252,44 @@ export class TemporalUnavailableError extends BatchError {
 export class DatabaseUnavailableError extends BatchError {
   static {
     this.prototype.name = 'DatabaseUnavailableError';
+  }
+}
+
+/**
+ * Thrown by a client with `BatchPlugin` that starts a workflow inside an enrolment block whose id is a job of the batch
+ * already. Nothing was started.
+ */
+export class WorkflowEnrolledError extends BatchError {
+  readonly workflowId: string;
+
+  constructor(batchId: string, workflowId: string) {
+    super(
+      'WORKFLOW_ENROLLED',
+      `Workflow "${workflowId}" is a job of batch "${batchId}" already, or is being started as one. It was not started ` +
+        'again; give each job a workflow id of its own.',
+    );
+    this.workflowId = workflowId;
+  }
+
+  static {
+    this.prototype.name = 'WorkflowEnrolledError';
+  }
+}
+
+/**
+ * Thrown by a client with `BatchPlugin` inside an enrolment block for what cannot be a job: schedules, and activities
+ * without a workflow. Nothing was started.
+ */
+export class NotEnrollableError extends BatchError {
+  constructor(batchId: string, what: string) {
+    super(
+      'NOT_ENROLLABLE',
+      `${what} was created inside the enrolment block of batch "${batchId}", and cannot be a job of it. Do it outside of the block.`,
+    );
+  }
+
+  static {
+    this.prototype.name = 'NotEnrollableError';
   }
 }
 

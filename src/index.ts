@@ -43,9 +43,11 @@ export {
   JobNotLimitedError,
   MigrationsPendingError,
   NestedEnrollmentError,
+  NotEnrollableError,
   TemporalUnavailableError,
   WaitTimedOutError,
   WorkerUnavailableError,
+  WorkflowEnrolledError,
   type BatchErrorCode,
 } from './errors.ts';
 export {
@@ -58,4 +60,5 @@ export {
 export { defineJob, type ArgLists, type Job, type JobCalls } from './jobs/define-job.ts';
 export { currentJob, type JobContext } from './jobs/job-context.ts';
 export type { JobCallOptions, JobOptions } from './jobs/job-options.ts';
+export { batchClientInterceptors, BatchPlugin, type ClientInterceptorOptions } from './plugin/index.ts';
 export type { PruneOptions, PruneResult, PruneScheduleOptions, PruneSelection } from './prune/options.ts';

@@ -72,6 +72,8 @@ export interface BatchSettings extends BatchPolicy {
   readonly openTimeoutMs: number;
   /** A job whose name no worker knows fails after so long. */
   readonly unknownJobTimeoutMs: number;
+  /** A workflow that is a job is looked at this often, if nobody says that it has ended. Chunks read it in the row. */
+  readonly workflowCheckIntervalMs: number;
   /** Continue as new after so many history events at the latest. The server may suggest it earlier. */
   readonly maxHistoryEvents: number;
   /** Id of a workflow that waits for the batch and is told when it is over. */
@@ -143,6 +145,8 @@ export interface BatchState {
     readonly sealed: boolean;
     readonly outcome: boolean;
     readonly settled: boolean;
+    /** Of a batch that was stopped: its workflows were asked to cancel. */
+    readonly workflowsCancelled: boolean;
   };
   /** Events that were fired, or can no longer fire. */
   readonly closedEvents: readonly BatchEvent[];
@@ -168,6 +172,11 @@ interface Movement {
 export interface Growth {
   readonly total: number;
   readonly queues: readonly string[];
+}
+
+/** ... and of their enrolment, once it is sealed: why it broke, if it did. */
+export interface Sealed extends Growth {
+  readonly error: string | null;
 }
 
 /** Why a batch was stopped before all its jobs were terminal. */
@@ -290,7 +299,7 @@ export function initialBatch(
     steeringWritten: 0,
     callbacks: {},
     outcome: null,
-    written: { created: false, sealed: false, outcome: false, settled: false },
+    written: { created: false, sealed: false, outcome: false, settled: false, workflowsCancelled: false },
     closedEvents: [],
     firing: [],
     fired: [],

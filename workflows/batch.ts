@@ -28,15 +28,17 @@ import {
   startWatched,
   tell,
   tellEnd,
+  tellRushed,
   watchChildOfEarlierRun,
 } from './children.ts';
 import { batchDetails, callbackSummary, groupDigits } from './details.ts';
+import { gatherMs, NONE_ENDED, takeEnded, workflowsEnded } from './ended-workflows.ts';
 import { onSignal, refuseIf, shielded } from './handlers.ts';
 import { describeLane, parseLane } from './lanes.ts';
 import { describeLimits, isLimitedFor, Shares, type Asker } from './limits.ts';
 import * as messages from './messages.ts';
-import { mirror } from './mirror.ts';
-import { endingOf, grown, jobsAdded, wroteEnding, wroteSeal } from './more-jobs.ts';
+import { fence, mirror } from './mirror.ts';
+import { decidedBefore, endingOf, grown, jobsAdded, wroteEnding, wroteSeal } from './more-jobs.ts';
 import { initialRange, type RangeState } from './range-state.ts';
 import { callbackFailed, runCallback } from './run-callback.ts';
 import * as rounds from './rounds.ts';
@@ -45,6 +47,8 @@ import { openRound } from './open-round.ts';
 import { runRange, type RangeShares } from './run-range.ts';
 import { batchRunner } from './runner.ts';
 import { describeFailure } from './failure.ts';
+import { clip, formatSpans, parseSpans, type Span } from './spans.ts';
+import { requestCancellations } from './cancel-workflow-jobs.ts';
 
 export interface BatchInput {
   readonly batchId: string;
@@ -103,6 +107,10 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   const shares = new Shares(input.carried ? Date.now() : -Infinity);
   const inline = new Map<string, InlineRange>();
   const drainedListeners = new Map<string, (chunk: number, running: number) => void>();
+  const rushedListeners = new Map<string, (spans: readonly Span[]) => void>();
+  let ended = NONE_ENDED;
+  let isLookingUp = false;
+  let isCancellingWorkflows = false;
   let inlineRunning = 0;
   let startingChildren = 0;
   let registering = 0;
@@ -146,6 +154,11 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   onSignal(messages.chunkDrainedSignal, ({ runner, chunk, running }) =>
     drainedListeners.get(runner)?.(chunk, running),
   );
+  onSignal(messages.workflowsEndedSignal, (message) => {
+    if (wantsContinueAsNew()) return;
+    ended = workflowsEnded(ended, message);
+    if (!isLookingUp) void shielded(lookUpEnded);
+  });
   onSignal(messages.rangeReturnedSignal, (message) => {
     const { state: next, assignment } = rules.rangeReturned(state, message);
     if (!assignment) return;
@@ -278,6 +291,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   void watchEnrollment();
   void watchDeadline();
   void watchIdleness();
+  void shielded(cancelWorkflowsOnceStopped);
 
   await until(() => rules.isClosed(state));
   if (!state.written.sealed && !rules.isDiscarded(state)) {
@@ -301,6 +315,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
 
   await settle();
   await fire('settled');
+  if (state.stop) await until(() => state.written.workflowsCancelled);
   return finished(false);
 
   /** Waits for a condition, and continues as new when the history has grown too long meanwhile. */
@@ -310,7 +325,13 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     // waiting for what this function does once the condition is true, so that goes first.
     await condition(
       () =>
-        isTrue() || (allHandlersFinished() && inlineRunning === 0 && startingChildren === 0 && !isSteering),
+        isTrue() ||
+        (allHandlersFinished() &&
+          inlineRunning === 0 &&
+          startingChildren === 0 &&
+          !isSteering &&
+          !isLookingUp &&
+          !isCancellingWorkflows),
     );
     if (isTrue()) return;
     await continueAsNew<typeof batch>({ ...input, carried: { state, inline: [...inline.values()] } });
@@ -337,6 +358,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       }
       const isHeard = () => state.enrollment.phase !== phase || state.enrollment.heardAt !== heardAt;
       if (!(await condition(isHeard, quietTimeMs / 2))) {
+        fence();
         apply(rules.enrollmentTimedOut(state, settings));
         return;
       }
@@ -352,6 +374,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       const left = rules.timeLeftMs(state, settings, Date.now());
       if (left === undefined) return;
       if (left === 0) {
+        fence();
         apply(rules.deadlinePassed(state, settings, Date.now()));
         return;
       }
@@ -387,12 +410,51 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     metricMeter
       .createCounter('batch_idle_alerts', 'alerts', 'Batches of which no job had ended for alertAfterIdle')
       .add(1);
+    await mirror.alertBatch({ batchId, round, alerts: state.alerts });
     const registration = state.callbacks.idle;
-    const isCallbackDue = registration !== undefined && !state.firing.includes('idle');
-    await mirror.alertBatch({ batchId, round, alerts: state.alerts, isCallbackDue });
-    if (!isCallbackDue) return;
+    if (!registration || state.firing.includes('idle')) return;
     apply(rules.firing(state, 'idle'));
     await startCallback(registration);
+  }
+
+  /**
+   * Has those looked at of which it was said that they have ended: where they are, the rows say. What comes while this
+   * waits goes with them. When the workflow is about to continue as new, what is left is found by looking.
+   */
+  async function lookUpEnded(): Promise<void> {
+    isLookingUp = true;
+    while (ended.workflowIds.length > 0) {
+      await sleep(Math.max(1, gatherMs(rules.progressOf(state).pending)));
+      const { taken, rest } = takeEnded(ended);
+      const isMoot = !state.written.created || state.stop !== null || wantsContinueAsNew();
+      ended = isMoot ? NONE_ENDED : rest;
+      if (isMoot) break;
+      const spans = parseSpans(await mirror.findWorkflowJobs({ batchId, workflowIds: taken }));
+      if (spans.length > 0) await rush(spans);
+    }
+    isLookingUp = false;
+  }
+
+  /** Jobs that wait for the next look at them are looked at now, in the ranges that have them. */
+  async function rush(spans: readonly Span[]): Promise<void> {
+    const told = Object.entries(state.runners).map(async ([runner, { from, to, inline: isInline }]) => {
+      const ofRange = clip(spans, from, to);
+      if (ofRange.length === 0) return;
+      if (isInline) rushedListeners.get(runner)?.(ofRange);
+      else await tellRushed(runnerWorkflowId(runner), formatSpans(ofRange));
+    });
+    await Promise.all(told);
+  }
+
+  /** Once it is known which jobs the batch has: none of them is forgotten. */
+  async function cancelWorkflowsOnceStopped(): Promise<void> {
+    await condition(() => state.stop !== null && state.written.sealed);
+    if (state.written.workflowsCancelled) return;
+    isCancellingWorkflows = true;
+    if (await mirror.hasWorkflowJobs({ batchId }))
+      await requestCancellations({ batchId, reason: state.stop!.reason });
+    apply(rules.wrote(state, 'workflowsCancelled'));
+    isCancellingWorkflows = false;
   }
 
   /** Tells runners and, by the row, workers of a pause, a resumption, a change or the stop. */
@@ -512,11 +574,13 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       steering: () => rules.steeringOf(state, settings),
       maxInFlight: MAX_INLINE_IN_FLIGHT,
       onDrained: (listener) => drainedListeners.set(runner, listener),
+      onRushed: (listener) => rushedListeners.set(runner, listener),
       shouldStop: wantsContinueAsNew,
       report: (report) => apply(rules.reported(state, report)),
       onChange: (left) => inline.set(runner, { assignment, range: left }),
     });
     drainedListeners.delete(runner);
+    rushedListeners.delete(runner);
     shares.forget(asker);
     if (!state.runners[runner]) inline.delete(runner);
     inlineRunning--;
@@ -553,6 +617,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       });
       if (row && 'growth' in row) {
         apply(grown(state, row.growth));
+      } else if (row && 'decided' in row) {
+        apply(decidedBefore(state, row.decided));
       } else {
         if (settled && isStopped && row) state = rules.counted(state, row);
         apply(wroteEnding(state, ending));
@@ -603,7 +669,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
 
   async function finished(discarded: boolean): Promise<BatchResult> {
     if (settings.notify !== undefined) await tellEnd(settings.notify, batchId);
-    await condition(allHandlersFinished);
+    // What a workflow starts in the task in which it ends may never run: an alert's callback.
+    await condition(() => allHandlersFinished() && startingChildren === 0);
     return { ...rules.progressOf(state), enrollmentError: state.enrollment.error, discarded };
   }
 }

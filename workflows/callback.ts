@@ -2,6 +2,7 @@ import { getExternalWorkflowHandle, log, setHandler } from '@temporalio/workflow
 import type { CallbackRegistration } from './batch-state.ts';
 import { shielded } from './handlers.ts';
 import { callbackEndedSignal, pingSignal } from './messages.ts';
+import { mirror } from './mirror.ts';
 import { runCallback } from './run-callback.ts';
 
 export interface CallbackWorkflowInput {
@@ -16,10 +17,12 @@ export interface CallbackWorkflowInput {
  * callback is retried.
  */
 export async function batchCallback(input: CallbackWorkflowInput): Promise<void> {
-  const { batchWorkflowId, registration, round } = input;
+  const { batchId, batchWorkflowId, registration, round } = input;
   setHandler(pingSignal, () => {});
   // As the batch does: Temporal's own cancellation changes nothing.
   await shielded(async () => {
+    // Here, and not where the alert is decided: a task that is lost with its worker decides anew, perhaps otherwise.
+    if (registration.event === 'idle') await mirror.scheduleAlertCallback({ batchId, round });
     await runCallback(input);
     try {
       await getExternalWorkflowHandle(batchWorkflowId).signal(callbackEndedSignal, {

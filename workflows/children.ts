@@ -1,7 +1,7 @@
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import { getExternalWorkflowHandle, log, ParentClosePolicy, sleep, workflowInfo } from '@temporalio/workflow';
 import type { BatchEvent, Steering } from './batch-state.ts';
-import { batchEndedSignal, pingSignal, steeredSignal } from './messages.ts';
+import { batchEndedSignal, pingSignal, rushedSignal, steeredSignal } from './messages.ts';
 
 /** How often workflows that an earlier run of this one started are asked whether they are there. */
 const PING_INTERVAL = '1 minute';
@@ -44,6 +44,15 @@ export async function startWatched(
 export async function tell(workflowId: string, steering: Steering): Promise<void> {
   try {
     await getExternalWorkflowHandle(workflowId).signal(steeredSignal, steering);
+  } catch (error) {
+    log.debug('A runner that has ended was not told', { workflowId, error: String(error) });
+  }
+}
+
+/** Tells a runner that jobs of these positions need not wait any more. One that is gone has none. */
+export async function tellRushed(workflowId: string, spans: string): Promise<void> {
+  try {
+    await getExternalWorkflowHandle(workflowId).signal(rushedSignal, { spans });
   } catch (error) {
     log.debug('A runner that has ended was not told', { workflowId, error: String(error) });
   }

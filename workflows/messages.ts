@@ -73,11 +73,21 @@ export const chunkDrainedSignal =
 /** Sent by the workflow that runs a callback of a round once that has ended: see `fire` in batch.ts. */
 export const callbackEndedSignal = defineSignal<[{ event: BatchEvent; round: number }]>('callbackEnded');
 
+/**
+ * Sent by workers whose workflows are jobs of the batch: these have ended. A hint, which may be lost, late, repeated or
+ * wrong: it makes the batch look at them earlier, and nothing else.
+ */
+export const workflowsEndedSignal =
+  defineSignal<[{ readonly workflowIds: readonly string[] }]>('workflowsEnded');
+
 /** Sent by a batch, once it is over, to the workflow that waits for it: see `notify` in batch-state.ts. */
 export const batchEndedSignal = defineSignal<[{ batchId: string }]>('batchEnded');
 
 /** Sent by the batch to its runners: it was paused, resumed, changed or stopped. */
 export const steeredSignal = defineSignal<[Steering]>('steered');
+
+/** Sent by the batch to its runners: workflows at these positions (see `formatSpans`) may have ended. */
+export const rushedSignal = defineSignal<[{ readonly spans: string }]>('rushed');
 
 /** Sent by a runner that ends because its batch has limits now: the batch goes on with its range. */
 export const rangeReturnedSignal = defineSignal<[ReturnedRange]>('rangeReturned');

@@ -1,4 +1,4 @@
-import { proxyLocalActivities } from '@temporalio/workflow';
+import { proxyLocalActivities, sleep } from '@temporalio/workflow';
 import type { MirrorActivities } from '../activities/contract.ts';
 
 /** One after the other; see `mirror`. */
@@ -12,6 +12,16 @@ function inTurn<Args extends unknown[], Result>(
     last = result.catch(() => {});
     return result;
   };
+}
+
+/**
+ * What is written from here on waits for the next workflow task. A task whose worker dies is run again, from the history
+ * as it is by then: signals that came meanwhile come before a timer that had fired before them, and what the timer
+ * decided may be decided otherwise. A write is not taken back. When the fence's timer fires, the decision before it is
+ * in the history.
+ */
+export function fence(): void {
+  last = last.then(() => sleep(1)).catch(() => {});
 }
 
 /**
@@ -36,8 +46,11 @@ export const mirror: MirrorActivities = {
   discardBatch: inTurn(writes.discardBatch),
   registerCallback: inTurn(writes.registerCallback),
   steerBatch: inTurn(writes.steerBatch),
+  findWorkflowJobs: inTurn(writes.findWorkflowJobs),
+  hasWorkflowJobs: inTurn(writes.hasWorkflowJobs),
   readMovement: inTurn(writes.readMovement),
   alertBatch: inTurn(writes.alertBatch),
+  scheduleAlertCallback: inTurn(writes.scheduleAlertCallback),
   finishBatch: inTurn(writes.finishBatch),
   failCallback: inTurn(writes.failCallback),
 };

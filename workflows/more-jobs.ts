@@ -10,6 +10,7 @@ import {
   type BatchOutcome,
   type BatchState,
   type Growth,
+  type Sealed,
 } from './batch-state.ts';
 
 /**
@@ -47,10 +48,14 @@ export function grown(state: BatchState, { total, queues }: Growth): BatchState 
   return state.written.outcome ? next : { ...next, outcome: null };
 }
 
-/** The row is sealed, and says how many jobs there are; null: somebody deleted it. */
-export function wroteSeal(state: BatchState, growth: Growth | null): BatchState {
-  const next = wrote(growth ? grown(state, growth) : state, 'sealed');
-  return { ...next, enrollment: { ...next.enrollment, phase: 'sealed' } };
+/**
+ * The row is sealed, and says how many jobs there are, and whether their enrolment broke: a task that was lost with its
+ * worker may have sealed it otherwise. Null: somebody deleted the row.
+ */
+export function wroteSeal(state: BatchState, sealed: Sealed | null): BatchState {
+  const next = wrote(sealed ? grown(state, sealed) : state, 'sealed');
+  const error = sealed ? sealed.error : next.enrollment.error;
+  return { ...next, enrollment: { ...next.enrollment, phase: 'sealed', error } };
 }
 
 /** What is to be written of the end: which events happen with it, and which never will. */
@@ -79,6 +84,14 @@ export function endingOf(state: BatchState): Ending | undefined {
     never: [...eventsThatNeverFire(outcome), ...(settled ? ['idle' as const] : [])],
     total: isJudgedByAll ? state.enrolled : null,
   };
+}
+
+/**
+ * The row has another outcome: a task that was lost with its worker had written it, before things came that would have
+ * decided it otherwise. Its callback may run already, so that it stays.
+ */
+export function decidedBefore(state: BatchState, outcome: BatchOutcome): BatchState {
+  return { ...state, outcome };
 }
 
 /** The ending is written: what happened meanwhile does not change it, and its events take no callbacks any more. */

@@ -10,3 +10,15 @@ export function isBatchId(id: unknown): id is string {
 export function stepWorkflowId(batchId: string): string {
   return `batch-step:${batchId}`;
 }
+
+/** The memo entry of a workflow that is a job of a batch. */
+export const MARK = 'batchJobs';
+
+/**
+ * What that entry says. It counts only where the workflow has this id: a workflow that copies its memo to another one
+ * does not make that one a job.
+ */
+export interface Mark {
+  readonly batchId: string;
+  readonly workflowId: string;
+}

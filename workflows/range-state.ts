@@ -1,5 +1,5 @@
 import { adjustPace, INITIAL_PACE, type ChunkTiming, type Pace } from './pacing.ts';
-import { countOf, formatSpans, parseSpans, take, union, type Span } from './spans.ts';
+import { countOf, formatSpans, intersect, parseSpans, subtract, take, union, type Span } from './spans.ts';
 
 /**
  * The rules of running one range of jobs: pure functions from state and event to new state. The state is plain JSON:
@@ -188,6 +188,18 @@ export function chunkPostponed(state: RangeState, chunk: Chunk, now: number, del
     ...(unknownSince === undefined ? {} : { unknownSince }),
   };
   return { ...state, delayed: coalesce([...state.delayed, delayed]) };
+}
+
+/** Jobs that wait for a time to come are not to wait any more. What else these positions hold is left alone. */
+export function rushed(state: RangeState, spans: readonly Span[], now: number): RangeState {
+  const delayed = state.delayed.flatMap((entry): Delayed[] => {
+    const hurried = intersect(entry.spans, spans);
+    if (hurried.length === 0 || entry.dueAt <= now) return [entry];
+    const rest = subtract(entry.spans, hurried);
+    const due = { ...entry, spans: hurried, dueAt: now };
+    return rest.length === 0 ? [due] : [due, { ...entry, spans: rest }];
+  });
+  return { ...state, delayed };
 }
 
 /** When the next delayed job is due, or undefined if none is delayed. */

@@ -26,10 +26,11 @@ import {
   jobsOf,
   nextChunk,
   nextDueAt,
+  rushed,
   type Chunk,
   type RangeState,
 } from './range-state.ts';
-import { countOf, formatSpans } from './spans.ts';
+import { countOf, formatSpans, intersect, subtract, union, type Span } from './spans.ts';
 
 export interface RangeOptions {
   readonly batchId: string;
@@ -53,6 +54,8 @@ export interface RangeOptions {
   readonly shares?: RangeShares;
   /** Takes the listener for `chunkDrained` signals of this range. */
   readonly onDrained: (listener: (chunk: number, running: number) => void) => void;
+  /** Takes the listener for positions that are not to wait any more. */
+  readonly onRushed: (listener: (spans: readonly Span[]) => void) => void;
   readonly report: (report: RunnerReport) => Promise<void> | void;
   /** Told after each step, for queries. */
   readonly onChange: (state: RangeState) => void;
@@ -97,8 +100,8 @@ const NO_LIMIT: Share = {};
 export async function runRange(initial: RangeState, options: RangeOptions): Promise<RangeState> {
   let state = initial;
   let started = 0;
-  /** Numbers of the chunks that run, and of those whose jobs have all started. */
-  const inFlight = new Set<number>();
+  /** Positions of the chunks that run, by their numbers; and the numbers of those whose jobs have all started. */
+  const inFlight = new Map<number, readonly Span[]>();
   const drained = new Set<number>();
   let wake = true;
   let timerAt = Infinity;
@@ -119,9 +122,18 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     wake = true;
   });
 
+  /** Of chunks that run: a look may have come too early to see what it is to see. */
+  let rushedInFlight: readonly Span[] = [];
+  options.onRushed((spans) => {
+    state = rushed(state, spans, Date.now());
+    const running = [...inFlight.values()].map((positions) => intersect(positions, spans));
+    rushedInFlight = union([rushedInFlight, ...running]);
+    wake = true;
+  });
+
   const run = async (chunk: Chunk, share: ChunkShare | undefined) => {
     const number = ++started;
-    inFlight.add(number);
+    inFlight.set(number, chunk.spans);
     let hasStarted = true;
     try {
       const unknownFor = chunk.unknownSince === undefined ? 0 : Date.now() - chunk.unknownSince;
@@ -147,6 +159,10 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
       const report = await chunks.run(() => activities.runChunk.executeWithOptions(overrides, [input]));
       hasStarted = report.timing.ran > 0;
       state = chunkEnded(state, chunk, report, Date.now());
+      if (rushedInFlight.length > 0) {
+        state = rushed(state, intersect(chunk.spans, rushedInFlight), Date.now());
+        rushedInFlight = subtract(rushedInFlight, chunk.spans);
+      }
       if (share) {
         const pace = adjustDensity(state.pace, jobsOf(report), countOf(chunk.spans));
         state = { ...state, pace };

@@ -14,11 +14,13 @@ import {
   pingSignal,
   rangeReturnedSignal,
   rangesQuery,
+  rushedSignal,
   steeredSignal,
 } from './messages.ts';
 import type { RunnerReport, Steering } from './batch-state.ts';
 import { isExhausted, type RangeState } from './range-state.ts';
 import { runRange } from './run-range.ts';
+import { isSpans, parseSpans } from './spans.ts';
 
 /** Half of what Temporal lets a workflow have. */
 const MAX_IN_FLIGHT = 1_000;
@@ -87,6 +89,10 @@ async function runRunner(input: RunnerInput): Promise<void> {
     steering: () => steering,
     maxInFlight: MAX_IN_FLIGHT,
     onDrained: (listener) => onSignal(chunkDrainedSignal, ({ chunk, running }) => listener(chunk, running)),
+    onRushed: (listener) =>
+      onSignal(rushedSignal, ({ spans }) => {
+        if (isSpans(spans)) listener(parseSpans(spans));
+      }),
     report,
     onChange: (state) => (current = state),
     // The batch hands out its limits itself, and goes on with the range.

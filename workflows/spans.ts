@@ -28,6 +28,26 @@ export function clip(spans: readonly Span[], from: number, to: number): Span[] {
   return spans.map(([a, b]) => [Math.max(a, from), Math.min(b, to)] as const).filter(([a, b]) => a <= b);
 }
 
+/** The positions that are in both lists. */
+export function intersect(one: readonly Span[], other: readonly Span[]): Span[] {
+  return union(one.map(([from, to]) => clip(other, from, to)));
+}
+
+/** The positions of the first list that are not in the other one. */
+export function subtract(spans: readonly Span[], others: readonly Span[]): Span[] {
+  const sorted = union([others]);
+  return spans.flatMap(([from, to]) => {
+    const left: Span[] = [];
+    let next = from;
+    for (const [a, b] of clip(sorted, from, to)) {
+      if (next < a) left.push([next, a - 1]);
+      next = b + 1;
+    }
+    if (next <= to) left.push([next, to]);
+    return left;
+  });
+}
+
 /** Splits off the first `count` positions. */
 export function take(spans: readonly Span[], count: number): [taken: Span[], rest: Span[]] {
   const taken: Span[] = [];
@@ -49,6 +69,11 @@ export function take(spans: readonly Span[], count: number): [taken: Span[], res
 /** Short text for people and payloads: `1-1000,1005`. */
 export function formatSpans(spans: readonly Span[]): string {
   return spans.map(([from, to]) => (from === to ? `${from}` : `${from}-${to}`)).join(',');
+}
+
+/** Whether a text from outside is one of {@link formatSpans}. */
+export function isSpans(text: unknown): text is string {
+  return typeof text === 'string' && /^\d{1,10}(-\d{1,10})?(,\d{1,10}(-\d{1,10})?)*$/.test(text);
 }
 
 /** Reads what {@link formatSpans} wrote. */

@@ -55,6 +55,7 @@ import {
   type ResolvedBatchOptions,
 } from './batch-options.ts';
 import { Enrollment, type EnrollmentOptions } from './enrollment.ts';
+import { runOutsideEnrollment } from './enrollment-context.ts';
 import { parentOfNewBatch } from './lineage.ts';
 import { openClients } from './open-clients.ts';
 import type { JobTarget } from './submit.ts';
@@ -277,7 +278,7 @@ export class BatchClient {
    */
   async schedulePrune(options: PruneScheduleOptions): Promise<{ scheduleId: string }> {
     const schedule = resolvePruneSchedule(options, this.taskQueue);
-    await savePruneSchedule(this.client, this.taskQueue, schedule);
+    await runOutsideEnrollment(() => savePruneSchedule(this.client, this.taskQueue, schedule));
     return { scheduleId: schedule.scheduleId };
   }
 
@@ -342,10 +343,12 @@ export class BatchClient {
     const { callbacks } = basis;
     const settings = withActiveTrace(resolveRoundSettings(basis.settings, policy));
     try {
-      const { firstExecutionRunId } = await this.client.workflow.start<typeof batchWorkflow>('batch', {
-        ...this.#workflowOptions(id, `${description} (round ${request.number})`, context, settings),
-        args: [{ batchId: id, description, context, settings, round: { ...request, callbacks } }],
-      });
+      const { firstExecutionRunId } = await runOutsideEnrollment(() =>
+        this.client.workflow.start<typeof batchWorkflow>('batch', {
+          ...this.#workflowOptions(id, `${description} (round ${request.number})`, context, settings),
+          args: [{ batchId: id, description, context, settings, round: { ...request, callbacks } }],
+        }),
+      );
       return firstExecutionRunId;
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw toBatchError(id, error);
@@ -430,7 +433,10 @@ export class BatchClient {
     });
     try {
       await this.client.withDeadline(Date.now() + WORKER_TIMEOUT_MS, () =>
-        this.client.workflow.executeUpdateWithStart(createdUpdate, { startWorkflowOperation: start }),
+        // A batch that a block creates is no job of it: `enrol` makes it one.
+        runOutsideEnrollment(() =>
+          this.client.workflow.executeUpdateWithStart(createdUpdate, { startWorkflowOperation: start }),
+        ),
       );
     } catch (error) {
       if (!isDeadlineExceeded(error)) throw toBatchError(id, error);

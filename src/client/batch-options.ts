@@ -127,6 +127,14 @@ export interface BatchOptions extends BatchPolicyOptions {
   readonly priority?: BatchPriority;
   /** A job whose name no worker knows fails after so long; until then a worker that knows it may come up. @default '10 minutes' */
   readonly unknownJobTimeout?: Duration;
+  /**
+   * How long the end of a workflow that is a job may go unnoticed when nobody reports it: because it was terminated,
+   * timed out or deleted, or its workers lack `BatchPlugin`. Between 1 second and 1 hour. It is looked at after a tenth
+   * of its age, and this at the latest; of more than 3,000 workflows each more rarely, so that all of them cost 100
+   * looks a second.
+   * @default '30 seconds'
+   */
+  readonly workflowCheckInterval?: Duration;
 }
 
 export interface ResolvedBatchOptions {
@@ -151,6 +159,9 @@ export const POLICY_KEYS = [
   ...LIMIT_KEYS,
 ];
 
+const MIN_CHECK_INTERVAL_MS = 1_000;
+const MAX_CHECK_INTERVAL_MS = 60 * 60_000;
+
 /** Each name has lanes of its own, which the batch's workflow goes through with every message. */
 const MAX_LIMITED_NAMES = 50;
 
@@ -165,6 +176,7 @@ export const BATCH_KEYS = [
   'openTimeout',
   'priority',
   'unknownJobTimeout',
+  'workflowCheckInterval',
 ];
 
 /** @throws {@link InvalidOptionError} @throws {@link InvalidArgumentsError} for a context that JSON cannot carry */
@@ -181,6 +193,7 @@ export function resolveBatchOptions(options: BatchOptions, newId: () => string):
     openTimeout = '1 day',
     priority = {},
     unknownJobTimeout = '10 minutes',
+    workflowCheckInterval = '30 seconds',
   } = options;
   assertName('description', description, 500);
   assertBatchId(id);
@@ -196,10 +209,18 @@ export function resolveBatchOptions(options: BatchOptions, newId: () => string):
     enrollmentTimeoutMs: resolveDuration('enrollmentTimeout', enrollmentTimeout),
     openTimeoutMs: resolveDuration('openTimeout', openTimeout),
     unknownJobTimeoutMs: resolveDuration('unknownJobTimeout', unknownJobTimeout),
+    workflowCheckIntervalMs: resolveCheckInterval(workflowCheckInterval),
     maxHistoryEvents: continueAsNewAfterEvents,
     priority: resolvePriority(priority),
   };
   return { id, description, context, definition: definitionOf(settings, options.deadline), settings };
+}
+
+function resolveCheckInterval(interval: Duration): number {
+  const ms = resolveDuration('workflowCheckInterval', interval);
+  if (ms < MIN_CHECK_INTERVAL_MS || ms > MAX_CHECK_INTERVAL_MS)
+    throw new InvalidOptionError('workflowCheckInterval', 'between 1 second and 1 hour', interval);
+  return ms;
 }
 
 /** Of a batch that is about to be made. @throws {@link InvalidOptionError} */

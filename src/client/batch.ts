@@ -35,7 +35,7 @@ import { MEMBER_BATCH } from '../jobs/member-batch.ts';
 import { assertKnownKeys, assertName, assertPlainObject, resolveDuration } from '../options.ts';
 import { batchWorkflowId, type BatchClient } from './batch-client.ts';
 import { POLICY_KEYS, resolveBatchChanges, type BatchPolicyOptions } from './batch-options.ts';
-import { assertBlock, runBlock } from './blocks.ts';
+import { assertBlock, runBlock, workflowsOf } from './blocks.ts';
 import { callBatch, handleOf, type BatchHandle } from './call-batch.ts';
 import { currentEnrollment } from './enrollment-context.ts';
 import { blockChannel, openEndedChannel, sealOpenEnded } from './enrollment-channel.ts';
@@ -237,6 +237,7 @@ export class Batch {
       batchId: this.id,
       adder: { token },
       ...(resume ? { sharedFrom } : {}),
+      workflows: workflowsOf(this.#batches),
       database: this.#batches.database,
       channel: blockChannel(this.#batches, this.id, token),
       whyClosed: () => this.#whyClosed(token),
@@ -244,7 +245,8 @@ export class Batch {
       enrollmentTimeoutMs: quietTimeMs,
     });
     const total = await runBlock(this.#batches.logger, enrollment, block);
-    if (total === 0) throw this.#emptied('its enrolment block started no job');
+    if (total === 0)
+      throw this.#emptied('its enrolment block started no job (workflows need a client with BatchPlugin)');
     return { total };
   }
 
@@ -559,6 +561,7 @@ export class Batch {
       batchId: this.id,
       adder: { token },
       sharedFrom: 0,
+      workflows: workflowsOf(this.#batches),
       database: this.#batches.database,
       channel: openEndedChannel(this.#batches, this.id, token),
       whyClosed: () => this.#whyClosed(token),

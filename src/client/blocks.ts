@@ -1,6 +1,6 @@
 import { InvalidOptionError, NestedEnrollmentError } from '../errors.ts';
-import type { BatchLogger } from './batch-client.ts';
-import type { Enrollment } from './enrollment.ts';
+import type { BatchClient, BatchLogger } from './batch-client.ts';
+import type { Enrollment, EnrollmentOptions } from './enrollment.ts';
 import { observeBlock } from '../telemetry/block-telemetry.ts';
 import { currentEnrollment, runInEnrollment } from './enrollment-context.ts';
 
@@ -15,6 +15,23 @@ export function assertBlock(batchId: string, block: unknown): asserts block is (
         'Blocks cannot be nested; open this one after the other has ended.',
     );
   }
+}
+
+/** What blocks of a client's batches need for workflows that are started in them. */
+export function workflowsOf({ client, logger }: BatchClient): EnrollmentOptions['workflows'] {
+  return {
+    namespace: client.options.namespace,
+    cancel: async (workflowId, runId) => {
+      try {
+        await client.workflow.getHandle(workflowId, runId).cancel();
+      } catch (error) {
+        logger.warn('A workflow of a batch that was stopped could not be asked to cancel', {
+          workflowId,
+          error: String(error),
+        });
+      }
+    },
+  };
 }
 
 /** Runs a block and closes its enrolment. @returns the batch's total @throws what the block throws, as it was */

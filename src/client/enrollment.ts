@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../database/connect.ts';
 import { insertJobs, type EnrolledJob } from '../database/enroll.ts';
 import type { Adder } from '../database/enroll-numbered.ts';
+import { overridesOf, type WorkflowStart } from '../database/starts.ts';
 import { DATABASE_TIMEOUT_MS, withRetry } from '../database/retry.ts';
 import {
   AlreadyEnrolledError,
@@ -10,11 +11,15 @@ import {
   BatchSealedError,
   EnrollmentClosedError,
   EnrollmentTimedOutError,
+  InvalidOptionError,
 } from '../errors.ts';
 import { describeError } from '../jobs/outcome.ts';
 import { instruments } from '../telemetry/instruments.ts';
+import { MARK, type Mark } from '../../workflows/names.ts';
 import type { BatchLogger } from './batch-client.ts';
 import { NumberedQueue } from './numbered-queue.ts';
+import { isRefusedStart } from './start-errors.ts';
+import { StartQueue } from './start-queue.ts';
 import type { JobTarget } from './submit.ts';
 
 /** How an enrolment block tells the batch's workflow what it did. */
@@ -28,6 +33,13 @@ export interface EnrollmentChannel {
 export interface EnrollmentOptions {
   readonly batchId: string;
   readonly adder: Adder;
+  /** What concerns workflows that are started in the block. */
+  readonly workflows: {
+    /** Of the batch's client: workflows of another one cannot be jobs. */
+    readonly namespace: string;
+    /** Asks one to cancel that the batch did not know of when it was stopped. */
+    readonly cancel: (workflowId: string, runId: string) => Promise<void>;
+  };
   /** Jobs that the batch has, and the block does not number itself because others may add some, too. */
   readonly sharedFrom?: number;
   readonly database: Database;
@@ -37,6 +49,16 @@ export interface EnrollmentOptions {
   readonly logger: BatchLogger;
   /** A sign of life is sent four times in this; undefined: none is needed. */
   readonly enrollmentTimeoutMs: number | undefined;
+}
+
+/** A workflow that a client starts inside the block. */
+export interface RequestedStart<Started> extends WorkflowStart {
+  readonly namespace: string;
+  /** Whether an update is sent with it. */
+  readonly hasUpdate: boolean;
+  /** Sends the request, with this added to the workflow's memo. */
+  readonly send: (memo: Readonly<Record<string, unknown>>) => Promise<Started>;
+  readonly runIdOf: (started: Started) => string;
 }
 
 /** Rows of one insert; of the first one fewer, so that the first jobs, which tell how long jobs take, start early. */
@@ -79,6 +101,9 @@ export class Enrollment {
   readonly #queues = new Set<string>();
   readonly #signOfLife: NodeJS.Timeout | undefined;
   readonly #numberedQueue: NumberedQueue;
+  readonly #startQueue: StartQueue;
+  /** Workflows of which it is open whether they are jobs. */
+  readonly #starting = new Set<Promise<unknown>>();
   #buffer: EnrolledJob[] = [];
   #bufferedBytes = 0;
   #isShared: boolean;
@@ -102,10 +127,12 @@ export class Enrollment {
     this.#options = options;
     this.#isShared = options.sharedFrom !== undefined;
     this.#durable = this.#announced = options.sharedFrom ?? 0;
-    this.#numberedQueue = new NumberedQueue({
+    const queueOptions = {
       ...options,
-      onRetry: (error, attempt) => this.#warnOfRetry(error, attempt),
-    });
+      onRetry: (error: unknown, attempt: number) => this.#warnOfRetry(error, attempt),
+    };
+    this.#numberedQueue = new NumberedQueue(queueOptions);
+    this.#startQueue = new StartQueue(queueOptions);
     if (options.enrollmentTimeoutMs === undefined) return;
     this.#signOfLife = setInterval(() => this.#announce(), Math.max(100, options.enrollmentTimeoutMs / 4));
     this.#signOfLife.unref();
@@ -125,8 +152,7 @@ export class Enrollment {
    * @returns the jid; where the database gives it, once the job's row is committed
    */
   enroll(target: JobTarget, argsJson: string): string | Promise<string> {
-    if (this.#isClosed) throw this.closedError(target);
-    if (this.#error !== undefined) throw this.#error;
+    this.assertOpen(`${target.name}.performAsync was called`, 'job');
     const { key, taskQueue = null, startDelayMs = null } = target.options;
     const overrides = target.isOverridden ? overridesJson(target) : null;
     const job = [target.name, argsJson, overrides, taskQueue, startDelayMs] as const;
@@ -141,21 +167,97 @@ export class Enrollment {
     return `${this.batchId}/${this.#numbered}`;
   }
 
-  protected closedError({ name }: JobTarget): EnrollmentClosedError {
-    return new EnrollmentClosedError(
-      'ENROLLMENT_CLOSED',
-      `${name}.performAsync was called after the enrolment block of batch "${this.batchId}" had closed. ` +
-        'Await all work inside the block; the job was not started.',
-    );
+  /**
+   * Makes a workflow a job: the database knows of it before the request leaves. What the request was refused with, or
+   * why nobody knows whether it was done, reaches the caller as it was; in the latter case the workflow is a job.
+   *
+   * @throws {@link WorkflowEnrolledError} {@link EnrollmentClosedError} {@link InvalidOptionError}
+   */
+  startWorkflow<Started>(start: RequestedStart<Started>): Promise<Started> {
+    const starting = this.#startWorkflow(start);
+    this.#starting.add(starting);
+    const ended = () => this.#starting.delete(starting);
+    starting.then(ended, ended);
+    return starting;
+  }
+
+  async #startWorkflow<Started>(start: RequestedStart<Started>): Promise<Started> {
+    const { workflowId, namespace, hasUpdate } = start;
+    this.assertOpen(`Workflow "${workflowId}" was started`, 'workflow');
+    const { batchId } = this;
+    const { workflows } = this.#options;
+    if (namespace !== workflows.namespace)
+      throw new InvalidOptionError('namespace', `"${workflows.namespace}", as that of its batch`, namespace);
+    this.#isShared = true;
+    const requested = this.#startQueue.add(start);
+    this.#writeSoon();
+    const token = await requested;
+    let started: Started;
+    try {
+      started = await start.send({ [MARK]: { batchId, workflowId } satisfies Mark });
+    } catch (error) {
+      await this.#afterFailedStart(start, token, isRefusedStart(error, { hasUpdate }));
+      throw error;
+    }
+    const runId = start.runIdOf(started);
+    try {
+      await this.#enrollWorkflow(start, runId);
+    } catch (error) {
+      if (error instanceof BatchCancelledError) await workflows.cancel(workflowId, runId);
+      throw error;
+    }
+    return started;
+  }
+
+  /** The error of the start is the caller's: what goes wrong on top of it must not replace it. */
+  async #afterFailedStart(start: WorkflowStart, token: string, isRefused: boolean): Promise<void> {
+    try {
+      if (isRefused) await this.#startQueue.takeBack(token);
+      else await this.#enrollWorkflow(start, null);
+    } catch (error) {
+      const { batchId, logger } = this.#options;
+      const { workflowId } = start;
+      logger.warn('It could not be recorded how a start ended; looking will tell', {
+        batchId,
+        workflowId,
+        error: messageOf(error),
+      });
+    }
+  }
+
+  /** @param runId null: nobody knows whether it was started */
+  #enrollWorkflow(start: WorkflowStart, runId: string | null): Promise<string> {
+    if (this.#error !== undefined) throw this.#error;
+    const job = [start.workflowType, start.argsJson, overridesOf(start), null, null] as const;
+    const jid = this.#numberedQueue.addWorkflow(job, { id: start.workflowId, runId });
+    this.#writeSoon();
+    return jid;
+  }
+
+  /** @throws {@link EnrollmentClosedError}, or what broke the enrolment */
+  protected assertOpen(what: string, kind: 'job' | 'workflow'): void {
+    if (this.isClosed) {
+      throw new EnrollmentClosedError(
+        'ENROLLMENT_CLOSED',
+        `${what} after the enrolment block of batch "${this.batchId}" had closed. ` +
+          `Await all work inside the block; the ${kind} was not started.`,
+      );
+    }
+    if (this.#error !== undefined) throw this.#error;
   }
 
   /** What was numbered before is written first: from then on the total of the row is the number of the last job. */
   #enrollNumbered(job: EnrolledJob, key: string | undefined): Promise<string> {
     const jid = this.#numberedQueue.add(job, key);
     this.#numbered++;
+    this.#writeSoon();
+    return jid;
+  }
+
+  /** With what is started beside it. */
+  #writeSoon(): void {
     if (this.#numberedQueue.size >= FLUSH_ROWS || this.#numberedQueue.bytes >= FLUSH_BYTES) this.#write();
     else this.#writeTimer ??= setTimeout(() => this.#write(), NUMBERED_FLUSH_DELAY_MS);
-    return jid;
   }
 
   /** True, or a promise that resolves when there is room for more, and other work of this process had its turn. */
@@ -181,6 +283,8 @@ export class Enrollment {
   async close(blockError?: unknown): Promise<number> {
     this.#isClosed = true;
     this.#write();
+    // Of those that are under way it is not known yet whether they are jobs.
+    while (this.#starting.size > 0) await Promise.allSettled(this.#starting);
     while (this.#writing) await this.#writing;
     // The seal says all that an announcement would.
     clearTimeout(this.#announceTimer);
@@ -214,12 +318,13 @@ export class Enrollment {
   }
 
   async #writeAll(): Promise<void> {
-    while (this.#buffer.length + this.#numberedQueue.size > 0 && this.#error === undefined) {
+    while (this.#waitingRows() > 0 && this.#error === undefined) {
       const startedAt = performance.now();
       try {
         if (this.#buffer.length > 0) await this.#writeOwn();
+        else if (this.#startQueue.size > 0) await this.#startQueue.write(FLUSH_ROWS, FLUSH_BYTES);
         else await this.#writeNumbered();
-        this.#announceSoon();
+        if (this.#durable > this.#announced) this.#announceSoon();
       } catch (error) {
         this.#fail(error);
       }
@@ -228,6 +333,10 @@ export class Enrollment {
       if (isLarge && !this.#isClosed) await delay((performance.now() - startedAt) * REST_RATIO);
     }
     this.#wakeWaiters();
+  }
+
+  #waitingRows(): number {
+    return this.#buffer.length + this.#startQueue.size + this.#numberedQueue.size;
   }
 
   #flushRows(): number {
@@ -318,6 +427,7 @@ export class Enrollment {
   #fail(error: unknown): void {
     this.#error ??= error;
     this.#numberedQueue.fail(this.#error);
+    this.#startQueue.fail(this.#error);
     this.#wakeWaiters();
   }
 

@@ -2,8 +2,16 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../database/connect.ts';
 import type { EnrolledJob } from '../database/enroll.ts';
-import { insertNumbered, selectIsBusy, type Adder, type Numbered } from '../database/enroll-numbered.ts';
+import {
+  insertNumbered,
+  selectIsBusy,
+  type Adder,
+  type Numbered,
+  type NotNumbered,
+  type StartedWorkflow,
+} from '../database/enroll-numbered.ts';
 import { DATABASE_TIMEOUT_MS, withRetry } from '../database/retry.ts';
+import { workflowKey } from '../database/starts.ts';
 import { JobEndedError, type BatchError } from '../errors.ts';
 
 export interface NumberedQueueOptions {
@@ -18,6 +26,7 @@ export interface NumberedQueueOptions {
 interface Waiting {
   readonly job: EnrolledJob;
   readonly key: string;
+  readonly workflow?: StartedWorkflow;
   readonly resolve: (jid: string) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -48,10 +57,19 @@ export class NumberedQueue {
 
   /** @returns the jid, once the row is committed */
   add(job: EnrolledJob, key: string | undefined): Promise<string> {
-    this.bytes += bytesOf(job);
+    const own = key === undefined ? `auto:${this.#token}:${++this.#keys}` : `key:${key}`;
+    return this.#add({ job, key: own });
+  }
+
+  /** A workflow that was started, or may have been. @returns the jid, once the row is committed */
+  addWorkflow(job: EnrolledJob, workflow: StartedWorkflow): Promise<string> {
+    return this.#add({ job, key: workflowKey(workflow.id), workflow });
+  }
+
+  #add(waiting: Omit<Waiting, 'resolve' | 'reject'>): Promise<string> {
+    this.bytes += bytesOf(waiting.job);
     const jid = new Promise<string>((resolve, reject) => {
-      const own = key === undefined ? `auto:${this.#token}:${++this.#keys}` : `key:${key}`;
-      this.#waiting.push({ job, key: own, resolve, reject });
+      this.#waiting.push({ ...waiting, resolve, reject });
     });
     // Who started it may look at others first: the block hears of what went wrong all the same.
     jid.catch(() => {});
@@ -87,27 +105,13 @@ export class NumberedQueue {
   }
 
   async #insert(jobs: readonly Waiting[], queues: readonly string[]): Promise<Numbered> {
-    const { batchId, database, adder, whyClosed, onRetry } = this.#options;
-    const retry = { timeoutMs: DATABASE_TIMEOUT_MS, onRetry };
+    const { batchId, database, adder } = this.#options;
     let isRepeated = false;
-    const insert = () => {
+    return persist(this.#options, () => {
       const input = { batchId, adder, jobs, queues, isRepeated };
       isRepeated = true;
       return insertNumbered(database, input);
-    };
-    for (;;) {
-      const result = await withRetry(insert, retry);
-      if (typeof result !== 'string') return result;
-      if (result === 'closed') throw await whyClosed();
-      if (result === 'ended' || !('job' in adder)) {
-        throw new JobEndedError(
-          'JOB_ENDED',
-          `A handler adds jobs to batch "${batchId}", and its attempt has ended, because its time was over. They were not added.`,
-        );
-      }
-      do await delay(BUSY_POLL_MS);
-      while (await withRetry(() => selectIsBusy(database, batchId, adder.job), retry));
-    }
+    });
   }
 
   #take(maxRows: number, maxBytes: number): Waiting[] {
@@ -117,6 +121,31 @@ export class NumberedQueue {
       bytes += bytesOf(this.#waiting[count++]!.job);
     this.bytes -= bytes;
     return this.#waiting.splice(0, count);
+  }
+}
+
+/**
+ * Adds to a batch until the database has answered, and, in a handler, until the batch's block lets it.
+ *
+ * @throws why the batch takes nothing @throws {@link DatabaseUnavailableError}
+ */
+export async function persist<T extends object>(
+  { batchId, database, adder, whyClosed, onRetry }: NumberedQueueOptions,
+  add: () => Promise<T | NotNumbered>,
+): Promise<T> {
+  const retry = { timeoutMs: DATABASE_TIMEOUT_MS, onRetry };
+  for (;;) {
+    const result = await withRetry(add, retry);
+    if (typeof result !== 'string') return result;
+    if (result === 'closed') throw await whyClosed();
+    if (result === 'ended' || !('job' in adder)) {
+      throw new JobEndedError(
+        'JOB_ENDED',
+        `A handler adds jobs to batch "${batchId}", and its attempt has ended, because its time was over. They were not added.`,
+      );
+    }
+    do await delay(BUSY_POLL_MS);
+    while (await withRetry(() => selectIsBusy(database, batchId, adder.job), retry));
   }
 }
 

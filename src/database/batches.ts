@@ -9,11 +9,12 @@ import type {
   SteerBatchInput,
   TakeOverBlockInput,
 } from '../../activities/contract.ts';
-import type { BatchSettings, Growth } from '../../workflows/batch-state.ts';
+import type { BatchOutcome, BatchSettings, Growth, Sealed } from '../../workflows/batch-state.ts';
 import { describePolicy } from '../../workflows/failure-policy.ts';
 import { existingLimits } from '../../workflows/limits.ts';
 import { toStorable } from '../json-value.ts';
 import type { Database } from './connect.ts';
+import { convertStarts } from './starts.ts';
 import { BATCH_COLUMNS, JOB_COLUMNS, type BatchRow, type JobRecord } from './rows.ts';
 
 /** What the row says of a batch, or of a round of it, that has just settled. Times as epoch milliseconds. */
@@ -70,47 +71,45 @@ export function settingsColumns(settings: BatchSettings) {
 /**
  * Fixes what the block has enrolled, and removes rows that an enqueuer wrote and never announced (it died, or was too
  * late). Where the database numbers jobs, none is removed: their callers know that they are members, so that the total
- * is what the row says.
+ * is what the row says. Workflows that a block was about to start are jobs of the batch from then on.
  *
  * `for update` waits for inserts that hold `for key share` on the batch, and makes later ones find it sealed:
  * without it, an insert that began before could add rows behind the delete.
  *
- * @returns the total by now; null if somebody deleted the row
+ * @returns what the row says, whoever sealed it; null if somebody deleted the row
  */
-export async function markSealed({ knex, schema }: Database, input: SealBatchInput): Promise<Growth | null> {
-  return knex.transaction(async (trx) => {
-    await lockRow(trx, schema, input.batchId);
-    const { rows } = await trx.raw(
-      `update :schema:.batches
-       set status = 'running', total = case when shared then total else :total end, enrollment_error = :error,
-         sealed_at = now(), updated_at = now()
-       where id = :batchId and sealed_at is null
-       returning shared, total, queues`,
-      {
-        schema,
-        batchId: input.batchId,
-        total: input.total,
-        error: input.error === null ? null : toStorable(input.error),
-      },
-    );
-    if (rows.length === 0) return selectGrowth(trx, schema, input.batchId);
-    const [{ shared, total, queues }] = rows;
-    if (!shared) {
-      // Served by the primary key.
-      await trx.raw('delete from :schema:.batch_jobs where batch_id = :batchId and position > :total', {
-        schema,
-        batchId: input.batchId,
-        total,
-      });
-    }
-    return { total, queues };
-  });
+export async function markSealed({ knex, schema }: Database, input: SealBatchInput): Promise<Sealed | null> {
+  const { batchId } = input;
+  const { rows } = await knex.raw(
+    `with locked as materialized (select id from :schema:.batches where id = :batchId for update)
+     update :schema:.batches
+     set status = 'running', total = case when shared then total else :total end, enrollment_error = :error,
+       sealed_at = now(), updated_at = now()
+     where id = (select id from locked) and sealed_at is null
+     returning total, queues, enrollment_error as error`,
+    { schema, batchId, total: input.total, error: input.error === null ? null : toStorable(input.error) },
+  );
+  // By itself, and also when the row was sealed before: whoever sealed it may have died in between. Handlers that add
+  // jobs meanwhile make the batch a shared one in the transaction of their rows, so that none of those is removed.
+  const { rows: starts } = await knex.raw(
+    `with removed as (
+       delete from :schema:.batch_jobs
+       where batch_id = :batchId and position >
+         (select total from :schema:.batches where id = :batchId and sealed_at is not null and not shared)
+     )
+     select 1 from :schema:.batch_starts where batch_id = :batchId and not by_handler limit 1`,
+    { schema, batchId },
+  );
+  if (starts.length > 0) await convertStarts({ knex, schema }, { batchId, ofHandlers: false });
+  if (starts.length === 0 && rows.length > 0) return rows[0];
+  const row = await selectStanding({ knex, schema }, batchId);
+  return row ? { total: row.total, queues: row.queues, error: row.error } : null;
 }
 
 /**
  * Gives the block to another process: the inserts of the one that had it are refused from then on. `for update` waits
  * for those that are under way, so that the total that is returned has their rows. The newest opening wins, in whatever
- * order they arrive.
+ * order they arrive. Workflows that the one that had it was about to start are jobs from then on.
  *
  * @returns the total by now; null if somebody deleted the row
  */
@@ -118,8 +117,9 @@ export async function markTakenOver(
   { knex, schema }: Database,
   input: TakeOverBlockInput,
 ): Promise<Growth | null> {
-  return knex.transaction(async (trx) => {
-    await lockRow(trx, schema, input.batchId);
+  const { batchId } = input;
+  await knex.transaction(async (trx) => {
+    await trx.raw('select from :schema:.batches where id = :batchId for update', { schema, batchId });
     // The task queues of rows that were never announced. Served by the primary key.
     await trx.raw(
       `update :schema:.batches
@@ -131,29 +131,28 @@ export async function markTakenOver(
        where id = :batchId and openings < :opening and sealed_at is null`,
       { schema, ...input },
     );
-    return selectGrowth(trx, schema, input.batchId);
   });
+  await convertStarts({ knex, schema }, { batchId, ofHandlers: false });
+  const row = await selectStanding({ knex, schema }, batchId);
+  return row ? { total: row.total, queues: row.queues } : null;
 }
 
-/** Waits for those who add jobs, and keeps others from it; what follows sees what they have committed. */
-async function lockRow(trx: Knex.Transaction, schema: string, batchId: string): Promise<Growth | undefined> {
-  const { rows } = await trx.raw(
-    'select total, queues from :schema:.batches where id = :batchId for update',
-    {
-      schema,
-      batchId,
-    },
+/** How a batch stands by its row, whoever wrote it. */
+interface Standing extends Sealed {
+  readonly round: number;
+  readonly outcome: BatchOutcome | null;
+}
+
+async function selectStanding(
+  { knex, schema }: Pick<Database, 'knex' | 'schema'>,
+  batchId: string,
+): Promise<Standing | undefined> {
+  const { rows } = await knex.raw(
+    `select total, queues, enrollment_error as error, round, case when completed_at is not null then status end as outcome
+     from :schema:.batches where id = :batchId`,
+    { schema, batchId },
   );
   return rows[0];
-}
-
-async function selectGrowth(trx: Knex.Transaction, schema: string, batchId: string): Promise<Growth | null> {
-  const row = await trx
-    .withSchema(schema)
-    .from('batches')
-    .where({ id: batchId })
-    .first<Growth>('total', 'queues');
-  return row ?? null;
 }
 
 /** Deletes the row of this workflow; one that another workflow wrote for the same id stays. */
@@ -209,29 +208,12 @@ export async function selectMovement(
 
 /** Records an alert. Not `updated_at`, from which people see how long a batch has been idle. */
 export async function markAlerted({ knex, schema }: Database, input: AlertBatchInput): Promise<void> {
-  const { batchId, round, alerts, isCallbackDue } = input;
-  await knex.transaction(async (trx) => {
-    await trx.raw(
-      `update :schema:.batches set alerts = :alerts, alerted_at = now()
-       where id = :batchId and round = :round and alerts < :alerts`,
-      { schema, batchId, round, alerts },
-    );
-    if (!isCallbackDue) return;
-    // It may have run for an alert before.
-    await trx
-      .withSchema(schema)
-      .from('batch_callbacks')
-      .where({ batch_id: batchId, round, event: 'idle' })
-      .update({
-        status: 'scheduled',
-        attempts: 0,
-        error_class: null,
-        error_message: null,
-        scheduled_at: trx.fn.now(),
-        started_at: null,
-        finished_at: null,
-      });
-  });
+  const { batchId, round, alerts } = input;
+  await knex.raw(
+    `update :schema:.batches set alerts = :alerts, alerted_at = now()
+     where id = :batchId and round = :round and alerts < :alerts`,
+    { schema, batchId, round, alerts },
+  );
 }
 
 /** What became of these batches, of those that were ever paused, changed or stopped. */
@@ -248,56 +230,73 @@ export async function selectSteered(
 }
 
 /**
- * Writes the outcome and which callbacks follow from it, in one transaction: a callback sees all of it. Nothing is
- * written when jobs were added of which the workflow does not know: it hears of them instead.
+ * Writes the outcome and which callbacks follow from it, in one statement: a callback sees all of it. Nothing is written
+ * when jobs were added of which the workflow does not know: it hears of them instead. `for update` waits for those who
+ * add some. Nor is an outcome replaced: the first one stays.
  *
  * @param onSettled told once it is committed that the batch has settled, by this call and not before
- * @returns the counts of the row, or how the batch has grown; null if somebody deleted the row
+ * @returns the counts of the row, or how the batch has grown, or its other outcome; null if somebody deleted the row
  */
 export async function markFinished(
-  { knex, schema }: Database,
+  { knex, schema }: Pick<Database, 'knex' | 'schema'>,
   input: FinishBatchInput,
   onSettled?: (settlement: Settlement) => void,
 ): Promise<FinishBatchResult> {
-  const { batchId, round, outcome, settled } = input;
-  let settlement = null as Settlement | null;
-  const result = await knex.transaction<FinishBatchResult>(async (trx) => {
-    const growth = await lockRow(trx, schema, batchId);
-    if (growth && input.total !== null && growth.total > input.total) return { growth };
-    const { rows } = await trx.raw(
-      `update :schema:.batches
+  const { batchId, round, outcome, settled, total } = input;
+  // No job runs any more: handlers that were about to start workflows have ended without an answer.
+  const isLast = settled || total !== null;
+  const { rows } = await knex.raw(
+    `with locked as materialized (select id from :schema:.batches where id = :batchId for update),
+     finished as (
+       update :schema:.batches
        set status = :outcome,
-           completed_at = coalesce(completed_at, now()),
-           settled_at = case when :settled then coalesce(settled_at, now()) else settled_at end,
-           updated_at = now()
-       where id = :batchId and round = :round and sealed_at is not null
-       returning completed_count as completed, failed_count as failed, total,
-         -- The clock stands still in a transaction: another one had another time.
+         completed_at = coalesce(completed_at, now()),
+         settled_at = case when :settled then coalesce(settled_at, now()) else settled_at end,
+         updated_at = now()
+       where id = (select id from locked) and round = :round and sealed_at is not null
+         and total <= coalesce(:total::integer, total) and (completed_at is null or status = :outcome)
+         and not (:isLast and exists (select 1 from :schema:.batch_starts where batch_id = :batchId))
+       returning id, round, completed_count as completed, failed_count as failed, total,
+         -- The clock stands still in a statement: another one had another time.
          case when settled_at = now() then jsonb_build_object(
            'round', round, 'total', total, 'completed', completed_count, 'failed', failed_count,
            'cancelled', total - completed_count - failed_count - cancelled_count,
            'startedAt', extract(epoch from coalesce(round_started_at, created_at)) * 1000,
            'settledAt', extract(epoch from settled_at) * 1000, 'trace', settings -> 'trace')
-         end as settlement`,
-      { schema, batchId, round, outcome, settled },
-    );
-    const callbacks = () =>
-      trx.withSchema(schema).from('batch_callbacks').where({ batch_id: batchId, round });
-    await callbacks()
-      .whereIn('event', [...input.schedule])
-      .where('status', 'registered')
-      .update({ status: 'scheduled', scheduled_at: trx.fn.now() });
-    await callbacks()
-      .whereIn('event', [...input.skip])
-      .where('status', 'registered')
-      .update({ status: 'skipped' });
-    const [row] = rows;
-    if (!row) return null;
-    settlement = row.settlement;
-    return { completed: row.completed, failed: row.failed, total: row.total };
-  });
-  if (settlement) onSettled?.(settlement);
-  return result;
+         end as settlement
+     ),
+     callbacks as (
+       update :schema:.batch_callbacks c
+       set status = case when c.event = any(:schedule::text[]) then 'scheduled' else 'skipped' end,
+         scheduled_at = case when c.event = any(:schedule::text[]) then now() else c.scheduled_at end
+       from finished f
+       where c.batch_id = f.id and c.round = f.round and c.status = 'registered'
+         and (c.event = any(:schedule::text[]) or c.event = any(:skip::text[]))
+     )
+     select completed, failed, total, settlement from finished`,
+    {
+      schema,
+      batchId,
+      round,
+      outcome,
+      settled,
+      total,
+      isLast,
+      schedule: [...input.schedule],
+      skip: [...input.skip],
+    },
+  );
+  if (rows.length > 0) {
+    const { settlement, ...counts } = rows[0];
+    if (settlement) onSettled?.(settlement);
+    return counts;
+  }
+  if (isLast && (await convertStarts({ knex, schema }, { batchId, ofHandlers: true })))
+    return markFinished({ knex, schema }, input, onSettled);
+  const row = await selectStanding({ knex, schema }, batchId);
+  if (!row || row.round !== round) return null;
+  if (total !== null && row.total > total) return { growth: { total: row.total, queues: row.queues } };
+  return row.outcome === null || row.outcome === outcome ? null : { decided: row.outcome };
 }
 
 /** A batch that is being pruned is no more. */

@@ -55,6 +55,22 @@ export async function giveBackCallbackAttempt(
     .update({ attempts: attempt - 1 });
 }
 
+/** The callback of an alert is about to run. It may have run for an alert before. */
+export async function markAlertCallbackScheduled(
+  database: Database,
+  key: Omit<CallbackKey, 'event'>,
+): Promise<void> {
+  await rowOf(database, { ...key, event: 'idle' }).update({
+    status: 'scheduled',
+    attempts: 0,
+    error_class: null,
+    error_message: null,
+    scheduled_at: database.knex.fn.now(),
+    started_at: null,
+    finished_at: null,
+  });
+}
+
 /** Records that the handler returned. @returns whether this call decided it: false if it had completed before */
 export async function markCallbackCompleted(
   database: Database,

@@ -6,6 +6,14 @@ import type { EnrolledJob } from './enroll.ts';
 export interface KeyedJob {
   readonly job: EnrolledJob;
   readonly key: string;
+  /** Of a job that is a workflow, which was started or may have been. */
+  readonly workflow?: StartedWorkflow;
+}
+
+export interface StartedWorkflow {
+  readonly id: string;
+  /** Null where the answer of the start was lost. */
+  readonly runId: string | null;
 }
 
 /** Who adds jobs: a block, by its token, or a handler, by its own job. */
@@ -43,7 +51,7 @@ export interface Numbered {
  */
 export type NotNumbered = 'closed' | 'ended' | 'busy';
 
-interface LockedBatch {
+export interface LockedBatch {
   readonly total: number;
   readonly queues: string[];
   readonly shared: boolean;
@@ -66,7 +74,10 @@ export async function insertNumbered(
     const batch = await lockBatch(trx, schema, input.batchId);
     const refusal = batch ? await refuse(trx, schema, batch, input) : 'closed';
     if (batch && refusal === undefined) return insert(trx, schema, batch, input);
-    const before = batch && input.isRepeated ? await selectPositions(trx, schema, input) : undefined;
+    // Who closed the batch meanwhile has made jobs of the workflows that were being started.
+    const areThere = batch?.isOver === false && input.jobs.every(({ workflow }) => workflow !== undefined);
+    const mayBeThere = input.isRepeated || areThere;
+    const before = batch && mayBeThere ? await selectPositions(trx, schema, input) : undefined;
     return before ? { positions: before, total: batch!.total, queues: batch!.queues } : refusal!;
   });
 }
@@ -86,7 +97,7 @@ export async function selectIsBusy(
   return rows.length > 0;
 }
 
-async function lockBatch(
+export async function lockBatch(
   trx: Knex.Transaction,
   schema: string,
   batchId: string,
@@ -100,11 +111,11 @@ async function lockBatch(
   return rows[0];
 }
 
-async function refuse(
+export async function refuse(
   trx: Knex.Transaction,
   schema: string,
   batch: LockedBatch,
-  { batchId, adder }: NumberedJobs,
+  { batchId, adder }: Pick<NumberedJobs, 'batchId' | 'adder'>,
 ): Promise<NotNumbered | undefined> {
   if (batch.isOver) return 'closed';
   if ('token' in adder) {
@@ -147,12 +158,17 @@ async function insert(
        from firsts f where not exists (select 1 from existing e where e.key = f.key)
      ), inserted as (
        insert into :schema:.batch_jobs
-         (batch_id, position, jid, key, round, worker_class, args, options, task_queue, due_at)
+         (batch_id, position, jid, key, round, worker_class, args, options, task_queue, due_at, workflow_id,
+           workflow_run_id)
        select
          :batchId, f.position, :batchId || '/' || f.position, f.key, :round, f.job ->> 0, f.job -> 1,
-         nullif(f.job -> 2, 'null'), f.job ->> 3, now() + (f.job ->> 4)::double precision * interval '1 ms'
+         nullif(f.job -> 2, 'null'), f.job ->> 3, now() + (f.job ->> 4)::double precision * interval '1 ms',
+         f.job ->> 6, f.job ->> 7
        from fresh f
        returning 1
+     ), answered as (
+       delete from :schema:.batch_starts
+       where batch_id = :batchId and workflow_id in (select job ->> 6 from incoming where job ->> 6 is not null)
      ), counted as (
        update :schema:.batches
        set total = total + (select count(*) from inserted), shared = true,
@@ -194,8 +210,9 @@ async function selectPositions(
 
 function toJson(jobs: readonly KeyedJob[]): string {
   const rows = jobs.map(
-    ({ job: [name, args, options, queue, delay], key }) =>
-      `[${JSON.stringify(name)},${args},${options ?? 'null'},${JSON.stringify(queue)},${delay ?? 'null'},${JSON.stringify(key)}]`,
+    ({ job: [name, args, options, queue, delay], key, workflow }) =>
+      `[${JSON.stringify(name)},${args},${options ?? 'null'},${JSON.stringify(queue)},${delay ?? 'null'},${JSON.stringify(key)}` +
+      (workflow ? `,${JSON.stringify(workflow.id)},${JSON.stringify(workflow.runId)}]` : ']'),
   );
   return `[${rows.join(',')}]`;
 }

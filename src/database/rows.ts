@@ -126,6 +126,7 @@ export interface JobRow {
   readonly position: number;
   readonly jid: string;
   readonly key: string | null;
+  readonly workflow_id: string | null;
   readonly worker_class: string;
   readonly args: unknown[];
   readonly round: number;
@@ -146,6 +147,8 @@ export interface JobRecord {
   readonly jid: string;
   /** What `set({ key })` gave it, or null. */
   readonly key: string | null;
+  /** Of a job that is a workflow: its id; of others null. */
+  readonly workflowId: string | null;
   readonly workerClass: string;
   readonly args: unknown[];
   /** The last round of its batch in which it ran, or was to run. */
@@ -167,6 +170,7 @@ export const JOB_COLUMNS: Readonly<Record<keyof JobRecord, keyof JobRow>> = {
   position: 'position',
   jid: 'jid',
   key: 'key',
+  workflowId: 'workflow_id',
   workerClass: 'worker_class',
   args: 'args',
   round: 'round',

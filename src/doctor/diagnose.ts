@@ -6,6 +6,7 @@ import type { Finding } from './findings.ts';
 import { jobFindings } from './job-rules.ts';
 import { counted, inTime, oneLine, quote, span } from './words.ts';
 import { workerFindings } from './worker-rules.ts';
+import { workflowJobFindings } from './workflow-job-rules.ts';
 
 /** Signs of life come four times in `enrollmentTimeout`: half of it without one is no coincidence. */
 const SILENT_PART = 0.5;
@@ -31,6 +32,7 @@ export function diagnose(facts: Facts): Finding[] {
     ...block(facts, temporal),
     ...callbackFindings(facts, temporal),
     ...jobFindings(facts, temporal),
+    ...workflowJobFindings(facts),
     ...moving(facts),
   ];
   return findings.length > 0 ? findings : [unexplained(facts)];

@@ -34,6 +34,20 @@ export interface MirrorFacts {
   readonly errors: readonly ErrorFacts[];
   /** Pending jobs whose worker was lost while it ran them under watch. */
   readonly suspects: readonly SuspectFacts[];
+  readonly workflows: WorkflowJobFacts;
+}
+
+/** Jobs that are workflows of the app. */
+export interface WorkflowJobFacts {
+  readonly pending: number;
+  /** When the oldest of these became a job. */
+  readonly pendingSince: number | null;
+  /** Of those that ended lately by themselves, so that their workers could report it: how many, twenty at most. */
+  readonly ended: number;
+  /** Of these: came to the rows only some time after their end. */
+  readonly late: number;
+  /** The longest such time. */
+  readonly lagMs: number;
 }
 
 /** Pending jobs of one name on one task queue. */

@@ -9,11 +9,22 @@ import {
   type MirrorFacts,
   type PendingFacts,
   type SuspectFacts,
+  type WorkflowJobFacts,
 } from './facts.ts';
+import { LATE_MS } from './workflow-job-rules.ts';
 
 /** Suspects and error classes are examples: a few say as much as all. */
 const EXAMPLES = 5;
 const MINUTE_MS = 60_000;
+/** Workflows whose ends tell whether ends are reported. */
+const LAST_ENDS = 20;
+/** Ends of workflows that no code of theirs lives to report. */
+const UNREPORTABLE = [
+  'WorkflowDeletedError',
+  'WorkflowNotStartedError',
+  'WorkflowTerminatedError',
+  'WorkflowTimedOutError',
+];
 
 /** Batches that are not over and whose rows did not change for a time, the longest first; and how many there are. */
 export async function selectStill(
@@ -65,6 +76,7 @@ export async function readMirror(
         pending: hasPending ? await selectPending(snapshot, batchId) : [],
         errors: hasPending ? await selectErrors(snapshot, batchId) : [],
         suspects: hasPending ? await selectSuspects(snapshot, batchId) : [],
+        workflows: await selectWorkflows(snapshot, batchId),
       };
       return { now, mirror };
     },
@@ -125,4 +137,23 @@ async function selectSuspects({ knex, schema }: Snapshot, batchId: string): Prom
     { schema, batchId, limit: EXAMPLES },
   );
   return rows;
+}
+
+/** Served by batch_jobs_workflows. */
+async function selectWorkflows({ knex, schema }: Snapshot, batchId: string): Promise<WorkflowJobFacts> {
+  const { rows } = await knex.raw(
+    `select waiting.*, ended.* from
+       (select count(*)::int as pending, (extract(epoch from min(created_at)) * 1000)::double precision as "pendingSince"
+        from :schema:.batch_jobs
+        where batch_id = :batchId and workflow_id is not null and status = 'pending') waiting,
+       (select count(*)::int as ended, count(*) filter (where lag > :lateMs)::int as late,
+          coalesce(max(lag), 0)::double precision as "lagMs"
+        from (select extract(epoch from updated_at - finished_at) * 1000 as lag
+              from :schema:.batch_jobs
+              where batch_id = :batchId and workflow_id is not null and status <> 'pending'
+                and (error_class is null or error_class <> all(:unreportable::text[]))
+              order by finished_at desc limit :limit) last) ended`,
+    { schema, batchId, lateMs: LATE_MS, limit: LAST_ENDS, unreportable: `{${UNREPORTABLE.join(',')}}` },
+  );
+  return rows[0];
 }

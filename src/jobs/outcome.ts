@@ -82,7 +82,8 @@ function requestedDelay({ nextRetryDelay }: ApplicationFailure): number | undefi
 }
 
 /** Errors of other people's code do not always hold what their types say. */
-function toJobError(rawClass: unknown, rawMessage: unknown): JobError {
+/** As rows keep it: cut, and without what Postgres cannot store. */
+export function toJobError(rawClass: unknown, rawMessage: unknown): JobError {
   const errorClass = typeof rawClass === 'string' ? rawClass : 'Error';
   const message = typeof rawMessage === 'string' ? rawMessage : inspect(rawMessage, { depth: 3 });
   const cut =

@@ -1,6 +1,7 @@
-import { Enrollment, type EnrollmentOptions } from '../client/enrollment.ts';
+import { Enrollment, type EnrollmentOptions, type RequestedStart } from '../client/enrollment.ts';
 import type { JobTarget } from '../client/submit.ts';
 import { describeError } from '../jobs/outcome.ts';
+import { InlineUnsupportedError } from './errors.ts';
 import type { InlineState } from './inline-state.ts';
 
 /** An enrolment block that keeps its jobs in memory. */
@@ -21,7 +22,7 @@ export class InlineBlock extends Enrollment {
   }
 
   override enroll(target: JobTarget, argsJson: string): string {
-    if (this.#isClosed) throw this.closedError(target);
+    this.assertOpen(`${target.name}.performAsync was called`, 'job');
     const { key = null, retry, startToCloseTimeoutMs, scheduleToCloseTimeoutMs } = target.options;
     const overrides = target.isOverridden
       ? {
@@ -31,6 +32,11 @@ export class InlineBlock extends Enrollment {
         }
       : {};
     return this.#batch.add(key, { workerClass: target.name, argsJson, overrides }).jid;
+  }
+
+  override async startWorkflow<Started>({ workflowId }: RequestedStart<Started>): Promise<never> {
+    this.assertOpen(`Workflow "${workflowId}" was started`, 'workflow');
+    throw new InlineUnsupportedError(`Workflow "${workflowId}", which is a job,`);
   }
 
   override hasRoom(): true {

@@ -24,6 +24,7 @@ export function toJobRecord(batchId: string, job: InlineJob, isSettled: boolean)
   const { argsJson, overrides: _overrides, result: _result, ...columns } = job;
   return {
     ...columns,
+    workflowId: null,
     batchId,
     args: JSON.parse(argsJson) as unknown[],
     round: 1,

@@ -220,8 +220,9 @@ export class InlineState {
     this.#state = this.#decided(next);
     // An open-ended batch that is sealed asks its row how many jobs there are.
     if (rules.isClosed(this.#state) && !this.#state.written.sealed) {
-      const growth = { total: this.jobs.length, queues: [] };
-      this.#state = this.#decided(wroteSeal(this.#state, this.#state.stop ? null : growth));
+      const { error } = this.#state.enrollment;
+      const sealed = { total: this.jobs.length, queues: [], error };
+      this.#state = this.#decided(wroteSeal(this.#state, this.#state.stop ? null : sealed));
       this.#sealedAt = now;
     }
     this.#updatedAt = now;

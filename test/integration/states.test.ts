@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { markAlerted, markFinished, markSealed } from '../../src/database/batches.ts';
 import {
   insertCallback,
+  markAlertCallbackScheduled,
   markCallbackCompleted,
   markCallbackFailure,
   markCallbackRunning,
@@ -188,7 +189,8 @@ describe('the rows of callbacks', () => {
       // The one callback that may run again.
       await insertBatch();
       await table('batch_callbacks').insert({ batch_id: ID, event: 'idle', callback: 'Mail', status: from });
-      await markAlerted(database, { ...running, alerts: 1, isCallbackDue: true });
+      await markAlerted(database, { ...running, alerts: 1 });
+      await markAlertCallbackScheduled(database, running);
       again.push({ from, to: await callbackStatus(), event: 'markAlerted' });
     }
     const isAgain = ({ event }: Transition) => event === 'markAlerted';

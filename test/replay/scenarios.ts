@@ -1,11 +1,13 @@
 import { randomUUID } from 'node:crypto';
+import { Client, type WorkflowHandle } from '@temporalio/client';
 import { expect } from 'vitest';
-import { defineJob, type Batch } from '../../src/index.ts';
+import { BatchPlugin, defineJob, type Batch, type BatchOptions } from '../../src/index.ts';
 import { createBatch } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import type { World } from '../support/world.ts';
 import type { BatchState } from '../../workflows/batch-state.ts';
 import type { batchStep, StepJob } from '../../workflows/index.ts';
+import { workflowsEndedSignal } from '../../workflows/messages.ts';
 import { stepWorkflowId } from '../../workflows/names.ts';
 
 /** One class of what can happen to a batch: makes it happen, and says which workflows show it. */
@@ -401,6 +403,34 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: 'workflows-as-jobs',
+    async run(world) {
+      const { batch, workflows } = await batchOfWorkflows(world, 30);
+      for (const [index, workflow] of workflows.entries()) {
+        await workflow.terminate('by an operator');
+        await sayEnded(world, batch, index % 2 === 0 ? [workflow.workflowId, 'nobody'] : []);
+      }
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'workflows-as-jobs-with-runners-and-cancelled',
+    async run(world) {
+      const { batch, workflows } = await batchOfWorkflows(world, 6, { continueAsNewAfterEvents: 30 });
+      const [first] = workflows;
+      await first!.terminate('by an operator');
+      await eventually(async () => {
+        await sayEnded(world, batch, [first!.workflowId]);
+        expect((await batch.progress()).failed).toBe(1);
+      });
+      await batch.cancel();
+      await isOver(batch);
+      for (const workflow of workflows.slice(1)) await workflow.terminate();
+      return idOf(batch);
+    },
+  },
+  {
     name: 'step-of-a-workflow',
     async run(world) {
       const step = await startStep(world, [{ name: 'Record', args: [1] }]);
@@ -419,6 +449,29 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
 ];
+
+/** A batch of workflows that no worker runs. */
+async function batchOfWorkflows(world: World, count: number, options: Partial<BatchOptions> = {}) {
+  const client = new Client({ connection: world.client.connection, plugins: [new BatchPlugin()] });
+  const batch = await createBatch(world, options);
+  const workflows: WorkflowHandle[] = [];
+  await batch.jobs(async () => {
+    for (const i of times(count)) {
+      const workflowId = `${batch.id}-${i}`;
+      workflows.push(
+        await client.workflow.start('nobodysWorkflow', {
+          workflowId,
+          taskQueue: `${world.taskQueue}-nobody`,
+        }),
+      );
+    }
+  });
+  return { batch, workflows };
+}
+
+function sayEnded(world: World, batch: Batch, workflowIds: readonly string[]): Promise<void> {
+  return handleOf(world, idOf(batch)).signal(workflowsEndedSignal, { workflowIds });
+}
 
 /** What `executeBatch` starts, without the workflow that it is a step of. */
 async function startStep(world: World, jobs: readonly StepJob[]) {

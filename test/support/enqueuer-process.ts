@@ -1,7 +1,7 @@
 import { createInterface } from 'node:readline';
-import { Client, Connection } from '@temporalio/client';
+import { Client, Connection, type WorkflowClientInterceptor } from '@temporalio/client';
 import knexFactory from 'knex';
-import { BatchClient, BatchError } from '../../src/index.ts';
+import { BatchClient, BatchError, BatchPlugin } from '../../src/index.ts';
 import type { EnqueuerCommand, EnqueuerEvent } from './enqueuers.ts';
 import { createFixtures } from './fixtures.ts';
 import { Ledger } from './ledger.ts';
@@ -16,6 +16,18 @@ const batches = new BatchClient({ client, database: knex, schema: SCHEMA!, taskQ
 
 const tell = (event: EnqueuerEvent) => process.stdout.write(`${JSON.stringify(event)}\n`);
 
+async function startWorkflow({ hangs, workflowType, ...options }: NonNullable<EnqueuerCommand['workflow']>) {
+  const workflow: WorkflowClientInterceptor = {
+    startWithDetails: async (input, next) => {
+      if (hangs === 'after') await next(input);
+      return new Promise(() => {});
+    },
+  };
+  const plugins = [new BatchPlugin()];
+  const app = new Client({ connection, interceptors: { workflow: [workflow] }, plugins });
+  await app.workflow.start(workflowType, options);
+}
+
 async function enrol(command: EnqueuerCommand): Promise<void> {
   const { batchId, name, count, job = 'record', thenHang, keyed = false, resume = false } = command;
   try {
@@ -26,6 +38,7 @@ async function enrol(command: EnqueuerCommand): Promise<void> {
         const calls = keyed ? jobs[job].set({ key: `${name}${i}` }) : jobs[job];
         await calls.performAsync(`${name}${i}`);
       }
+      if (command.workflow) await startWorkflow(command.workflow);
       if (thenHang) await new Promise(() => {});
     };
     const { total } = await batch.jobs(block, { resume });

@@ -15,6 +15,14 @@ export interface EnqueuerCommand {
   readonly thenHang?: boolean;
   /** Gives each job its name as its key. */
   readonly keyed?: boolean;
+  /** Starts a workflow of the app, too, of which it never hears the answer. */
+  readonly workflow?: {
+    readonly workflowId: string;
+    readonly workflowType: string;
+    readonly taskQueue: string;
+    /** Whether it hangs before the request leaves, or after it was answered. */
+    readonly hangs: 'before' | 'after';
+  };
   /** Takes the block over. */
   readonly resume?: boolean;
 }

@@ -36,6 +36,7 @@ export const SETTINGS: BatchSettings = {
   enrollmentTimeoutMs: 5 * MINUTE,
   openTimeoutMs: 24 * 60 * MINUTE,
   unknownJobTimeoutMs: 10 * MINUTE,
+  workflowCheckIntervalMs: 30_000,
   maxHistoryEvents: 4_000,
 };
 
@@ -82,6 +83,7 @@ export function stillBatch(
       pending: [pendingJobs()],
       errors: [],
       suspects: [],
+      workflows: { pending: 0, pendingSince: null, ended: 0, late: 0, lagMs: 0 },
       ...parts.mirror,
     },
     temporal: {

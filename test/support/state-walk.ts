@@ -91,7 +91,7 @@ const EVENTS: Readonly<Record<string, Event>> = {
   wroteSeal: (state) =>
     [0, MAX_JOBS].flatMap((total) =>
       unless(state.enrollment.phase !== 'sealing' || total < state.enrolled, () =>
-        wroteSeal(state, { total, queues: [] }),
+        wroteSeal(state, { total, queues: [], error: state.enrollment.error }),
       ),
     ),
   wroteSteering: (state) => [rules.wroteSteering(state, state.steering)],
@@ -146,6 +146,7 @@ const SETTINGS: readonly BatchSettings[] = (
   enrollmentTimeoutMs: 1_000,
   openTimeoutMs: 1_000,
   unknownJobTimeoutMs: 1_000,
+  workflowCheckIntervalMs: 30_000,
   maxHistoryEvents: 4_000,
 }));
 

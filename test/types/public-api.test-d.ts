@@ -1,10 +1,14 @@
+import type { ClientInterceptors, ClientPlugin } from '@temporalio/client';
 import type { Priority } from '@temporalio/common';
+import type { BundlerPlugin, BundleOptions, WorkerOptions, WorkerPlugin } from '@temporalio/worker';
 import type { Knex } from 'knex';
 import { describe, expectTypeOf, test } from 'vitest';
 import {
+  batchClientInterceptors,
   type BatchClient,
   type BatchError,
   BatchNotFoundError,
+  BatchPlugin,
   currentBatch,
   defineCallback,
   defineJob,
@@ -35,7 +39,13 @@ import {
   type PruneScheduleOptions,
   type TransactionCallbackContext,
 } from '../../src/index.ts';
-import { createBatchWorker, type BatchWorker, type BatchWorkerOptions } from '../../src/worker/index.ts';
+import {
+  batchWorkerInterceptors,
+  createBatchWorker,
+  workflowInterceptorModules,
+  type BatchWorker,
+  type BatchWorkerOptions,
+} from '../../src/worker/index.ts';
 import {
   executeBatch,
   type ExecuteBatchOptions,
@@ -46,6 +56,22 @@ import {
 const scoreEntry = defineJob('ScoreEntry', async (_entryId: number, _reason?: string) => 'score');
 type ScoreEntry = typeof scoreEntry;
 const alertOps = defineCallback('AlertOps', async (_batchId) => {});
+
+test('the plugin, and what it is made of, fit a client', () => {
+  expectTypeOf(new BatchPlugin()).toExtend<ClientPlugin>();
+  expectTypeOf(batchClientInterceptors()).toExtend<ClientInterceptors>();
+});
+
+test('the plugin, and what it is made of, fit a worker and its bundle', () => {
+  expectTypeOf(new BatchPlugin()).toExtend<WorkerPlugin & BundlerPlugin>();
+  expectTypeOf(batchWorkerInterceptors).returns.toExtend<AsyncDisposable>();
+  expectTypeOf<ReturnType<typeof batchWorkerInterceptors>['sinks']>().toExtend<
+    NonNullable<WorkerOptions['sinks']>
+  >();
+  expectTypeOf(workflowInterceptorModules).toEqualTypeOf<
+    NonNullable<BundleOptions['workflowInterceptorModules']>
+  >();
+});
 
 describe('a job', () => {
   test('takes the arguments of its handler, and resolves to the jid', () => {

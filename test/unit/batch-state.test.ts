@@ -37,6 +37,7 @@ const settings = (overrides: Partial<BatchSettings> = {}): BatchSettings => ({
   enrollmentTimeoutMs: 300_000,
   openTimeoutMs: 86_400_000,
   unknownJobTimeoutMs: 600_000,
+  workflowCheckIntervalMs: 30_000,
   maxHistoryEvents: 4_000,
   ...overrides,
 });
@@ -754,7 +755,13 @@ describe('callbacks', () => {
 
 test('remembers what was written to the mirror', () => {
   const state = rules.wrote(rules.wrote(openBatch(), 'created'), 'sealed');
-  expect(state.written).toEqual({ created: true, sealed: true, outcome: false, settled: false });
+  expect(state.written).toEqual({
+    created: true,
+    sealed: true,
+    outcome: false,
+    settled: false,
+    workflowsCancelled: false,
+  });
 });
 
 test('keeps a state whose size does not depend on the number of jobs', () => {

@@ -16,6 +16,7 @@ const SECTIONS = [
   'Crashes',
   'Duplicates and order',
   'Steering',
+  'Workflows as jobs',
   'Observability',
   'Testing',
 ];

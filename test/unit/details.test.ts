@@ -16,6 +16,7 @@ const SETTINGS: rules.BatchSettings = {
   enrollmentTimeoutMs: 300_000,
   openTimeoutMs: 86_400_000,
   unknownJobTimeoutMs: 600_000,
+  workflowCheckIntervalMs: 30_000,
   maxHistoryEvents: 4_000,
 };
 

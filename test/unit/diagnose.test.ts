@@ -39,6 +39,7 @@ const open = (heardAt: number) =>
       heardAt,
     },
   });
+const WORKFLOWS = { pending: 0, pendingSince: null, ended: 0, late: 0, lagMs: 0 };
 const over = { completedAt: new Date(NOW), settledAt: new Date(NOW), status: 'complete' as const };
 
 interface Case {
@@ -100,6 +101,43 @@ const CASES: readonly Case[] = [
     finds: [['CALLBACK_RUNNING', 'waiting']],
     says: ['"Mail" on complete runs for 1 min'],
     since: NOW - MINUTE,
+  },
+  {
+    title: 'workflows that are jobs have not ended',
+    facts: stillBatch({
+      mirror: { workflows: { ...WORKFLOWS, pending: 3, pendingSince: NOW - 5 * MINUTE } },
+    }),
+    finds: [['WAITING_FOR_WORKFLOWS', 'waiting']],
+    says: ['3 workflows of your own have not ended; the oldest is its job for 5 min'],
+    since: NOW - 5 * MINUTE,
+  },
+  {
+    title: 'workflows that ended were found by looking',
+    facts: stillBatch({
+      mirror: {
+        workflows: { pending: 1, pendingSince: NOW - 5 * MINUTE, ended: 4, late: 3, lagMs: 28 * SECOND },
+      },
+    }),
+    finds: [
+      ['WAITING_FOR_WORKFLOWS', 'waiting'],
+      ['WORKFLOWS_NOT_REPORTED', 'waiting'],
+    ],
+  },
+  {
+    title: 'all workflows that ended were found by looking, and no other job is left',
+    facts: stillBatch({ mirror: { workflows: { ...WORKFLOWS, ended: 4, late: 4, lagMs: 28 * SECOND } } }),
+    finds: [['WORKFLOWS_NOT_REPORTED', 'waiting']],
+    says: [
+      'The last 4 workflows that ended were found by looking, up to 28 s after their end.',
+      'BatchPlugin',
+    ],
+  },
+  {
+    title: 'few of the workflows that ended were found by looking: a worker was lost, or a hint',
+    facts: stillBatch({
+      mirror: { workflows: { pending: 1, pendingSince: null, ended: 20, late: 9, lagMs: 28 * SECOND } },
+    }),
+    finds: [['WAITING_FOR_WORKFLOWS', 'waiting']],
   },
   {
     title: 'the rows changed a moment ago',
@@ -364,7 +402,15 @@ const CASES: readonly Case[] = [
     title: 'the seal could not be written',
     facts: stillBatch({
       temporal: {
-        state: sealedState({ written: { created: true, sealed: false, outcome: false, settled: false } }),
+        state: sealedState({
+          written: {
+            created: true,
+            sealed: false,
+            outcome: false,
+            settled: false,
+            workflowsCancelled: false,
+          },
+        }),
       },
     }),
     finds: [['MIRROR_BEHIND', 'attention']],
@@ -548,7 +594,9 @@ const CODES: Readonly<Record<FindingCode, true>> = {
   WAITING_FOR_RETRY: true,
   WAITING_FOR_SLOT: true,
   WAITING_FOR_START_DELAY: true,
+  WAITING_FOR_WORKFLOWS: true,
   WORKER_LOST: true,
+  WORKFLOWS_NOT_REPORTED: true,
   WORKFLOW_TASK_FAILING: true,
   WORKFLOW_TERMINATED: true,
 };

@@ -48,6 +48,8 @@ const errors = [
     'JOB_NOT_LIMITED',
     new library.JobNotLimitedError('JOB_NOT_LIMITED', 'text', { cause }),
   ],
+  ['NotEnrollableError', 'NOT_ENROLLABLE', new library.NotEnrollableError('b-1', 'Schedule "s"')],
+  ['WorkflowEnrolledError', 'WORKFLOW_ENROLLED', new library.WorkflowEnrolledError('b-1', 'w-1')],
   ['InvalidOptionError', 'INVALID_OPTION', new library.InvalidOptionError('limit', 'a number', 'x')],
   [
     'MigrationsPendingError',
@@ -90,7 +92,13 @@ test.each(errors.filter(([, , error]) => error.cause !== undefined))(
 
 test('keeps the cause of every error that can have one', () => {
   const without = errors.filter(([, , error]) => error.cause === undefined).map(([name]) => name);
-  expect(without).toEqual(['InvalidArgumentsError', 'InvalidOptionError', 'MigrationsPendingError']);
+  expect(without).toEqual([
+    'InvalidArgumentsError',
+    'NotEnrollableError',
+    'WorkflowEnrolledError',
+    'InvalidOptionError',
+    'MigrationsPendingError',
+  ]);
 });
 
 test('exports every error class', () => {

@@ -23,6 +23,7 @@ const settings = (overrides: Partial<BatchSettings> = {}): BatchSettings => ({
   enrollmentTimeoutMs: 300_000,
   openTimeoutMs: 86_400_000,
   unknownJobTimeoutMs: 600_000,
+  workflowCheckIntervalMs: 30_000,
   maxHistoryEvents: 4_000,
   ...overrides,
 });
@@ -108,13 +109,13 @@ describe('an open-ended batch', () => {
     expect(sealing.enrollment.phase).toBe('sealing');
     expect(rules.progressOf(sealing)).toMatchObject({ status: 'pending', total: 2 });
     expect(sealing.outcome).toBeNull();
-    const sealed = rules.decided(more.wroteSeal(sealing, { total: 10, queues: [] }), immediate);
+    const sealed = rules.decided(more.wroteSeal(sealing, { total: 10, queues: [], error: null }), immediate);
     expect(sealed).toMatchObject({ enrolled: 10, outcome: null, enrollment: { phase: 'sealed' } });
   });
 
   test('can be sealed twice, and takes no block after that', () => {
     const sealing = rules.sealed(openEnded(), message(0), NOW);
-    for (const state of [sealing, more.wroteSeal(sealing, { total: 1, queues: [] })]) {
+    for (const state of [sealing, more.wroteSeal(sealing, { total: 1, queues: [], error: null })]) {
       expect(rules.refuseSeal(state, message(0))).toBeUndefined();
       expect(rules.sealed(state, message(7), NOW)).toEqual(state);
       expect(rules.refuseOpen(state, RUN)).toMatchObject({ code: 'BATCH_SEALED' });
@@ -126,8 +127,8 @@ describe('an open-ended batch', () => {
   test('is removed if its row has no jobs, and not before that is known', () => {
     const sealing = rules.sealed(openEnded(), message(0), NOW);
     expect(rules.isDiscarded(sealing)).toBe(false);
-    expect(rules.isDiscarded(more.wroteSeal(sealing, { total: 0, queues: [] }))).toBe(true);
-    expect(rules.isDiscarded(more.wroteSeal(sealing, { total: 1, queues: [] }))).toBe(false);
+    expect(rules.isDiscarded(more.wroteSeal(sealing, { total: 0, queues: [], error: null }))).toBe(true);
+    expect(rules.isDiscarded(more.wroteSeal(sealing, { total: 1, queues: [], error: null }))).toBe(false);
   });
 
   test('closes itself when nothing is heard of it, and fails', () => {
@@ -136,7 +137,7 @@ describe('an open-ended batch', () => {
     expect(closed.enrollment.error).toMatch(/was not sealed.*openTimeout/);
     expect(rules.refuseOpen(closed, RUN)).toMatchObject({ code: 'ENROLLMENT_TIMED_OUT' });
     expect(rules.refuseSeal(closed, message(0))).toMatchObject({ code: 'ENROLLMENT_TIMED_OUT' });
-    const sealed = more.wroteSeal(closed, { total: 0, queues: [] });
+    const sealed = more.wroteSeal(closed, { total: 0, queues: [], error: closed.enrollment.error });
     expect(rules.decided(sealed, settings()).outcome).toBe('failed');
   });
 });
@@ -376,7 +377,7 @@ class GrowingWalk {
       this.#writing = () => {
         rows.isSealed = true;
         const growth = { total: rows.jobs.length, queues: rows.queues };
-        this.#answer(() => more.wroteSeal(this.#state, growth));
+        this.#answer(() => more.wroteSeal(this.#state, { ...growth, error: this.#state.enrollment.error }));
       };
     } else if (state.written.sealed && (!state.written.outcome || rules.isSettled(state))) {
       const ending = more.endingOf(state);

@@ -1,5 +1,15 @@
 import { expect, test } from 'vitest';
-import { countOf, formatSpans, parseSpans, spansOf, take, union, type Span } from '../../workflows/spans.ts';
+import {
+  countOf,
+  formatSpans,
+  intersect,
+  parseSpans,
+  spansOf,
+  subtract,
+  take,
+  union,
+  type Span,
+} from '../../workflows/spans.ts';
 import { forSeeds, type Random } from '../support/random.ts';
 
 const SEEDS = 500;
@@ -91,6 +101,16 @@ test('takes whole spans without leaving an empty one behind', () => {
   expect(take(spans, 3)).toEqual([[[1, 3]], [[7, 9]]]);
   expect(take(spans, 6)).toEqual([spans, []]);
   expect(take(spans, 0)).toEqual([[], spans]);
+});
+
+test('intersects and subtracts as sets of positions do', async () => {
+  await forSeeds(SEEDS, (random) => {
+    const [one, other] = [new Set(randomPositions(random)), new Set(randomPositions(random))];
+    const both = [...one].filter((position) => other.has(position));
+    const rest = [...one].filter((position) => !other.has(position));
+    expect(intersect(spansOf([...one]), spansOf([...other]))).toEqual(spansOf(both));
+    expect(subtract(spansOf([...one]), spansOf([...other]))).toEqual(spansOf(rest));
+  });
 });
 
 test('writes spans as short text', () => {

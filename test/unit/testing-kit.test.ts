@@ -1,6 +1,7 @@
+import { Client, Connection } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { describe, expect, test } from 'vitest';
-import { currentBatch, currentJob, defineCallback, defineJob } from '../../src/index.ts';
+import { BatchPlugin, currentBatch, currentJob, defineCallback, defineJob } from '../../src/index.ts';
 import {
   assertEnrolled,
   createInlineBatches,
@@ -212,6 +213,22 @@ describe('inline batches', () => {
       await expect(call()).rejects.toThrow('docs/testing.md');
     const transactional = defineCallback('Transactional', async () => {}, { transaction: true });
     await expect(batch.on('complete', transactional)).rejects.toThrow(InlineUnsupportedError);
+  });
+
+  test('refuse a workflow that is started in a block, before anything is started', async () => {
+    await using batches = setup();
+    const batch = await batches.create({ description: 'A test' });
+    // Never connected: a request would fail otherwise.
+    const connection = Connection.lazy({ address: '127.0.0.1:1' });
+    const { workflow } = new Client({ connection, plugins: [new BatchPlugin()] });
+    const options = { workflowId: 'order-1', taskQueue: 'orders' };
+    await batch.jobs(async () => {
+      await double.performAsync(1);
+      await expect(workflow.start('order', options)).rejects.toThrow(
+        'Workflow "order-1", which is a job, needs Postgres and Temporal',
+      );
+    });
+    expect(await batch.progress()).toMatchObject({ total: 1 });
   });
 
   test('refuse options that they do not know', () => {

@@ -1,0 +1,55 @@
+import { Context, log } from '@temporalio/activity';
+import { isGrpcServiceError } from '@temporalio/client';
+import { selectPendingWorkflows, type PendingWorkflow } from '../src/database/workflow-jobs.ts';
+import type { ActivityDependencies } from './dependencies.ts';
+import { withHeartbeat } from './heartbeat.ts';
+import { patiently } from './patiently.ts';
+import { requestCancel } from './workflows.ts';
+
+const PAGE_SIZE = 200;
+const CONCURRENCY = 20;
+
+/** gRPC status codes after which the same request may succeed: DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE. */
+const TRANSIENT: readonly number[] = [4, 8, 14];
+
+/**
+ * Asks the workflows to cancel that are jobs of a batch which was stopped. They may take their time, or refuse. One
+ * that cannot be asked is left alone; where the server is away, the next attempt begins again: asking twice is asking.
+ */
+export async function cancelWorkflowJobs(
+  { batches, database }: Pick<ActivityDependencies, 'batches' | 'database'>,
+  { batchId, reason }: { batchId: string; reason: string },
+): Promise<void> {
+  await withHeartbeat(async () => {
+    for (let after = 0; ;) {
+      const page = { after, limit: PAGE_SIZE };
+      const workflows = await patiently(
+        () => selectPendingWorkflows(database, batchId, page),
+        'The database did not answer',
+      );
+      if (workflows.length === 0) return;
+      after = workflows.at(-1)!.position;
+      let next = 0;
+      const cancelOn = async () => {
+        while (next < workflows.length) await cancel(workflows[next++]!);
+      };
+      await Promise.all(Array.from({ length: CONCURRENCY }, cancelOn));
+    }
+  });
+
+  async function cancel({ workflowId, runId, mayAttach, round }: PendingWorkflow): Promise<void> {
+    Context.current().cancellationSignal.throwIfAborted();
+    const job = { batchId, workflowId, runId, mayAttach, isRetried: round > 1 };
+    try {
+      await requestCancel(batches.client, job, reason);
+    } catch (error) {
+      if (isGrpcServiceError(error) && !TRANSIENT.includes(error.code))
+        log.warn('A workflow of a batch that was stopped could not be asked to cancel', {
+          batchId,
+          workflowId,
+          error,
+        });
+      else throw error;
+    }
+  }
+}

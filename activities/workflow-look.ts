@@ -1,0 +1,134 @@
+import type { Client } from '@temporalio/client';
+import { toJobError, type JobError } from '../src/jobs/outcome.ts';
+import type { Mark } from '../workflows/names.ts';
+
+/**
+ * The rules of looking at workflows that are jobs: what Temporal's answers mean. Pure functions.
+ *
+ * A job is a workflow id's chain of runs: what continues as new, is retried by its policy, or runs by a schedule of its
+ * own goes on in another run, and has not ended.
+ */
+export interface WorkflowJob {
+  readonly batchId: string;
+  readonly workflowId: string;
+  /** The first run of its chain, or the run that was met by a start that may attach; null: not known. */
+  readonly runId: string | null;
+  /** Whether its start may have found a workflow that ran already: that one is the job then. */
+  readonly mayAttach: boolean;
+  /** Of a later round: whatever runs by that id now is the job, an operator may have started it again. */
+  readonly isRetried: boolean;
+}
+
+/** The newest run of a workflow id. */
+export interface SeenRun {
+  readonly runId: string;
+  /** Of its chain. */
+  readonly firstRunId: string;
+  readonly isClosed: boolean;
+  /** Epoch milliseconds. */
+  readonly startedAt: number;
+  /** In its memo; `unreadable` where it was encrypted by the app. */
+  readonly mark: Mark | 'unreadable' | undefined;
+}
+
+/** Whether the newest run is the job's, or one of its chain. */
+export function isOfJob(job: WorkflowJob, { runId, firstRunId, mark }: SeenRun): boolean {
+  if (job.isRetried) return true;
+  if (job.runId !== null) return job.runId === firstRunId || job.runId === runId;
+  if (job.mayAttach || mark === 'unreadable') return true;
+  return mark !== undefined && mark.batchId === job.batchId && mark.workflowId === job.workflowId;
+}
+
+type History = NonNullable<
+  Awaited<ReturnType<Client['workflowService']['getWorkflowExecutionHistory']>>['history']
+>;
+/** An event of a workflow's history. */
+export type HistoryEvent = NonNullable<History['events']>[number];
+type TemporalFailure = NonNullable<
+  NonNullable<HistoryEvent['workflowExecutionFailedEventAttributes']>['failure']
+>;
+
+/** How a run closed: by the start of the next one, or as the end of its chain. */
+export type RunEnd =
+  { readonly nextRunId: string } | { readonly nextRunId?: undefined; readonly failure: JobError | undefined };
+
+/** What the last event of a run says; undefined: it has not closed. */
+export function endOf(event: HistoryEvent): RunEnd | undefined {
+  const {
+    workflowExecutionCompletedEventAttributes: completed,
+    workflowExecutionFailedEventAttributes: failed,
+    workflowExecutionTimedOutEventAttributes: timedOut,
+    workflowExecutionCanceledEventAttributes: cancelled,
+    workflowExecutionTerminatedEventAttributes: terminated,
+    workflowExecutionContinuedAsNewEventAttributes: continued,
+  } = event;
+  const nextRunId = (completed ?? failed ?? timedOut ?? continued)?.newExecutionRunId;
+  if (nextRunId) return { nextRunId };
+  if (completed) return { failure: undefined };
+  if (failed) return { failure: failureOf(failed.failure ?? undefined) };
+  if (timedOut)
+    return { failure: toJobError('WorkflowTimedOutError', 'The workflow did not end within its timeout.') };
+  if (cancelled) return { failure: toJobError('WorkflowCancelledError', 'The workflow was cancelled.') };
+  if (terminated) {
+    const reason = terminated.reason ? `: ${terminated.reason}` : '.';
+    return { failure: toJobError('WorkflowTerminatedError', `The workflow was terminated${reason}`) };
+  }
+  return undefined;
+}
+
+/** The innermost application failure says what went wrong; what is around it, in which activity or child. */
+function failureOf(failure: TemporalFailure | undefined): JobError {
+  let innermost = failure;
+  let application: TemporalFailure | undefined;
+  for (let cause: TemporalFailure | null | undefined = failure; cause; cause = cause.cause) {
+    innermost = cause;
+    if (cause.applicationFailureInfo) application = cause;
+  }
+  const message = (application ?? innermost)?.message ?? '';
+  if (application)
+    return toJobError(application.applicationFailureInfo?.type || 'ApplicationFailure', message);
+  return toJobError(kindOf(innermost), message);
+}
+
+function kindOf(failure: TemporalFailure | undefined): string {
+  if (failure?.timeoutFailureInfo) return 'TimeoutFailure';
+  if (failure?.canceledFailureInfo) return 'CancelledFailure';
+  if (failure?.terminatedFailureInfo) return 'TerminatedFailure';
+  if (failure?.serverFailureInfo) return 'ServerFailure';
+  return 'WorkflowFailedError';
+}
+
+/** Its chain is gone from Temporal, or its retention is over. */
+export function deleted(workflowId: string): JobError {
+  return toJobError(
+    'WorkflowDeletedError',
+    `Workflow "${workflowId}" is gone: it was deleted, or its retention is over.`,
+  );
+}
+
+/** The answer of its start was lost, and it is not there. */
+export function notStarted(workflowId: string): JobError {
+  return toJobError(
+    'WorkflowNotStartedError',
+    `Workflow "${workflowId}" is not there: its process died before the start was requested, or the request was lost.`,
+  );
+}
+
+/** A start whose answer was lost is under way for this long at most. */
+export const START_TIMEOUT_MS = 60_000;
+
+const MIN_DELAY_MS = 500;
+/** What looking at all of a batch's workflows may cost: a hundred in a second. */
+const LOOK_MS = 10;
+/** Delays grow in steps, so that those of workflows of about the same age are the same. */
+const STEP = 1.5;
+
+/** How soon a workflow is looked at again. @param pending jobs of its batch that have not ended */
+export function nextLookMs(
+  ageMs: number,
+  { pending, intervalMs }: { pending: number; intervalMs: number },
+): number {
+  const steps = Math.max(0, Math.floor(Math.log(ageMs / 10 / MIN_DELAY_MS) / Math.log(STEP)));
+  const byAge = ageMs <= 0 ? MIN_DELAY_MS : MIN_DELAY_MS * STEP ** steps;
+  return Math.round(Math.max(Math.min(byAge, intervalMs), pending * LOOK_MS));
+}

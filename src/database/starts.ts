@@ -1,0 +1,127 @@
+import type { Database } from './connect.ts';
+import { lockBatch, refuse, type Adder, type NotNumbered } from './enroll-numbered.ts';
+
+/** A workflow that is about to be started as a job. */
+export interface WorkflowStart {
+  readonly workflowId: string;
+  readonly workflowType: string;
+  /** JSON text of the arguments array. */
+  readonly argsJson: string;
+  /** The start may find that the workflow runs already: that one is the job then, whoever started it. */
+  readonly mayAttach: boolean;
+}
+
+/** A start with what tells it from another one of the same workflow. */
+export interface TokenedStart {
+  readonly start: WorkflowStart;
+  readonly token: string;
+}
+
+/** Options that rows of workflows have. */
+export interface WorkflowOverrides {
+  readonly mayAttach?: boolean;
+}
+
+/** Of the job that a workflow is. */
+export function workflowKey(workflowId: string): string {
+  return `workflow:${workflowId}`;
+}
+
+/** JSON text of {@link WorkflowOverrides}, or null. */
+export function overridesOf({ mayAttach }: WorkflowStart): string | null {
+  return mayAttach ? JSON.stringify({ mayAttach } satisfies WorkflowOverrides) : null;
+}
+
+/**
+ * Records starts that are about to be requested: a batch that is closed from now on has their workflows as jobs, unless
+ * they are taken back. The batch's row is locked first, so that of several starts of one workflow one gets through, and
+ * none that is a job already. From then on the database numbers the batch's jobs. Repeating it gives the same answer.
+ *
+ * @returns the tokens of those that may go; or why the batch takes none
+ */
+export async function insertStarts(
+  { knex, schema }: Database,
+  input: { readonly batchId: string; readonly adder: Adder; readonly starts: readonly TokenedStart[] },
+): Promise<ReadonlySet<string> | NotNumbered> {
+  const { batchId, starts } = input;
+  return knex.transaction(async (trx) => {
+    const batch = await lockBatch(trx, schema, batchId);
+    const refusal = batch ? await refuse(trx, schema, batch, input) : 'closed';
+    if (refusal !== undefined) return refusal;
+    if (!batch!.shared)
+      await trx.withSchema(schema).from('batches').where('id', batchId).update({ shared: true });
+    // Jobs are looked up one by one in batch_jobs_keys: see `insertNumbered`. The last part finds what an earlier try has written.
+    const { rows } = await trx.raw(
+      `with inserted as (
+         insert into :schema:.batch_starts (batch_id, workflow_id, token, by_handler, worker_class, args, options)
+         select :batchId, s ->> 0, s ->> 1, :byHandler, s ->> 2, s -> 3, nullif(s -> 4, 'null')
+         from jsonb_array_elements(:json::jsonb) s
+         where not exists (
+           select 1 from :schema:.batch_jobs
+           where batch_id = :batchId and key = 'workflow:' || (s ->> 0) and key is not null offset 0)
+         on conflict (batch_id, workflow_id) do nothing
+         returning token
+       )
+       select token from inserted
+       union all
+       select w.token from jsonb_array_elements(:json::jsonb) s
+       join :schema:.batch_starts w on w.batch_id = :batchId and w.workflow_id = s ->> 0 and w.token = s ->> 1`,
+      { schema, batchId, byHandler: 'job' in input.adder, json: toJson(starts) },
+    );
+    return new Set<string>(rows.map(({ token }: { token: string }) => token));
+  });
+}
+
+function toJson(starts: readonly TokenedStart[]): string {
+  const rows = starts.map(
+    ({ start, token }) =>
+      `[${JSON.stringify(start.workflowId)},${JSON.stringify(token)},${JSON.stringify(start.workflowType)},` +
+      `${start.argsJson},${overridesOf(start) ?? 'null'}]`,
+  );
+  return `[${rows.join(',')}]`;
+}
+
+/** Takes a start back that was refused. */
+export async function deleteStart({ knex, schema }: Database, batchId: string, token: string): Promise<void> {
+  await knex.withSchema(schema).from('batch_starts').where({ batch_id: batchId, token }).delete();
+}
+
+/**
+ * Makes jobs of the starts whose answers nobody waits for any more: their process died, or the batch was closed
+ * meanwhile. What became of them is found out by looking. To be called once no more of them can come.
+ *
+ * @param ofHandlers those of handlers, too: a batch that goes on leaves them alone
+ * @returns whether there were any
+ */
+export async function convertStarts(
+  { knex, schema }: Pick<Database, 'knex' | 'schema'>,
+  { batchId, ofHandlers }: { readonly batchId: string; readonly ofHandlers: boolean },
+): Promise<boolean> {
+  return knex.transaction(async (trx) => {
+    await lockBatch(trx, schema, batchId);
+    const { rows } = await trx.raw(
+      `with start as (
+         delete from :schema:.batch_starts where batch_id = :batchId and (:ofHandlers or not by_handler) returning *
+       ), fresh as (
+         select s.*, b.round, (b.total + row_number() over (order by s.created_at, s.workflow_id))::integer as position
+         from start s join :schema:.batches b on b.id = s.batch_id
+         where not exists (
+           select 1 from :schema:.batch_jobs
+           where batch_id = :batchId and key = 'workflow:' || s.workflow_id and key is not null offset 0)
+       ), inserted as (
+         insert into :schema:.batch_jobs
+           (batch_id, position, jid, key, round, worker_class, args, options, workflow_id)
+         select batch_id, position, batch_id || '/' || position, 'workflow:' || workflow_id, round, worker_class, args,
+           options, workflow_id
+         from fresh
+         returning 1
+       ), counted as (
+         update :schema:.batches set total = total + (select count(*) from inserted), updated_at = now()
+         where id = :batchId and exists (select 1 from inserted)
+       )
+       select 1 from start limit 1`,
+      { schema, batchId, ofHandlers },
+    );
+    return rows.length > 0;
+  });
+}

@@ -1,0 +1,188 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Client, isGrpcDeadlineError } from '@temporalio/client';
+import type { InjectedSinkFunction, NativeConnection } from '@temporalio/worker';
+import type { WorkflowInfo } from '@temporalio/workflow';
+import { workflowsEndedSignal } from '../../workflows/messages.ts';
+import type { EndedRun, ReportSinks } from '../../workflows/report-end.ts';
+import { batchWorkflowId } from '../client/batch-client.ts';
+import { Hints } from './hints.ts';
+
+/** Questions to the server that are open at once. */
+const MAX_ASKED = 100;
+/** Runs that wait for their turn. What is more is left to be found without a hint. */
+const MAX_HELD = 10_000;
+/** A run closes a moment after its code has ended, or its task has failed and runs again. */
+const MAX_WAIT_MS = 10_000;
+/**
+ * Of one question, so that a worker which shuts down has no open one for longer. The server answers a second earlier: with
+ * a second left it would not wait at all.
+ */
+const ASK_MS = 2_000;
+/** Between two questions, whatever the server does. */
+const PAUSE_MS = 100;
+const SIGNAL_TIMEOUT_MS = 5_000;
+/** What is under way when the worker has stopped gets so long. */
+const GRACE_MS = 1_500;
+
+type HistoryRequest = Parameters<Client['workflowService']['getWorkflowExecutionHistory']>[0];
+type HistoryEvent = NonNullable<
+  NonNullable<
+    Awaited<ReturnType<Client['workflowService']['getWorkflowExecutionHistory']>>['history']
+  >['events']
+>[number];
+// The names of its values are in a package of Temporal's that apps do not install.
+const CLOSE_EVENT = 2 as unknown as NonNullable<HistoryRequest['historyEventFilterType']>;
+
+/** Where a worker works. */
+export interface ReporterTarget {
+  /** Asked each time: a worker's connection can be replaced. */
+  readonly connection: () => NativeConnection | undefined;
+  readonly namespace: string;
+}
+
+/**
+ * The sink of a worker whose workflows are jobs of batches. It waits until a run is closed, and tells its batch: then
+ * the batch looks at the workflow at once. A hint and no more: it may be lost, and the batch finds the end by itself.
+ * So nothing here fails a workflow, or holds its task up.
+ */
+export class EndReporter implements InjectedSinkFunction<ReportSinks['batchJobs']['ended']> {
+  readonly callDuringReplay = false;
+  readonly #debug: (message: string, attributes: Record<string, unknown>) => void;
+  readonly #hints = new Hints((batchId, workflowIds) => this.#signal(batchId, workflowIds));
+  readonly #waiting: EndedRun[] = [];
+  /** Ids of the runs that wait or are asked for: the task of a workflow that fails calls again and again. */
+  readonly #known = new Set<string>();
+  readonly #asking = new Set<Promise<void>>();
+  #target: ReporterTarget | undefined;
+  #client: Client | undefined;
+  readonly #stop = new AbortController();
+  #closing: Promise<void> | undefined;
+
+  constructor(
+    debug: (message: string, attributes: Record<string, unknown>) => void,
+    target?: ReporterTarget,
+  ) {
+    this.#debug = debug;
+    this.#target = target;
+  }
+
+  /** Says where it works, for where the worker was made after it. */
+  start(target: ReporterTarget): void {
+    this.#target = target;
+  }
+
+  /** Called by the SDK, which waits for it before it answers the workflow's task. */
+  fn(_info: WorkflowInfo, run: EndedRun): void {
+    if (this.#stop.signal.aborted || this.#known.has(run.runId)) return;
+    if (this.#known.size >= MAX_HELD) {
+      this.#debug('The end of a workflow is not reported: too many end at once', { ...run });
+      return;
+    }
+    this.#known.add(run.runId);
+    this.#waiting.push(run);
+    this.#askNext();
+  }
+
+  /** Ends what is under way, in a moment or not at all. Safe to call twice. */
+  close(): Promise<void> {
+    return (this.#closing ??= this.#close());
+  }
+
+  async #close(): Promise<void> {
+    this.#stop.abort();
+    let timer: NodeJS.Timeout | undefined;
+    const isOver = new Promise<void>((resolve) => (timer = setTimeout(resolve, GRACE_MS)));
+    await Promise.race([this.#finish(), isOver]);
+    clearTimeout(timer);
+    this.#waiting.length = 0;
+    this.#hints.discard();
+  }
+
+  async #finish(): Promise<void> {
+    while (this.#asking.size > 0) await Promise.all(this.#asking);
+    await this.#hints.flush();
+  }
+
+  #askNext(): void {
+    while (this.#asking.size < MAX_ASKED && this.#waiting.length > 0) {
+      const run = this.#waiting.shift()!;
+      const asking = this.#ask(run).finally(() => {
+        this.#asking.delete(asking);
+        this.#known.delete(run.runId);
+        this.#askNext();
+      });
+      this.#asking.add(asking);
+    }
+  }
+
+  async #ask(run: EndedRun): Promise<void> {
+    try {
+      if (await this.#isEnd(run)) this.#hints.add(run.batchId, run.workflowId);
+    } catch (error) {
+      this.#debug('Whether a workflow has ended is not known; its batch will look', { ...run, error });
+    }
+  }
+
+  /** Waits until the run is closed. @returns whether the workflow has ended with it; also false when it takes too long */
+  async #isEnd({ workflowId, runId }: EndedRun): Promise<boolean> {
+    const { signal } = this.#stop;
+    const giveUpAt = Date.now() + MAX_WAIT_MS;
+    for (;;) {
+      const event = await this.#closeEvent({ workflowId, runId });
+      if (event) return !isContinued(event);
+      if (Date.now() >= giveUpAt) return false;
+      await delay(PAUSE_MS, undefined, { signal }).catch(() => {});
+      if (signal.aborted) return false;
+    }
+  }
+
+  /** @returns undefined while the run is open */
+  async #closeEvent(execution: { workflowId: string; runId: string }) {
+    const client = this.#open();
+    try {
+      const { history } = await client.withDeadline(Date.now() + ASK_MS, () =>
+        client.workflowService.getWorkflowExecutionHistory({
+          namespace: client.options.namespace,
+          execution,
+          historyEventFilterType: CLOSE_EVENT,
+          waitNewEvent: true,
+          skipArchival: true,
+        }),
+      );
+      return history?.events?.[0];
+    } catch (error) {
+      if (isGrpcDeadlineError(error)) return undefined;
+      throw error;
+    }
+  }
+
+  async #signal(batchId: string, workflowIds: readonly string[]): Promise<void> {
+    try {
+      const client = this.#open();
+      await client.withDeadline(Date.now() + SIGNAL_TIMEOUT_MS, () =>
+        client.workflow.getHandle(batchWorkflowId(batchId)).signal(workflowsEndedSignal, { workflowIds }),
+      );
+    } catch (error) {
+      this.#debug('A batch could not be told that workflows have ended; it will look', { batchId, error });
+    }
+  }
+
+  /** Without the worker's data converter: workers of the batch need not have it. Ids are no secret to Temporal. */
+  #open(): Client {
+    const connection = this.#target?.connection();
+    if (!connection) throw new Error('The worker has no connection.');
+    if (this.#client?.connection !== connection)
+      this.#client = new Client({ connection, namespace: this.#target!.namespace });
+    return this.#client;
+  }
+}
+
+/** By another run of its chain: a workflow that failed is retried, or a cron schedule goes on. */
+function isContinued(event: HistoryEvent): boolean {
+  const ended =
+    event.workflowExecutionCompletedEventAttributes ??
+    event.workflowExecutionFailedEventAttributes ??
+    event.workflowExecutionTimedOutEventAttributes ??
+    event.workflowExecutionContinuedAsNewEventAttributes;
+  return Boolean(ended?.newExecutionRunId);
+}
