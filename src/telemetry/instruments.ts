@@ -67,7 +67,12 @@ function createInstruments(meter: Meter) {
       'batch_jobs.chunk.duration',
       'Time that a chunk took, from its rows to its report',
     ),
-    chunkJobs: histogram('batch_jobs.chunk.jobs', '{job}', JOBS, 'Jobs that ran in a chunk'),
+    chunkJobs: histogram(
+      'batch_jobs.chunk.jobs',
+      '{job}',
+      JOBS,
+      'Jobs that ran in a chunk, and looks at workflows',
+    ),
     chunkWait: seconds(
       'batch_jobs.chunk.wait',
       'From the scheduling of a chunk until its first job could start',

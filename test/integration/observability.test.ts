@@ -9,6 +9,7 @@ import { currentJob, defineCallback, defineJob, type Batch } from '../../src/ind
 import { createBatch, runBatch } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
+import { startMemberApp } from '../support/member-app.ts';
 import { installTelemetry } from '../support/telemetry.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -252,6 +253,25 @@ test('counts what the rows count: jobs by class and outcome, batches and callbac
   function grown(now: MetricData[], name: string, attributes: Record<string, unknown>): number {
     return valueOf(now, name, attributes) - valueOf(before, name, attributes);
   }
+});
+
+test('counts workflows that are jobs, by their type', async () => {
+  await using app = await startMemberApp(world);
+  const { client, taskQueue } = app;
+  const before = await telemetry.metrics();
+  const batch = await createBatch(world);
+  await batch.jobs(async () => {
+    for (const workflowType of ['returns', 'returns', 'fails'])
+      await client.workflow.start(workflowType, { workflowId: app.newId(), taskQueue, args: [1] });
+  });
+  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ complete: 2, failed: 1 });
+  const after = await telemetry.metrics();
+  const grown = (name: string, attributes: Record<string, unknown>) =>
+    valueOf(after, name, attributes) - valueOf(before, name, attributes);
+  expect(grown('batch_jobs.jobs.enrolled', {})).toBe(3);
+  expect(grown('batch_jobs.jobs.ended', { outcome: 'complete', worker_class: 'returns' })).toBe(2);
+  expect(grown('batch_jobs.jobs.ended', { outcome: 'failed', worker_class: 'fails' })).toBe(1);
+  expect(grown('batch_jobs.job.duration', {})).toBe(0);
 });
 
 test('jobs of a batch that is cancelled are counted as such when it settles', async () => {
