@@ -100,13 +100,13 @@ describe('with a role of its own for each part,', () => {
     await batch.pause();
     await batch.update({ failWhenFailed: 'all' });
     await batch.resume();
-    await batch.cancel({ reason: 'enough', gracePeriod: '0s' });
+    await batch.cancel({ reason: 'enough', gracePeriod: '100ms' });
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'cancelled' });
   });
 
   test('an empty batch leaves no row, and a batch can be a job of another', async () => {
     const empty = await batches.create({ description: 'Empty' });
-    await empty.jobs(() => {});
+    await expect(empty.jobs(() => {})).rejects.toMatchObject({ code: 'EMPTY_BATCH' });
     await eventually(async () =>
       expect(await world.knex.withSchema(world.schema).from('batches').where('id', empty.id)).toEqual([]),
     );

@@ -68,6 +68,13 @@ describe('docker-compose.yml', () => {
     }
   });
 
+  test('has nothing but text in what is run: YAML takes some of it for something else', () => {
+    for (const [name, { command = [], healthcheck }] of services) {
+      const parts: unknown[] = [...command, ...(healthcheck?.test ?? [])];
+      expect({ name, other: parts.filter((part) => typeof part !== 'string') }).toEqual({ name, other: [] });
+    }
+  });
+
   test('waits for services that are there, in a way in which they can be waited for', () => {
     for (const [name, { depends_on: needs = {} }] of services) {
       for (const [needed, { condition }] of Object.entries(needs)) {
