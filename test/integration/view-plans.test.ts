@@ -62,6 +62,11 @@ async function insertBatch(id: string, total: number, status: 'running' | 'faile
   );
 }
 
+test('a question that no index answers is seen to scan the jobs', async () => {
+  const unserved = `select count(*) from batch_jobs where status = 'pending'`;
+  expect(await readsOf(knex, 'batch_jobs', unserved)).toEqual({ indexes: [], sequentially: true });
+});
+
 test.each(['batch_progress', 'batch_rounds'])('%s of one batch reads no job', async (view) => {
   const key = view === 'batch_progress' ? 'id' : 'batch_id';
   expect(await readsOf(knex, 'batch_jobs', `select * from ${view} where ${key} = 'large'`)).toBeUndefined();
