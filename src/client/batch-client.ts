@@ -486,7 +486,11 @@ export class BatchClient {
           .terminate('No worker answered create() in time');
         // A worker may have come up at the last moment and written the row. One that writes it after this takes it
         // back: see `createBatch` in activities/mirror.ts.
-        await deleteBatch(this.database, { batchId: id, firstExecutionRunId: runId });
+        // Looked for first: an app's role need not be allowed to delete, and there is hardly ever a row.
+        const row = await selectBatch(this.database, id);
+        if (row?.first_execution_run_id === runId) {
+          await deleteBatch(this.database, { batchId: id, firstExecutionRunId: runId });
+        }
       });
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return;
