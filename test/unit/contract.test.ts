@@ -16,6 +16,7 @@ const SECTIONS = [
   'Crashes',
   'Duplicates and order',
   'Steering',
+  'Command line',
 ];
 
 const root = new URL('../../', import.meta.url);
