@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest';
 import { overviewsOf } from '../../src/database/overview.ts';
 import { openDatabase } from '../../src/database/connect.ts';
 import type { BatchOptions } from '../../src/index.ts';
@@ -415,6 +415,25 @@ describe('a command that changes a batch', () => {
     expect(elsewhere).toMatchObject({ exitCode: 1, stdout: '' });
     expect(elsewhere.stderr).toMatch(/^error.*not-there.*\n$/);
   });
+});
+
+test('commands that look need no right but to read the views and the list of migrations', async () => {
+  const batch = await failedBatch();
+  const role = `reader_${world.schema}`;
+  const url = new URL(inject('databaseUrl'));
+  Object.assign(url, { username: role, password: 'secret' });
+  await world.knex.raw(
+    `create role :role: login password 'secret';
+     grant usage on schema :schema: to :role:;
+     grant select on :schema:.batch_progress, :schema:.failed_jobs, :schema:.jobs, :schema:.batch_jobs_migrations to :role:`
+      .replaceAll(':role:', role)
+      .replaceAll(':schema:', world.schema),
+  );
+  onTestFinished(() => world.knex.raw(`drop owned by ${role}; drop role ${role}`).then(() => {}));
+  const env = { ...NOWHERE, DATABASE_URL: url.href };
+  for (const words of ['list', `status ${batch.id}`, `failed ${batch.id}`, `jobs ${batch.id}`])
+    expect(await cli(words, { env })).toMatchObject({ exitCode: 0, stderr: '' });
+  expect(await cli(`wait ${batch.id}`, { env })).toMatchObject({ exitCode: 1, stderr: '' });
 });
 
 const WITH_ID = [
