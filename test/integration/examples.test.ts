@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { execaNode } from 'execa';
+import { Connection } from '@temporalio/client';
+import { execa, execaNode } from 'execa';
 import knexFactory, { type Knex } from 'knex';
 import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest';
 import { migrate } from '../../src/index.ts';
@@ -24,7 +25,8 @@ beforeAll(async () => {
   await migrate(databaseUrl);
   await database.raw(await readFile(path.join(recipes, 'tables.sql'), 'utf8'));
   worker = start('worker.ts');
-});
+  await Promise.race([untilPolled(), worker.then(({ stderr }) => Promise.reject(new Error(stderr)))]);
+}, 120_000);
 afterAll(async () => {
   worker.kill('SIGKILL');
   await worker;
@@ -40,6 +42,22 @@ function withDatabase(url: string, database: string): string {
   const changed = new URL(url);
   changed.pathname = database;
   return changed.href;
+}
+
+/** Waits until the worker asks for work: bundling the workflows takes it seconds. */
+async function untilPolled(): Promise<void> {
+  const connection = await Connection.connect({ address: inject('temporalAddress') });
+  try {
+    await eventually(async () => {
+      const { pollers } = await connection.workflowService.describeTaskQueue({
+        namespace: inject('temporalNamespace'),
+        taskQueue: { name },
+      });
+      expect(pollers).not.toHaveLength(0);
+    }, 100_000);
+  } finally {
+    await connection.close();
+  }
 }
 
 function start(program: string, ...args: string[]) {
@@ -69,17 +87,16 @@ describe('file-import', () => {
   });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
-  /** A file whose lines from 2 on are products, and whose first is none. */
-  async function createFile(lines: number): Promise<string> {
-    const file = path.join(folder, `${unique('products')}.csv`);
+  /** Lines of which the first is no product, and the others are. */
+  function linesOf(file: string, count: number): string {
     const sku = path.basename(file, '.csv');
-    const products = Array.from({ length: lines - 1 }, (_, index) => `${sku}-${index},Chair ${index},9.50`);
-    await writeFile(file, ['a line that is no product', ...products].join('\n'));
-    return file;
+    const products = Array.from({ length: count - 1 }, (_, index) => `${sku}-${index},Chair ${index},9.50`);
+    return ['a line that is no product', ...products, ''].join('\n');
   }
 
   test('imports each line once, says which is wrong, and records once how it ended', async () => {
-    const file = await createFile(200);
+    const file = path.join(folder, `${unique('products')}.csv`);
+    await writeFile(file, linesOf(file, 200));
     const base = path.basename(file);
     const told = [`${base}: complete, 199 of 200 lines imported, 1 refused`];
     told.push('Line 1 is no product: a line that is no product');
@@ -95,20 +112,27 @@ describe('file-import', () => {
   });
 
   test('goes on with the batch of a program that was killed while it enrolled', async () => {
-    const file = await createFile(20_000);
+    const file = path.join(folder, `${unique('products')}.csv`);
     const batchId = `import-${path.basename(file)}`;
+    // A pipe that does not end: so the program is in its block when it is killed.
+    await execa('mkfifo', [file]);
+    const pipe = await open(file, 'r+');
     const first = start('file-import/app.ts', file);
     onTestFinished(() => void first.kill('SIGKILL'));
+    await pipe.write(linesOf(file, 1_200));
     await eventually(async () => {
-      const [row] = await database('batch_jobs').where({ batch_id: batchId }).count('*');
-      expect(Number(row!['count'])).toBeGreaterThan(0);
+      const rows = await database('batch_jobs').where({ batch_id: batchId }).select('position');
+      expect(rows.length).toBeGreaterThanOrEqual(1_000);
     });
     first.kill('SIGKILL');
     await first;
+    await pipe.close();
+    await rm(file);
+    await writeFile(file, linesOf(file, 2_000));
 
     const [line] = await run('file-import/app.ts', file);
 
-    expect(line).toBe(`${path.basename(file)}: complete, 19999 of 20000 lines imported, 1 refused`);
+    expect(line).toBe(`${path.basename(file)}: complete, 1999 of 2000 lines imported, 1 refused`);
     expect(await database('imports').where({ file: path.basename(file) })).toHaveLength(1);
   });
 });
