@@ -82,11 +82,11 @@ describe.each(pages)('%s', (page) => {
     const source = /(?:^| )(file|from)=(\S+)$/.exec(info);
     return source ? [{ how: source[1]!, file: source[2]!, code }] : [];
   });
-  test.runIf(shown.length > 0)('shows code of examples as it is', () => {
-    for (const { how, file, code } of shown) {
-      if (how === 'file') expect(code, file).toBe(read(file));
-      else expect(isExcerpt(code, read(file)), `${file} has no such lines:\n${code}`).toBe(true);
-    }
+  test('shows code of examples as it is', () => {
+    const others = shown.filter(({ how, file, code }) =>
+      how === 'file' ? code !== read(file) : !isExcerpt(code, read(file)),
+    );
+    expect(others).toEqual([]);
   });
 });
 

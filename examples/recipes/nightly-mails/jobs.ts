@@ -1,6 +1,5 @@
 // A mail for each user, and a list of those who got none.
 import { currentJob, defineCallback, defineJob } from 'temporal-batch-jobs';
-import { database } from '../connect.js';
 import { provider } from './provider.js';
 
 export const sendMail = defineJob(
