@@ -5,7 +5,12 @@ import { readdirSync, readFileSync } from 'node:fs';
 const root = new URL('../../', import.meta.url);
 const read = (path: string) => readFileSync(new URL(path, root), 'utf8');
 
-export const ENTRIES = ['src/index.ts', 'src/worker/index.ts', 'src/dev/index.ts', 'workflows/index.ts'];
+/** Sources of what apps import. Of the others, an app that wires them itself sees the types. */
+const ENTRIES = Object.values(
+  (JSON.parse(read('package.json')) as { exports: Record<string, string> }).exports,
+)
+  .filter((target) => target.endsWith('.js') && !/\/(activities|migrations)\//.test(target))
+  .map((target) => target.replace('./dist/', '').replace(/\.js$/, '.ts'));
 
 const sources = ['src', 'workflows', 'activities'].flatMap((folder) =>
   readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' })
@@ -23,12 +28,19 @@ export interface Member {
   readonly defaultValue: string | undefined;
 }
 
-/** Names in the export lists of the package. */
-export function exportedNames(): string[] {
-  return ENTRIES.flatMap((entry) => [...read(entry).matchAll(/export (?:type )?\{([^}]*)\}/g)])
-    .flatMap(([, list]) => list!.split(','))
-    .map((name) => name.trim().replace(/^type /, ''))
-    .filter((name) => name !== '');
+/** What the export lists of the package name. */
+export function exportedNames(): { readonly name: string; readonly isType: boolean }[] {
+  return ENTRIES.flatMap((entry) => [...read(entry).matchAll(/export (type )?\{([^}]*)\}/g)]).flatMap(
+    ([, allTypes, list]) =>
+      list!
+        .split(',')
+        .map((item) => item.trim())
+        .filter((item) => item !== '')
+        .map((item) => ({
+          name: item.replace(/^type /, ''),
+          isType: allTypes !== undefined || item.startsWith('type '),
+        })),
+  );
 }
 
 /** The members of an exported interface or class that are not internal; undefined where there is none of the name. */
