@@ -68,6 +68,13 @@ test('names every function and class that the package exports', () => {
   expect(values.filter((name) => !new RegExp(`\`(?:new )?${name}\\b`).test(page))).toEqual([]);
 });
 
+test('says of every option what it means', () => {
+  const silent = [...tables].flatMap((name) =>
+    membersOf(name!)!.filter(({ isOptional, meaning }) => isOptional && meaning === ''),
+  );
+  expect(silent).toEqual([]);
+});
+
 describe('the tables', () => {
   test('have every member: options, getters, methods, those that are declared over several lines', () => {
     const names = (name: string) => membersOf(name)?.map((member) => member.name);
