@@ -161,7 +161,7 @@ function policyLines(policy: BatchPolicy): string[] {
       ? []
       : [`Deadline: ${timeOf(deadlineAt)}, then it is ${afterDeadline === 'fail' ? 'failed' : 'cancelled'}`]),
   ];
-  return lines.length === 0 ? [] : [lines.join('<br>')];
+  return lines.length === 0 ? [] : [lines.map((text) => `- ${text}`).join('\n')];
 }
 
 function nextLooks(batchId: string, hasFailed: boolean): string[] {

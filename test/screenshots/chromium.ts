@@ -89,7 +89,7 @@ export class Chromium implements AsyncDisposable {
       if (value) return value;
       if (Date.now() > deadline)
         throw new Error(
-          `${what}: not on the page. It says: ${await this.evaluate('document.body.innerText')}`,
+          `${what}: not on the page. It says: ${await this.evaluate<string>('document.body.innerText')}`,
         );
       await delay(200);
     }

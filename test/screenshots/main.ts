@@ -15,6 +15,7 @@ import { alertOps, importLine, rebuildCache, rebuildIndex, scoreEntry, sendMail 
 
 const FOLDER = process.env['SCREENSHOTS'] ?? fileURLToPath(new URL('../../docs/images', import.meta.url));
 const WIDTH = 1_280;
+const MAX_HEIGHT = 1_600;
 const MINUTES = 60_000;
 
 // First what may be missing.
@@ -48,7 +49,7 @@ async function takeFailed(): Promise<void> {
   await batch.on('failure', alertOps);
   await batch.jobs(() => sendMail.performBulk(numbers(1_247)));
   await batch.wait({ timeout: 5 * MINUTES });
-  await take('failed', `workflows/batch:${batch.id}`, 'Where to look next');
+  await take('failed', await pageOf(`batch:${batch.id}`, 'user-metadata'), 'Where to look next');
 }
 
 async function takeFinished(): Promise<void> {
@@ -61,7 +62,7 @@ async function takeFinished(): Promise<void> {
   await batch.on('failure', alertOps);
   await batch.jobs(() => scoreEntry.performBulk(numbers(3_400)));
   await batch.wait({ timeout: 5 * MINUTES });
-  await take('finished', `workflows/batch:${batch.id}`, 'Where to look next');
+  await take('finished', await pageOf(`batch:${batch.id}`, 'user-metadata'), 'Where to look next');
 }
 
 /** A batch that runs; and then the history of one of its ranges, after a worker was killed. */
@@ -79,7 +80,7 @@ async function takeRunning(): Promise<void> {
   await eventually(async () => {
     if ((await batch.progress()).complete < 4_000) throw new Error('Not far enough yet');
   }, 5 * MINUTES);
-  await take('running', `workflows/batch:${batch.id}`, 'Where to look next');
+  await take('running', await pageOf(`batch:${batch.id}`, 'user-metadata'), 'Where to look next');
 
   await worker.kill();
   worker = await startWorker();
@@ -91,19 +92,31 @@ async function takeRunning(): Promise<void> {
     );
     if (!isRetried) throw new Error('No chunk was retried yet');
   }, 2 * MINUTES);
-  await take('retried', `workflows/${encodeURIComponent(runner)}`, 'was lost');
+  await take('retried', await pageOf(runner, 'history'), 'was lost');
 }
 
 async function takeList(): Promise<void> {
   await take('list', 'workflows', 'import-2026-11-23');
 }
 
+/** Path of a workflow's page. */
+async function pageOf(workflowId: string, tab: 'history' | 'user-metadata'): Promise<string> {
+  const { runId } = await client.workflow.getHandle(workflowId).describe();
+  return `workflows/${encodeURIComponent(workflowId)}/${runId}/${tab}`;
+}
+
 /** @param text what the page has once it is complete */
 async function take(name: string, page: string, text: string): Promise<void> {
   await browser.open(`${webUiUrl}/namespaces/${servers.namespace}/${page}`);
-  await browser.until(`document.body.innerText.includes(${JSON.stringify(text)})`, text);
+  // The Web UI shows Markdown in frames, and gives them their height once they have loaded.
+  const frames = "[...document.querySelectorAll('iframe')]";
+  const texts = `[document, ...${frames}.map((frame) => frame.contentDocument)].map((one) => one.body.innerText)`;
+  await browser.until(
+    `${frames}.every((frame) => frame.height !== '') && ${texts}.join().includes(${JSON.stringify(text)})`,
+    `${name}: "${text}"`,
+  );
   const height = await browser.evaluate<number>('document.documentElement.scrollHeight');
-  const picture = await browser.picture({ x: 0, y: 0, width: WIDTH, height });
+  const picture = await browser.picture({ x: 0, y: 0, width: WIDTH, height: Math.min(height, MAX_HEIGHT) });
   await writeFile(path.join(FOLDER, `${name}.png`), picture);
   process.stdout.write(`${name}.png: ${Math.round(picture.length / 1024)} KiB\n`);
 }

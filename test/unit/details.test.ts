@@ -232,11 +232,11 @@ test('shows limits, the failure policy and the deadline where they are not the u
     maxConcurrentJobs: 50,
   } as const;
   expect(show(state, settings)).toContain(
-    '\nLimits: 50 at once; Mail: 3 a second<br>Fails when failed: more than 5%<br>' +
-      'Deadline: 2026-11-23 03:00:00 UTC, then it is failed\n',
+    '\n- Limits: 50 at once; Mail: 3 a second\n- Fails when failed: more than 5%\n' +
+      '- Deadline: 2026-11-23 03:00:00 UTC, then it is failed\n',
   );
   const changed = rules.updated(state, { maxConcurrentJobs: 7, failWhen: 'immediate' });
-  expect(show(changed, settings)).toMatch(/Limits: 7 at once;.*more than 5%, at once/);
+  expect(show(changed, settings)).toMatch(/Limits: 7 at once;[^]*more than 5%, at once/);
 });
 
 test('shows of a runner how far it is, and what it waits for', () => {
