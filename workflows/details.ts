@@ -31,6 +31,7 @@ export interface BatchTitle {
 
 const BAR_LENGTH = 40;
 const MAX_RUNNERS = 6;
+const GAP = '\u00a0\u00a0';
 /** A summary may have 400 bytes, a character of UTF-16 up to three. */
 const MAX_SUMMARY_LENGTH = 120;
 
@@ -65,11 +66,10 @@ function progressLines(state: BatchState): string[] {
   const bar = `\`${'█'.repeat(filled)}${'░'.repeat(BAR_LENGTH - filled)}\``;
   return [
     total > 0 ? `${head} ${bar} ${Math.floor(100 * share)} %` : head,
-    [
-      `| ${counts.map(([name]) => name).join(' | ')} |`,
-      `| ${counts.map(() => '---:').join(' | ')} |`,
-      `| ${counts.map(([, count]) => groupDigits(count)).join(' | ')} |`,
-    ].join('\n'),
+    table(
+      counts.map(([name]) => name),
+      [counts.map(([, count]) => groupDigits(count))],
+    ),
     ...(state.movement.ended > 0 ? [`Last move: ${timeOf(state.movement.movedAt)}`] : []),
   ];
 }
@@ -93,10 +93,11 @@ function newsOf(state: BatchState): string[] {
 }
 
 function callbackLines(state: BatchState): string[] {
-  const rows = Object.values(state.callbacks).map(
-    (registration) =>
-      `| ${registration.event} | ${escaped(registration.callback)} | ${callbackState(state, registration.event)} |`,
-  );
+  const rows = Object.values(state.callbacks).map((registration) => [
+    registration.event,
+    escaped(registration.callback),
+    callbackState(state, registration.event),
+  ]);
   return rows.length === 0 ? [] : [table(['event', 'callback', ''], rows)];
 }
 
@@ -121,12 +122,15 @@ function failedLines(state: BatchState): string[] {
   const count = failedSample.length < failed ? `${failedSample.length} of ${groupDigits(failed)}` : 'all';
   return [
     `**Failed jobs** (${count})`,
-    table(['job', 'name', 'error', 'message'], failedSample.map(failedRow)),
+    table(
+      ['job', 'name', 'error', 'message'],
+      failedSample.toSorted((a, b) => a.position - b.position).map(failedRow),
+    ),
   ];
 }
 
-function failedRow({ position, name, errorClass, message }: FailedJob): string {
-  return `| ${position} | ${escaped(name)} | ${escaped(errorClass)} | ${escaped(message)} |`;
+function failedRow({ position, name, errorClass, message }: FailedJob): string[] {
+  return [String(position), escaped(name), escaped(errorClass), escaped(message)];
 }
 
 /** Who holds which jobs. */
@@ -137,10 +141,16 @@ function runnerLines(batchId: string, state: BatchState): string[] {
     .slice(0, MAX_RUNNERS)
     .map(([runner, { lane, from, to, inline, completed, failed }]) => {
       const where = inline ? 'this workflow' : `\`batch:${batchId}/runner/${runner}\``;
-      return `| ${rangeOf(from, to)}${escaped(describeLane(lane))} | ${where} | ${groupDigits(completed)} | ${groupDigits(failed)} |`;
+      return [
+        `${rangeOf(from, to)}${escaped(describeLane(lane))}`,
+        where,
+        groupDigits(completed),
+        groupDigits(failed),
+      ];
     });
   const more = runners.length - rows.length;
   return [
+    '**Who runs which jobs**',
     table(['jobs', 'run in', 'complete', 'failed'], rows),
     ...(more > 0 ? [`and ${more} more: see its child workflows`] : []),
   ];
@@ -199,7 +209,7 @@ export function runnerDetails(
     ...(isLimited ? ['Hands its jobs back: the batch has limits now, and runs them itself'] : []),
     table(
       ['complete', 'failed', 'wait for their time', 'to be started'],
-      [`| ${[completed, failed, waiting, dueCount(range)].map(groupDigits).join(' | ')} |`],
+      [[completed, failed, waiting, dueCount(range)].map(groupDigits)],
     ),
     ...(dueAt === undefined ? [] : [`The next ones are due: ${timeOf(dueAt)}`]),
     ...(again === 0 ? [] : [`To be run again, because a worker was lost: ${groupDigits(again)}`]),
@@ -229,8 +239,10 @@ function rangeOf(from: number, to: number): string {
   return from === to ? `Job ${groupDigits(from)}` : `Jobs ${groupDigits(from)} to ${groupDigits(to)}`;
 }
 
-function table(heads: readonly string[], rows: readonly string[]): string {
-  return [`| ${heads.join(' | ')} |`, `| ${heads.map(() => '---').join(' | ')} |`, ...rows].join('\n');
+/** The Web UI gives tables no padding: two spaces that it does not drop keep their columns apart. */
+function table(heads: readonly string[], rows: readonly (readonly string[])[]): string {
+  const row = (cells: readonly string[]) => `| ${cells.map((cell) => `${cell}${GAP}`).join(' | ')} |`;
+  return [row(heads), `| ${heads.map(() => ':---').join(' | ')} |`, ...rows.map(row)].join('\n');
 }
 
 function timeOf(ms: number): string {

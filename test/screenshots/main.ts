@@ -15,11 +15,11 @@ import { alertOps, importLine, rebuildCache, rebuildIndex, scoreEntry, sendMail 
 
 const FOLDER = process.env['SCREENSHOTS'] ?? fileURLToPath(new URL('../../docs/images', import.meta.url));
 const WIDTH = 1_280;
-const MAX_HEIGHT = 1_600;
+const HEIGHT = 1_120;
 const MINUTES = 60_000;
 
 // First what may be missing.
-await using browser = await Chromium.start({ width: WIDTH, height: 1_000 });
+await using browser = await Chromium.start({ width: WIDTH, height: HEIGHT });
 await using servers = await startDevServers({ env: OWN_SERVERS });
 const { databaseUrl: database, temporalAddress: address, webUiUrl } = servers;
 await migrate(database);
@@ -33,7 +33,6 @@ try {
   await takeFailed();
   await takeFinished();
   await takeRunning();
-  await takeList();
 } finally {
   await worker.kill();
 }
@@ -95,10 +94,6 @@ async function takeRunning(): Promise<void> {
   await take('retried', await pageOf(runner, 'history'), 'was lost');
 }
 
-async function takeList(): Promise<void> {
-  await take('list', 'workflows', 'import-2026-11-23');
-}
-
 /** Path of a workflow's page. */
 async function pageOf(workflowId: string, tab: 'history' | 'user-metadata'): Promise<string> {
   const { runId } = await client.workflow.getHandle(workflowId).describe();
@@ -115,8 +110,12 @@ async function take(name: string, page: string, text: string): Promise<void> {
     `${frames}.every((frame) => frame.height !== '') && ${texts}.join().includes(${JSON.stringify(text)})`,
     `${name}: "${text}"`,
   );
-  const height = await browser.evaluate<number>('document.documentElement.scrollHeight');
-  const picture = await browser.picture({ x: 0, y: 0, width: WIDTH, height: Math.min(height, MAX_HEIGHT) });
+  // Of a long page the part with the text. What is in a frame is in view.
+  await browser.evaluate(
+    `[...document.querySelectorAll('main *')].findLast((one) => one.textContent.includes(${JSON.stringify(text)}))` +
+      "?.scrollIntoView({ block: 'center' })",
+  );
+  const picture = await browser.picture({ x: 0, y: 0, width: WIDTH, height: HEIGHT });
   await writeFile(path.join(FOLDER, `${name}.png`), picture);
   process.stdout.write(`${name}.png: ${Math.round(picture.length / 1024)} KiB\n`);
 }

@@ -42,11 +42,14 @@ const registration = (event: rules.BatchEvent, callback: string): rules.Callback
   retry: { initialIntervalMs: 1, backoffCoefficient: 1, maximumIntervalMs: 1, nonRetryableErrorTypes: [] },
 });
 
+/** Keeps columns apart. */
+const GAP = '\u00a0\u00a0';
 const show = (state: rules.BatchState, settings: Partial<rules.BatchSettings> = {}) =>
   batchDetails(
     { batchId: 'b-1', description: 'Import of 23 November', settings: { ...SETTINGS, ...settings } },
     state,
-  );
+  ).replaceAll(GAP, '');
+const runner = (...args: Parameters<typeof runnerDetails>) => runnerDetails(...args).replaceAll(GAP, '');
 
 const failed = (position: number, message = `line ${position} has 3 columns`): FailedJob => ({
   position,
@@ -63,11 +66,13 @@ test('shows a batch that runs: what it is, how far, who runs which jobs, and whe
       '**running** `███████████████████████████████████░░░░░` 88 %',
       '',
       '| total | complete | failed | pending |',
-      '| ---: | ---: | ---: | ---: |',
+      '| :--- | :--- | :--- | :--- |',
       '| 12,470 | 11,010 | 0 | 1,460 |',
       '',
+      '**Who runs which jobs**',
+      '',
       '| jobs | run in | complete | failed |',
-      '| --- | --- | --- | --- |',
+      '| :--- | :--- | :--- | :--- |',
       '| Jobs 1 to 12,470 | `batch:b-1/runner/1` | 11,010 | 0 |',
       '',
       '**Where to look next**',
@@ -107,14 +112,14 @@ test('says how to list failed jobs once there are some', () => {
 });
 
 test('shows a sample of the failed jobs, and of how many', () => {
-  const sample = [failed(17), failed(1_204)];
+  const sample = [failed(1_204), failed(17)];
   const details = show(running(5_000, { completed: 1, failed: 250, sample }));
   expect(details).toContain(
     [
       '**Failed jobs** (2 of 250)',
       '',
       '| job | name | error | message |',
-      '| --- | --- | --- | --- |',
+      '| :--- | :--- | :--- | :--- |',
       '| 17 | ImportLine | FormatError | line 17 has 3 columns |',
       '| 1204 | ImportLine | FormatError | line 1204 has 3 columns |',
     ].join('\n'),
@@ -204,8 +209,8 @@ test('shows each callback with what becomes of it', () => {
 
 test('names no more than some of many runners', () => {
   const state = running(1, { completed: 0, failed: 0 });
-  const runner = { ...state.runners['1']!, lane: 'mail', inline: false };
-  const runners = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [String(i + 1), runner]));
+  const one = { ...state.runners['1']!, lane: 'mail', inline: false };
+  const runners = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [String(i + 1), one]));
   const details = show({ ...state, runners });
   expect(details).toContain('| Job 1 on mail | `batch:b-1/runner/6` | 0 | 0 |');
   expect(details).not.toContain('runner/7');
@@ -244,17 +249,17 @@ test('shows of a runner how far it is, and what it waits for', () => {
   const range = initialRange([[1, 100]], { size: 40, window: 2 });
   const { state, chunk } = nextChunk(range, 0)!;
   const title = { batchId: 'b-1', lane: 'mail' };
-  expect(runnerDetails(title, steering, state)).toContain('| 0 | 0 | 0 | 60 |');
-  expect(runnerDetails(title, steering, state)).toContain('Next chunk: 40 jobs on mail, up to 2 chunks');
-  expect(runnerDetails(title, steering, state)).toContain('`batch:b-1`');
-  expect(runnerDetails(title, steering, chunkLost(state, chunk))).toContain(
+  expect(runner(title, steering, state)).toContain('| 0 | 0 | 0 | 60 |');
+  expect(runner(title, steering, state)).toContain('Next chunk: 40 jobs on mail, up to 2 chunks');
+  expect(runner(title, steering, state)).toContain('`batch:b-1`');
+  expect(runner(title, steering, chunkLost(state, chunk))).toContain(
     'To be run again, because a worker was lost: 40',
   );
   const delayed = { ...state, delayed: [{ dueAt: Date.UTC(2026, 10, 23), spans: [[1, 3]] as const }] };
-  expect(runnerDetails(title, steering, delayed)).toContain('The next ones are due: 2026-11-23 00:00:00 UTC');
-  expect(runnerDetails(title, { ...steering, isPaused: true }, state)).toContain('**Paused**');
-  expect(runnerDetails(title, { ...steering, isStopped: true }, state)).toContain('**Stopped**');
-  expect(runnerDetails(title, { ...steering, isLimited: true }, state)).toContain('Hands its jobs back');
+  expect(runner(title, steering, delayed)).toContain('The next ones are due: 2026-11-23 00:00:00 UTC');
+  expect(runner(title, { ...steering, isPaused: true }, state)).toContain('**Paused**');
+  expect(runner(title, { ...steering, isStopped: true }, state)).toContain('**Stopped**');
+  expect(runner(title, { ...steering, isLimited: true }, state)).toContain('Hands its jobs back');
 });
 
 test('names a runner by its jobs and its batch, within what a summary may have', () => {
