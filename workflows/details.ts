@@ -31,6 +31,8 @@ export interface BatchTitle {
 
 const BAR_LENGTH = 40;
 const MAX_RUNNERS = 6;
+/** What a Date can hold. */
+const MAX_TIME_MS = 8.64e15;
 const GAP = '\u00a0\u00a0';
 /** A summary may have 400 bytes, a character of UTF-16 up to three. */
 const MAX_SUMMARY_LENGTH = 120;
@@ -245,13 +247,20 @@ function table(heads: readonly string[], rows: readonly (readonly string[])[]): 
   return [row(heads), `| ${heads.map(() => ':---').join(' | ')} |`, ...rows.map(row)].join('\n');
 }
 
+/** Never throws: what is shown must not keep a batch from going on. */
 function timeOf(ms: number): string {
+  if (!(Math.abs(ms) <= MAX_TIME_MS)) return 'never';
   return `${new Date(ms).toISOString().slice(0, 19).replace('T', ' ')} UTC`;
 }
 
-/** Text of the app's, as it is: on one line, and without what Markdown or HTML would make of it. */
+/**
+ * Text of the app's, as it is: on one line, and without what Markdown or HTML would make of it. What came in a signal
+ * may be no text.
+ */
 export function escaped(text: string): string {
-  return text.replace(/\s+/g, ' ').replace(/[\\`*_~|[\]<>&#!]/g, '\\$&');
+  return String(text)
+    .replace(/\s+/g, ' ')
+    .replace(/[\\`*_~|[\]<>&#!]/g, '\\$&');
 }
 
 /** `1234567` as `1,234,567`. Not toLocaleString: workflow code must not depend on the worker's locale data. */

@@ -154,6 +154,15 @@ test('says why the enrolment block broke', () => {
   expect(show(running(1, { completed: 0, failed: 0 }))).not.toContain('Enrolment broke');
 });
 
+test('shows what signals and updates of others may bring, and never throws', () => {
+  const error = { message: 'no text' } as unknown as string;
+  expect(show(running(1, { completed: 0, failed: 0 }, error))).toContain(
+    '**Enrolment broke**: \\[object Object\\]',
+  );
+  const deadlineAt = Number.MAX_SAFE_INTEGER;
+  expect(show(running(1, { completed: 0, failed: 0 }), { deadlineAt })).toContain('Deadline: never');
+});
+
 test('says that it is paused, and why it was stopped', () => {
   const state = running(100_000, { completed: 5, failed: 0 });
   expect(show(rules.paused(state, true))).toContain('\n**Paused**: nothing new starts until `resume`\n');
