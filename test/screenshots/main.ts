@@ -15,7 +15,7 @@ import { alertOps, importLine, rebuildCache, rebuildIndex, scoreEntry, sendMail 
 
 const FOLDER = process.env['SCREENSHOTS'] ?? fileURLToPath(new URL('../../docs/images', import.meta.url));
 const WIDTH = 1_280;
-const HEIGHT = 1_120;
+const HEIGHT = 1_080;
 const MINUTES = 60_000;
 
 // First what may be missing.
