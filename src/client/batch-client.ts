@@ -55,6 +55,7 @@ import {
 import { runOutsideEnrollment } from './enrollment-context.ts';
 import { parentOfNewBatch } from './lineage.ts';
 import { openClients } from './open-clients.ts';
+import { staticDetails } from './static-details.ts';
 import type { JobTarget } from './submit.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
 
@@ -103,8 +104,6 @@ const ABANDON_TIMEOUT_MS = 3_000;
 /** Before an id is tried again whose batch is coming or going. */
 const CREATED_RETRY_MS = 50;
 
-const MAX_DETAILS_LENGTH = 10_000;
-
 const STATUSES: readonly string[] = [
   'pending',
   'running',
@@ -116,15 +115,6 @@ const STATUSES: readonly string[] = [
 const WARNINGS: BatchLogger = {
   warn: (message, meta) => process.emitWarning(`${message} ${JSON.stringify(meta ?? {})}`, 'BatchWarning'),
 };
-
-/**
- * The context for people, indented. Cut, because indentation makes megabytes of a deeply nested one, and Temporal
- * takes no message of that size.
- */
-function readable(context: unknown): string {
-  const text = JSON.stringify(context, null, 2);
-  return text.length > MAX_DETAILS_LENGTH ? `${text.slice(0, MAX_DETAILS_LENGTH)}...` : text;
-}
 
 /** Workflow id of a batch. */
 export function batchWorkflowId(batchId: string): string {
@@ -378,7 +368,7 @@ export class BatchClient {
       priority,
       memo: { batchId: id, description: summary },
       staticSummary: summary,
-      staticDetails: `Batch \`${id}\`. Context:\n\n\`\`\`json\n${readable(context)}\n\`\`\``,
+      staticDetails: staticDetails(id, context),
     };
   }
 
@@ -399,7 +389,13 @@ export class BatchClient {
           ...(parentBatchId === undefined ? {} : { parentBatchId }),
         },
       ],
-      memo: { batchId: id, creationId, description },
+      memo: {
+        batchId: id,
+        creationId,
+        description,
+        ...(parentBatchId === undefined ? {} : { parentBatchId }),
+      },
+      staticDetails: staticDetails(id, context, parentBatchId),
     });
     try {
       await this.client.withDeadline(Date.now() + WORKER_TIMEOUT_MS, () =>
