@@ -12,12 +12,14 @@ import {
   type Failure,
 } from '../src/database/chunks.ts';
 import { batchWorkflowId } from '../src/client/batch-client.ts';
+import { selectFailedJobs } from '../src/database/failed-sample.ts';
 import { selectMembers, type MemberBatch } from '../src/database/members.ts';
 import { withRetry } from '../src/database/retry.ts';
 import { selectLookPace, updateRunIds, type LookPace } from '../src/database/workflow-jobs.ts';
 import { MEMBER_BATCH } from '../src/jobs/member-batch.ts';
 import { describeError, retryDelay } from '../src/jobs/outcome.ts';
 import { resultJson } from '../src/jobs/result.ts';
+import { jobFailure, MAX_CHUNK_SAMPLE, sampled, type FailedJob } from '../workflows/failed-sample.ts';
 import { chunkDrainedSignal, jobFailedSignal } from '../workflows/messages.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
 import { countOf, formatSpans, parseSpans, spansOf, type Span } from '../workflows/spans.ts';
@@ -86,6 +88,8 @@ class ChunkRun {
   readonly #workflows: ChunkJob[] = [];
   /** Local time when each of these is due again. */
   readonly #dueAt = new Map<number, number>();
+  /** Some of those that another execution of the chunk has failed: their rows say why. */
+  #failedBefore: number[] = [];
   /** Jobs without a row. */
   #missing = 0;
   #completed = 0;
@@ -151,8 +155,9 @@ class ChunkRun {
 
   async run(): Promise<ChunkReport> {
     this.#listen();
+    let jobs: readonly ChunkJob[] = [];
     try {
-      const jobs = await this.#load();
+      jobs = await this.#load();
       const runnable = this.#fitting(jobs.filter((job) => this.#sort(job)));
       await this.#askMembers();
       const looks = this.#lookAtWorkflows();
@@ -170,7 +175,7 @@ class ChunkRun {
     if (this.#givenUp.signal.aborted && !this.#deps.isDraining())
       throw new CancelledFailure('The chunk was given up');
     if (this.#outbox.contested > 0) await this.#readBack();
-    return this.#report();
+    return this.#report(await this.#sample(jobs));
   }
 
   async #load(): Promise<ChunkJob[]> {
@@ -198,8 +203,10 @@ class ChunkRun {
   #sort(job: ChunkJob): boolean {
     if (!job.mine) return false;
     if (job.status === 'complete') this.#completed++;
-    else if (job.status === 'failed') this.#failed++;
-    else if (job.round < this.#input.round) this.#cancelled++;
+    else if (job.status === 'failed') {
+      this.#failed++;
+      if (this.#failedBefore.length < MAX_CHUNK_SAMPLE) this.#failedBefore.push(job.position);
+    } else if (job.round < this.#input.round) this.#cancelled++;
     else if (job.due_in_ms > DUE_TOLERANCE_MS) this.#dueAt.set(job.position, Date.now() + job.due_in_ms);
     else if (job.workflow_id !== null) this.#workflows.push(job);
     else if (job.worker_class === MEMBER_BATCH.name) this.#members.push(job);
@@ -637,6 +644,9 @@ class ChunkRun {
   async #readBack(): Promise<void> {
     const { round } = this.#input;
     const rows = await this.#retrying(() => selectChunkStates(this.#deps.database, this.#spans, this.#input));
+    const failed = rows.filter(({ status }) => status === 'failed').map(({ position }) => position);
+    this.#outbox.sample = this.#outbox.sample.filter(({ position }) => failed.includes(position));
+    this.#failedBefore = failed.slice(0, MAX_CHUNK_SAMPLE);
     const skip = new Set([...this.#unknown, ...this.#remaining]);
     this.#completed = rows.filter(({ status }) => status === 'complete').length;
     this.#failed = this.#missing;
@@ -648,7 +658,21 @@ class ChunkRun {
     }
   }
 
-  #report(): ChunkReport {
+  /** A few of the jobs that failed, for people. */
+  async #sample(jobs: readonly ChunkJob[]): Promise<readonly FailedJob[]> {
+    const sample = this.#outbox.sample.map((failed) => ({
+      ...failed,
+      name: jobs.find(({ position }) => position === failed.position)?.worker_class ?? '',
+    }));
+    if (sample.length >= MAX_CHUNK_SAMPLE || this.#failedBefore.length === 0) return sample;
+    const rows = await this.#retrying(() =>
+      selectFailedJobs(this.#deps.database, this.#input.batchId, this.#failedBefore),
+    );
+    const before = rows.map((row) => ({ ...row, ...jobFailure(row.errorClass, row.message) }));
+    return sampled(sample, before, MAX_CHUNK_SAMPLE);
+  }
+
+  #report(sample: readonly FailedJob[]): ChunkReport {
     const now = Date.now();
     const delayed = new Map<number, number[]>();
     for (const [position, dueAt] of this.#dueAt) {
@@ -661,6 +685,8 @@ class ChunkRun {
       completed: this.#completed,
       failed: this.#failed,
       ...(this.#cancelled > 0 ? { cancelled: this.#cancelled } : {}),
+      ...(sample.length > 0 ? { sample } : {}),
+      ...(this.#outbox.retried ? { retried: this.#outbox.retried } : {}),
       delayed: [...delayed].map(
         ([delayMs, positions]) => [delayMs, formatSpans(spansOf(positions))] as const,
       ),

@@ -7,6 +7,13 @@ import {
 } from '../src/database/chunks.ts';
 import type { Database } from '../src/database/connect.ts';
 import { instruments } from '../src/telemetry/instruments.ts';
+import {
+  jobFailure,
+  MAX_CHUNK_SAMPLE,
+  sampled,
+  type FailedJob,
+  type JobFailure,
+} from '../workflows/failed-sample.ts';
 import { countThatFits, FLUSH_LENGTH, FLUSH_SIZE, lengthOf, MAX_WAITING_LENGTH } from './outbox-limits.ts';
 import { patiently } from './patiently.ts';
 
@@ -37,6 +44,10 @@ export class Outbox {
   #waiters: (() => void)[] = [];
   /** Jobs that another execution of the same chunk had decided before. */
   contested = 0;
+  /** A few of the jobs that failed for good, without their names. */
+  sample: readonly FailedJob[] = [];
+  /** Why the first attempt failed of those that are to be retried. */
+  retried: JobFailure | undefined;
 
   /** @param onFailed called after rows of jobs that failed for good are committed, with how many the batch has now */
   constructor(database: Database, batch: RunningBatch, onFailed: (failed: number) => Promise<void>) {
@@ -53,6 +64,7 @@ export class Outbox {
 
   failed(failure: FailedAttempt): void {
     this.#failures.push(failure);
+    this.#show(failure);
     this.#flushSoon();
   }
 
@@ -70,6 +82,16 @@ export class Outbox {
     }
     await this.#writing;
     if (this.#error !== undefined) throw this.#error;
+  }
+
+  /** For people; the report takes it to the workflow. */
+  #show({ position, errorClass, errorMessage, retryAt }: FailedAttempt): void {
+    if (retryAt !== null) {
+      this.retried ??= jobFailure(errorClass, errorMessage);
+      return;
+    }
+    const failed = { position, name: '', ...jobFailure(errorClass, errorMessage) };
+    this.sample = sampled(this.sample, [failed], MAX_CHUNK_SAMPLE);
   }
 
   #flushSoon(): void {

@@ -312,6 +312,136 @@ from :schema:.batch_jobs j
 where j.status = 'failed' and j.error_class is not null
   -- Looked up once a query, not once a job.
   and j.batch_id not in (select b.id from :schema:.batches b where b.pruned_at is not null);
+
+-- A row for each kind of failure of a batch. Messages that differ by a number, a UUID or a hash are of one kind: what
+-- is alike is worth one look. By a lateral subquery, so that whatever selects the batches, the jobs of each are found
+-- by batch_jobs_errors, and the messages of others are not even read.
+create view :schema:.failed_jobs_by_error as
+select
+  b.id as batch_id,
+  f.worker_class,
+  f.error_class,
+  f.error_pattern,
+  f.jobs,
+  f.first_position,
+  (select e.error_message from :schema:.batch_jobs e where e.batch_id = b.id and e.position = f.first_position)
+    as error_message,
+  f.first_failed_at,
+  f.last_failed_at
+from :schema:.batches b
+cross join lateral (
+  select
+    j.worker_class,
+    j.error_class,
+    -- The beginning is enough to tell kinds apart: a message has up to 10,000 characters.
+    regexp_replace(left(j.error_message, 300), '\\m[0-9A-Fa-f-]*[0-9][0-9A-Fa-f-]*\\M|[0-9]+', '#', 'g')
+      as error_pattern,
+    count(*)::integer as jobs,
+    min(j.position) as first_position,
+    min(j.finished_at) as first_failed_at,
+    max(j.finished_at) as last_failed_at
+  from :schema:.batch_jobs j
+  where j.batch_id = b.id and j.status = 'failed' and j.error_class is not null
+  group by 1, 2, 3
+) f
+where b.pruned_at is null;
+
+-- A row for each minute in which jobs of a batch ended. Counted from the rows of its jobs, by the primary key: an index
+-- on their times would make every outcome a non-HOT update, and a table of counts one more write with each.
+create view :schema:.jobs_per_minute as
+select b.id as batch_id, m.minute, m.complete, m.failed, m.mean_duration
+from :schema:.batches b
+cross join lateral (
+  select
+    date_bin('1 minute', e.finished_at, timestamptz 'epoch') as minute,
+    count(*) filter (where e.status = 'complete')::integer as complete,
+    count(*) filter (where e.status = 'failed')::integer as failed,
+    avg(e.finished_at - e.started_at) as mean_duration
+  from (
+    select j.status, j.started_at, j.finished_at from :schema:.batch_jobs j
+    where j.batch_id = b.id and j.finished_at is not null
+    union all
+    select p.status, p.started_at, p.finished_at from :schema:.batch_job_past_rounds p
+    where p.batch_id = b.id and p.status = 'failed'
+  ) e
+  group by 1
+) m
+where b.pruned_at is null;
+
+-- Batches that are not over and of which nothing was recorded for a minute, with what their rows say about why. The
+-- words are those of the doctor's findings. Whether there is a worker only Temporal knows.
+create view :schema:.idle_batches as
+select
+  b.id,
+  b.description,
+  b.status,
+  b.total,
+  case when b.settled_at is null then b.total - b.completed_count - b.failed_count - b.cancelled_count
+    else 0 end as pending,
+  i.idle_since,
+  now() - i.idle_since as idle,
+  case
+    when b.settled_at is not null then case
+      when c.status <> 'running' then 'callback_waiting'
+      when c.error_class is not null then 'callback_failing'
+      else 'callback_running' end
+    -- A workflow that runs stops its batch at the deadline, paused or not.
+    when b.stopped_at is null and b.deadline_at < now() - interval '1 minute' then 'overdue'
+    when b.stopped_at is not null then 'stopping'
+    when b.paused_at is not null then 'paused'
+    when b.sealed_at is null then 'block_open'
+    when b.completed_count + b.failed_count + b.cancelled_count = b.total then 'ending'
+    when retry.error_class is not null then 'waiting_for_retry'
+    when delayed.due_at is not null then 'waiting_for_start_delay'
+    else 'jobs_open'
+  end as reason,
+  nullif(case
+    when b.settled_at is not null
+      then concat_ws(': ', c.event || ' ' || c.callback, c.error_class, left(c.error_message, 500))
+    when b.stopped_at is not null then b.stop_reason
+    else concat_ws(': ', retry.error_class, left(retry.error_message, 500))
+  end, '') as detail,
+  b.created_at
+from :schema:.batches b
+left join lateral (
+  select max(greatest(m.scheduled_at, m.started_at, m.finished_at)) as at
+  from :schema:.batch_callbacks m where m.batch_id = b.id and m.round = b.round
+) moved on true
+cross join lateral (select greatest(b.updated_at, moved.at) as idle_since) i
+-- Of a batch whose jobs have ended: the callback that it waits for. A later one is scheduled when this one has ended.
+left join lateral (
+  select o.event, o.callback, o.status, o.error_class, o.error_message
+  from :schema:.batch_callbacks o
+  where o.batch_id = b.id and o.round = b.round and b.settled_at is not null
+    and o.status in ('registered', 'scheduled', 'running')
+  order by o.status = 'running' desc, o.status = 'scheduled' desc, o.event limit 1
+) c on true
+-- Among the first thousand jobs with an error, so that a batch of many failures costs little. By batch_jobs_errors.
+left join lateral (
+  select e.error_class, e.error_message
+  from (
+    select j.status, j.due_at, j.error_class, j.error_message from :schema:.batch_jobs j
+    where j.batch_id = b.id and j.error_class is not null and b.settled_at is null
+    order by j.position limit 1000
+  ) e
+  where e.status = 'pending' and e.due_at > now() limit 1
+) retry on true
+-- The first job stands for all. By the primary key.
+left join lateral (
+  select f.due_at
+  from (
+    select j.due_at, j.attempts from :schema:.batch_jobs j
+    where j.batch_id = b.id and b.completed_count + b.failed_count = 0
+    order by j.position limit 1
+  ) f
+  where f.due_at > now() and f.attempts = 0
+) delayed on true
+where b.pruned_at is null
+  and b.updated_at < now() - interval '1 minute'
+  and i.idle_since < now() - interval '1 minute'
+  and (b.settled_at is null or exists (
+    select 1 from :schema:.batch_callbacks o
+    where o.batch_id = b.id and o.round = b.round and o.status in ('registered', 'scheduled', 'running')));
 `,
     { schema },
   );
@@ -320,6 +450,9 @@ where j.status = 'failed' and j.error_class is not null
 export async function down(knex: Knex, schema: string): Promise<void> {
   await knex.raw(
     `
+drop view :schema:.idle_batches;
+drop view :schema:.jobs_per_minute;
+drop view :schema:.failed_jobs_by_error;
 drop view :schema:.job_rounds;
 drop view :schema:.batch_rounds;
 drop view :schema:.failed_jobs;

@@ -1,4 +1,5 @@
 import { describePolicy, isExceeded, isFailurePolicy, type FailurePolicy } from './failure-policy.ts';
+import { sampled, wellFormed, type FailedJob } from './failed-sample.ts';
 import { isQueueName, laneKeysOf, namesOf, OWN_LANE } from './lanes.ts';
 import { hasLimits, isLimit, mergeJobLimits, type Limits } from './limits.ts';
 import { INITIAL_PACE, type Pace } from './pacing.ts';
@@ -120,6 +121,8 @@ export interface BatchState {
   readonly cancelled: number;
   /** So many jobs have failed for good, as their rows say; they may not be counted yet. */
   readonly failuresNoticed: number;
+  /** A few of the jobs that failed, for people. */
+  readonly failedSample: readonly FailedJob[];
   /** What was changed of the settings since the batch was created. */
   readonly changes: Partial<BatchPolicy>;
   readonly isPaused: boolean;
@@ -222,6 +225,8 @@ export interface RunnerReport {
   readonly failed: number;
   /** Jobs of an earlier round that were cancelled there; absent: none. */
   readonly cancelled?: number;
+  /** Some of the jobs that failed since its last report; absent: none. */
+  readonly sample?: readonly FailedJob[];
   /** Every job of the range is terminal. */
   readonly ended: boolean;
   /** All that is left runs, or waits for a time to come: the runner does not hold up the ranges behind it. */
@@ -289,6 +294,7 @@ export function initialBatch(
     runnersStarted: 0,
     ...NO_COUNTS,
     failuresNoticed: 0,
+    failedSample: [],
     changes: {},
     isPaused: false,
     movement: { ended: 0, movedAt: now, checkedAt: now, alertedFor: null },
@@ -750,12 +756,15 @@ export function reported(state: BatchState, report: RunnerReport): BatchState {
   const cancelled = Math.max(runner.cancelled, report.cancelled ?? 0);
   const lane = state.lanes[runner.lane]!;
   const lanes = report.pace ? { ...state.lanes, [runner.lane]: { ...lane, pace: report.pace } } : state.lanes;
+  const failedSample = report.sample
+    ? sampled(state.failedSample, wellFormed(report.sample))
+    : state.failedSample;
   if (!report.ended) {
     const updated = { ...runner, completed, failed, cancelled, idle: report.idle ?? false };
-    return { ...state, lanes, runners: { ...state.runners, [report.runner]: updated } };
+    return { ...state, lanes, failedSample, runners: { ...state.runners, [report.runner]: updated } };
   }
   const { [report.runner]: _ended, ...runners } = state.runners;
-  return { ...state, lanes, runners, ...sum([state, { completed, failed, cancelled }]) };
+  return { ...state, lanes, failedSample, runners, ...sum([state, { completed, failed, cancelled }]) };
 }
 
 function isPlausible({ completed, failed, cancelled = 0 }: RunnerReport, jobs: number): boolean {

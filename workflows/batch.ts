@@ -31,11 +31,11 @@ import {
   tellRushed,
   watchChildOfEarlierRun,
 } from './children.ts';
-import { batchDetails, callbackSummary, groupDigits } from './details.ts';
+import { batchDetails, callbackSummary, runnerSummary } from './details.ts';
 import { gatherMs, NONE_ENDED, takeEnded, workflowsEnded } from './ended-workflows.ts';
 import { onSignal, refuseIf, shielded } from './handlers.ts';
-import { describeLane, parseLane } from './lanes.ts';
-import { describeLimits, isLimitedFor, Shares, type Asker } from './limits.ts';
+import { parseLane } from './lanes.ts';
+import { isLimitedFor, Shares, type Asker } from './limits.ts';
 import * as messages from './messages.ts';
 import { fence, mirror } from './mirror.ts';
 import { decidedBefore, endingOf, grown, jobsAdded, wroteEnding, wroteSeal } from './more-jobs.ts';
@@ -82,6 +82,8 @@ const MAX_INLINE_IN_FLIGHT = 400;
 /** Before the rows are counted again, in case that what went wrong goes wrong again. */
 const RECOUNT_PAUSE = '10 seconds';
 
+const QUIET_TIMER = { summary: 'Closes the enrolment if nothing is heard' };
+
 /**
  * One batch, from its creation to its callbacks. Messages change the state through the rules in batch-state.ts; the
  * function below waits for what the state says and writes it to the mirror.
@@ -126,7 +128,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       state = dispatched;
       assignments.forEach(start);
     }
-    setCurrentDetails(batchDetails(batchId, state, describeLimits(limits())));
+    setCurrentDetails(batchDetails(input, state));
     if (rules.isStranded(state) && !isRecounting) void shielded(recount);
     if (state.written.created && !rules.isSteeringWritten(state) && !isSteering) void shielded(steer);
   };
@@ -353,11 +355,11 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       if (quietTimeMs === undefined) return;
       const left = heardAt + quietTimeMs / 2 - Date.now();
       if (left > 0) {
-        await condition(() => state.enrollment.phase !== phase, left);
+        await condition(() => state.enrollment.phase !== phase, left, QUIET_TIMER);
         continue;
       }
       const isHeard = () => state.enrollment.phase !== phase || state.enrollment.heardAt !== heardAt;
-      if (!(await condition(isHeard, quietTimeMs / 2))) {
+      if (!(await condition(isHeard, quietTimeMs / 2, QUIET_TIMER))) {
         fence();
         apply(rules.enrollmentTimedOut(state, settings));
         return;
@@ -379,7 +381,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
         return;
       }
       const isMoot = () => rules.timeLeftMs(state, settings, Date.now()) === undefined;
-      await condition(() => deadline() !== deadlineAt || isMoot(), left);
+      await condition(() => deadline() !== deadlineAt || isMoot(), left, { summary: 'Until the deadline' });
     }
   }
 
@@ -390,7 +392,9 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     for (;;) {
       await condition(() => left() !== undefined);
       const [leftMs, intervalMs] = [left()!, interval()];
-      if (leftMs > 0) await condition(() => left() === undefined || interval() !== intervalMs, leftMs);
+      const hasChanged = () => left() === undefined || interval() !== intervalMs;
+      if (leftMs > 0)
+        await condition(hasChanged, leftMs, { summary: 'Alert if no job ends (alertAfterIdle)' });
       else await shielded(checkIdleness);
     }
   }
@@ -483,7 +487,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   /** Repairs counts from which jobs are missing: see `isStranded`. */
   async function recount(): Promise<void> {
     isRecounting = true;
-    await sleep(RECOUNT_PAUSE);
+    await sleep(RECOUNT_PAUSE, { summary: 'Then counts jobs again from their rows' });
     isRecounting = false;
     if (!rules.isStranded(state)) return;
     log.error('Jobs are missing from the counts; counting again from the rows', {
@@ -502,7 +506,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
         startChild(batchRunner, {
           ...OUTLIVES_RUN,
           workflowId: runnerWorkflowId(runner),
-          staticSummary: `Jobs ${groupDigits(from)} to ${groupDigits(to)} of batch ${batchId}${describeLane(lane)}`,
+          staticSummary: runnerSummary(input, assignment),
+          memo: { batchId, description: input.description, jobs: `${from}-${to}` },
           args: [
             {
               batchId,
@@ -534,7 +539,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       runner,
       error: describeFailure(error).message,
     });
-    await sleep('5s');
+    await sleep('5s', { summary: `Then another runner takes the jobs of runner ${runner}` });
     // It may have handed its range back before.
     if (state.runners[runner]?.inline !== false) return;
     const { isLimited } = rules.steeringOf(state, settings);
@@ -653,6 +658,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
           ...OUTLIVES_RUN,
           workflowId: callbackWorkflowId(round, event, state.calledForAlert),
           staticSummary: `${callbackSummary(registration)} of batch ${batchId}`,
+          memo: { batchId, description: input.description, event },
           args: [{ batchId, round, batchWorkflowId: workflowInfo().workflowId, registration }],
         }),
       (error) => giveUpCallback(event, error),

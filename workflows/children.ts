@@ -80,7 +80,7 @@ export async function watchChildOfEarlierRun(
 ): Promise<void> {
   const handle = getExternalWorkflowHandle(workflowId);
   for (;;) {
-    await sleep(PING_INTERVAL);
+    await sleep(PING_INTERVAL, { summary: `Until ${workflowId} is asked whether it is there` });
     // It reports its end before it ends, so that a missing one that is still needed was lost.
     if (!isNeeded()) return;
     try {

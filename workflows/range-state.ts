@@ -1,3 +1,4 @@
+import type { FailedJob, JobFailure } from './failed-sample.ts';
 import { adjustPace, INITIAL_PACE, type ChunkTiming, type Pace } from './pacing.ts';
 import { countOf, formatSpans, intersect, parseSpans, subtract, take, union, type Span } from './spans.ts';
 
@@ -51,6 +52,10 @@ export interface ChunkReport {
   readonly failed: number;
   /** Jobs that were cancelled in an earlier round and do not run in this one; absent: none. */
   readonly cancelled?: number;
+  /** Some of those that failed; absent: none. */
+  readonly sample?: readonly FailedJob[];
+  /** Why the first of those failed that are to be retried; absent: none failed. */
+  readonly retried?: JobFailure;
   /** Spans that are to run again after so many milliseconds. */
   readonly delayed: readonly (readonly [delayMs: number, spans: string])[];
   /** Spans that were not started, for example because the worker shuts down. */
@@ -233,15 +238,19 @@ export function hasDue({ ready, lost, suspect }: RangeState): boolean {
   return ready.length + lost.length + suspect.length > 0;
 }
 
-/** One line for the Web UI: which jobs a chunk holds, and why it runs again. */
-export function describeChunk(chunk: Chunk): string {
+/**
+ * One line for the Web UI: which jobs a chunk holds, and why it runs again.
+ *
+ * @param why what else is known of that, if not that a worker was lost
+ */
+export function describeChunk(chunk: Chunk, why?: string): string {
   const count = countOf(chunk.spans);
   const text = formatSpans(chunk.spans);
   const jobs = `${count === 1 ? 'job' : 'jobs'} ${text.length > 60 ? `${text.slice(0, 57)}...` : text}`;
   if (chunk.losses === 1) return `${jobs} (again: the worker that ran them was lost)`;
   if (chunk.losses === 2) return `${jobs} (watched: two workers that ran them were lost)`;
   if (chunk.unknownSince !== undefined) return `${jobs} (again: no worker knew their names)`;
-  return jobs;
+  return why === undefined ? jobs : `${jobs} (${why})`;
 }
 
 /** Retries of a chunk come in bursts: what is due in the same tenth of a second shares one entry and one timer. */

@@ -11,6 +11,8 @@ import {
 } from '@temporalio/workflow';
 import type { ChunkInput, ChunkShare, HandlerActivities } from '../activities/contract.ts';
 import type { RunnerReport, Steering } from './batch-state.ts';
+import { sampled, type FailedJob } from './failed-sample.ts';
+import { describeFailure } from './failure.ts';
 import { parseLane } from './lanes.ts';
 import type { Share } from './limits.ts';
 import { adjustDensity, jobsFor, nextLookMs, positionsFor, windowAfter } from './pacing.ts';
@@ -28,9 +30,11 @@ import {
   nextDueAt,
   rushed,
   type Chunk,
+  type ChunkReport,
   type RangeState,
 } from './range-state.ts';
-import { countOf, formatSpans, intersect, subtract, union, type Span } from './spans.ts';
+import { RerunReasons } from './rerun-reasons.ts';
+import { countOf, formatSpans, intersect, parseSpans, subtract, union, type Span } from './spans.ts';
 
 export interface RangeOptions {
   readonly batchId: string;
@@ -114,6 +118,10 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   const { shares, limitedNames } = options;
   const activities = activitiesFor(queue);
   const chunks = new CancellationScope();
+  const reasons = new RerunReasons();
+  /** Some of the jobs that failed, and those of them that the batch was told of. */
+  let sample: readonly FailedJob[] = [];
+  let toldSample: readonly FailedJob[] = [];
 
   options.onDrained((chunk, running) => {
     if (!inFlight.has(chunk)) return;
@@ -153,7 +161,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
         steering: options.steering().number,
       };
       const overrides = {
-        summary: describeChunk(chunk),
+        summary: describeChunk(chunk, reasons.of(chunk.spans)),
         ...(share && queue !== null ? ({ scheduleToStartTimeout: MAX_QUEUED } as const) : {}),
       };
       const report = await chunks.run(() => activities.runChunk.executeWithOptions(overrides, [input]));
@@ -163,6 +171,8 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
         state = rushed(state, intersect(chunk.spans, rushedInFlight), Date.now());
         rushedInFlight = subtract(rushedInFlight, chunk.spans);
       }
+      if (report.sample) sample = sampled(sample, report.sample);
+      noteReruns(reasons, report);
       if (share) {
         const pace = adjustDensity(state.pace, jobsOf(report), countOf(chunk.spans));
         state = { ...state, pace };
@@ -175,6 +185,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
       }
       // Of a batch that was stopped, nothing runs again.
       if (!options.steering().isStopped) state = afterFailure(state, chunk, error, options.batchId);
+      reasons.note(chunk.spans, describeLoss(error));
     } finally {
       inFlight.delete(number);
       drained.delete(number);
@@ -187,7 +198,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   const wakeAt = (time: number) => {
     if (time >= timerAt) return;
     timerAt = time;
-    void sleep(Math.max(1, time - Date.now())).then(() => {
+    void sleep(Math.max(1, time - Date.now()), { summary: 'Until retries or a report are due' }).then(() => {
       if (timerAt === time) timerAt = Infinity;
       wake = true;
     });
@@ -202,7 +213,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   const cancelChunks = () => {
     if (isCancelling) return;
     isCancelling = true;
-    void sleep(1).then(() => chunks.cancel());
+    void sleep(1, { summary: 'Then cancels the chunks' }).then(() => chunks.cancel());
   };
 
   // All that is left runs, or waits for a time to come: ranges behind this one need not wait with it.
@@ -213,7 +224,18 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     const { completed, failed, cancelled, pace } = state;
     const idle = isIdle();
     reported = { completed, failed, idle, knowsPace: pace.jobMs !== undefined };
-    await options.report({ runner: options.runner, completed, failed, cancelled, idle, ended, pace });
+    const news = sample.filter((job) => !toldSample.includes(job));
+    toldSample = sample;
+    await options.report({
+      runner: options.runner,
+      completed,
+      failed,
+      cancelled,
+      ...(news.length > 0 ? { sample: news } : {}),
+      idle,
+      ended,
+      pace,
+    });
   };
 
   const startedAt = Date.now();
@@ -279,6 +301,22 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
         (isShort && shares!.isFree()),
     );
   }
+}
+
+/** Says of the jobs that are to run again why. */
+function noteReruns(reasons: RerunReasons, { delayed, remaining, retried }: ChunkReport): void {
+  reasons.note(
+    union(delayed.map(([, spans]) => parseSpans(spans))),
+    retried ? `${retried.errorClass}: ${retried.message}` : 'what they waited for is due',
+  );
+  reasons.note(parseSpans(remaining), 'they were given back before they had ended');
+}
+
+/** Why a chunk ended without a report. */
+function describeLoss(error: unknown): string {
+  if (isUntaken(error)) return 'no worker took them up';
+  const { errorClass, message } = describeFailure(error);
+  return `${errorClass}: ${message}`;
 }
 
 /** No worker took the chunk up. */

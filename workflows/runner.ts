@@ -6,6 +6,7 @@ import {
   setHandler,
   workflowInfo,
 } from '@temporalio/workflow';
+import { runnerDetails } from './details.ts';
 import { onSignal, shielded } from './handlers.ts';
 import {
   chunkDrainedSignal,
@@ -56,15 +57,13 @@ async function runRunner(input: RunnerInput): Promise<void> {
   let isBatchGone = false;
   let failed = input.range.failed;
   let { steering } = input;
+  let current = input.range;
   onSignal(steeredSignal, (message) => {
     if (message.number > steering.number) steering = message;
+    setCurrentDetails(runnerDetails(input, steering, current));
   });
 
   const report = async (message: RunnerReport) => {
-    setCurrentDetails(
-      `${message.completed} complete, ${message.failed} failed. Next chunk: ${message.pace?.size ?? '?'} jobs, ` +
-        `up to ${message.pace?.window ?? '?'} chunks in flight.`,
-    );
     const hasNewFailures = message.failed > failed;
     failed = message.failed;
     try {
@@ -81,7 +80,6 @@ async function runRunner(input: RunnerInput): Promise<void> {
     return continueAsNewSuggested || historyLength > input.maxHistoryEvents;
   };
 
-  let current = input.range;
   setHandler(rangesQuery, () => ({ [input.runner]: current }));
   const range = await runRange(input.range, {
     ...input,
@@ -94,7 +92,10 @@ async function runRunner(input: RunnerInput): Promise<void> {
         if (isSpans(spans)) listener(parseSpans(spans));
       }),
     report,
-    onChange: (state) => (current = state),
+    onChange: (state) => {
+      current = state;
+      setCurrentDetails(runnerDetails(input, steering, state));
+    },
     // The batch hands out its limits itself, and goes on with the range.
     shouldStop: () => isBatchGone || steering.isLimited || shouldContinueAsNew(),
   });

@@ -8,6 +8,9 @@ export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];
 /** Thrown by a command that did its work, printed what it found, and found something wrong. */
 export class FoundWantingError extends Error {}
 
+/** Thrown by a command that was called in a wrong way which the parser cannot see. */
+export class UsageError extends Error {}
+
 /**
  * Runs a command and turns its outcome into an exit code, with a line on standard error where it failed.
  *
@@ -24,7 +27,8 @@ export async function exitCodeOf(run: () => Promise<unknown>, stderr: CliOutput)
     }
     if (error instanceof FoundWantingError) return ExitCode.failed;
     stderr.write(`${describeError(error)}\n`);
-    return codeOf(error) === 'INVALID_OPTION' ? ExitCode.usage : ExitCode.failed;
+    const isWrongCall = error instanceof UsageError || codeOf(error) === 'INVALID_OPTION';
+    return isWrongCall ? ExitCode.usage : ExitCode.failed;
   }
 }
 
@@ -35,7 +39,12 @@ function describeError(error: unknown): string {
     return error.errors.map(describeError).join('\n');
   }
   const code = codeOf(error);
-  return `error${code === undefined ? '' : ` [${code}]`}: ${error.message}`;
+  return `error${code === undefined ? '' : ` [${code}]`}: ${messageOf(error)}`;
+}
+
+/** Of what Postgres says: Knex puts the whole statement before it. */
+function messageOf(error: Error): string {
+  return 'severity' in error ? error.message.split(' - ').at(-1)! : error.message;
 }
 
 function codeOf(error: unknown): string | undefined {

@@ -3,7 +3,7 @@ import process from 'node:process';
 import { exitCodeOf } from './exit-code.ts';
 import { buildProgram } from './program.ts';
 
-const { stdout, stderr, env } = process;
+const { stdin, stdout, stderr, env } = process;
 
 /**
  * The handlers stay for good. One Ctrl-C often arrives twice, from the terminal and through npm; and removed ones would leave
@@ -15,6 +15,12 @@ function shutdownSignal(): AbortSignal {
   return shutdown.signal;
 }
 
-const program = buildProgram({ stdout, stderr, env, shutdownSignal });
+// Who reads our output may have seen enough, such as `head`: that is no error, and nobody is left to write for.
+stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
+
+const program = buildProgram({ stdin, stdout, stderr, env, shutdownSignal });
 // Not process.exit: it would cut off output that a pipe has not taken yet.
 process.exitCode = await exitCodeOf(() => program.parseAsync(), stderr);

@@ -1,13 +1,26 @@
 import { createRequire } from 'node:module';
 import { Command } from 'commander';
+import { cancelCommand } from './commands/cancel.ts';
+import { completeCommand, completionCommand } from './commands/completion.ts';
 import { devCommand } from './commands/dev.ts';
 import { doctorCommand } from './commands/doctor.ts';
+import { failedCommand } from './commands/failed.ts';
+import { jobsCommand } from './commands/jobs.ts';
+import { listCommand } from './commands/list.ts';
 import { migrateCommand } from './commands/migrate.ts';
+import { pauseCommand } from './commands/pause.ts';
 import { pruneCommand } from './commands/prune.ts';
+import { resumeCommand } from './commands/resume.ts';
+import { retryFailedCommand } from './commands/retry-failed.ts';
+import { statusCommand } from './commands/status.ts';
+import { updateCommand } from './commands/update.ts';
+import { waitCommand } from './commands/wait.ts';
 import type { CliContext } from './context.ts';
 
 /**
- * Builds the `batch-jobs` program. It writes to the given streams only, and throws in place of ending the process.
+ * Builds the `batch-jobs` program. Commands are known to the parser and to `--help`; what they do is loaded when one runs,
+ * because the Temporal client and Knex take longer to load than most commands take. It writes to the given
+ * streams only, and throws in place of ending the process.
  *
  * @returns a program whose `parseAsync` runs one command
  */
@@ -21,17 +34,35 @@ export function buildProgram(context: CliContext): Command {
       writeOut: (text) => void context.stdout.write(text),
       writeErr: (text) => void context.stderr.write(text),
     })
+    .addHelpText(
+      'after',
+      '\nExit code: 0 when it is done, 1 when it failed or something is wrong, 2 for a wrong call.\n' +
+        'docs/cli.md describes every command.\n' +
+        '\nExample:\n  $ batch-jobs list --status running\n  $ batch-jobs status import-2026-11-23 --watch',
+    )
     .showHelpAfterError('Add --help to see how it is used.')
     .showSuggestionAfterError();
   const commands = [
     devCommand(context),
     migrateCommand(context),
+    listCommand(context),
+    statusCommand(context),
+    failedCommand(context),
+    jobsCommand(context),
     doctorCommand(context),
+    waitCommand(context),
+    cancelCommand(context),
+    pauseCommand(context),
+    resumeCommand(context),
+    retryFailedCommand(context),
+    updateCommand(context),
     pruneCommand(context),
+    completionCommand(context),
   ];
   for (const command of commands) {
     program.addCommand(command.copyInheritedSettings(program));
   }
+  program.addCommand(completeCommand(context, program).copyInheritedSettings(program), { hidden: true });
   return program;
 }
 

@@ -58,6 +58,7 @@ import { Enrollment, type EnrollmentOptions } from './enrollment.ts';
 import { runOutsideEnrollment } from './enrollment-context.ts';
 import { parentOfNewBatch } from './lineage.ts';
 import { openClients } from './open-clients.ts';
+import { staticDetails } from './static-details.ts';
 import type { JobTarget } from './submit.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
 
@@ -106,8 +107,6 @@ const ABANDON_TIMEOUT_MS = 3_000;
 /** Before an id is tried again whose batch is coming or going. */
 const CREATED_RETRY_MS = 50;
 
-const MAX_DETAILS_LENGTH = 10_000;
-
 const STATUSES: readonly string[] = [
   'pending',
   'running',
@@ -119,15 +118,6 @@ const STATUSES: readonly string[] = [
 const WARNINGS: BatchLogger = {
   warn: (message, meta) => process.emitWarning(`${message} ${JSON.stringify(meta ?? {})}`, 'BatchWarning'),
 };
-
-/**
- * The context for people, indented. Cut, because indentation makes megabytes of a deeply nested one, and Temporal
- * takes no message of that size.
- */
-function readable(context: unknown): string {
-  const text = JSON.stringify(context, null, 2);
-  return text.length > MAX_DETAILS_LENGTH ? `${text.slice(0, MAX_DETAILS_LENGTH)}...` : text;
-}
 
 function spanOptions(batchId: string): SpanOptions {
   return { kind: SpanKind.PRODUCER, attributes: { 'batch_jobs.batch_id': batchId } };
@@ -408,7 +398,7 @@ export class BatchClient {
       priority,
       memo: { batchId: id, description: summary },
       staticSummary: summary,
-      staticDetails: `Batch \`${id}\`. Context:\n\n\`\`\`json\n${readable(context)}\n\`\`\``,
+      staticDetails: staticDetails(id, context),
     };
   }
 
@@ -429,7 +419,13 @@ export class BatchClient {
           ...(parentBatchId === undefined ? {} : { parentBatchId }),
         },
       ],
-      memo: { batchId: id, creationId, description },
+      memo: {
+        batchId: id,
+        creationId,
+        description,
+        ...(parentBatchId === undefined ? {} : { parentBatchId }),
+      },
+      staticDetails: staticDetails(id, context, parentBatchId),
     });
     try {
       await this.client.withDeadline(Date.now() + WORKER_TIMEOUT_MS, () =>
@@ -516,7 +512,11 @@ export class BatchClient {
           .terminate('No worker answered create() in time');
         // A worker may have come up at the last moment and written the row. One that writes it after this takes it
         // back: see `createBatch` in activities/mirror.ts.
-        await deleteBatch(this.database, { batchId: id, firstExecutionRunId: runId });
+        // Looked for first: an app's role need not be allowed to delete, and there is hardly ever a row.
+        const row = await selectBatch(this.database, id);
+        if (row?.first_execution_run_id === runId) {
+          await deleteBatch(this.database, { batchId: id, firstExecutionRunId: runId });
+        }
       });
     } catch (error) {
       if (error instanceof WorkflowNotFoundError) return;

@@ -22,7 +22,10 @@ export interface TransactionCallbackContext extends CallbackContext {
 }
 
 export interface CallbackOptions {
-  /** @default { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '5 minutes' }, without a limit */
+  /**
+   * How failed attempts are repeated.
+   * @default { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '5 minutes' }, without a limit
+   */
   readonly retry?: RetryPolicy;
   /** Longest time of one attempt. @default '10 minutes' */
   readonly startToCloseTimeout?: Duration;

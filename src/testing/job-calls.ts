@@ -16,7 +16,7 @@ export interface PerformJobOptions {
   readonly batchId?: string;
   /** What `currentJob().batches` is, for handlers that use it. @default none: using it throws */
   readonly batches?: BatchClient;
-  /** What `currentJob().jid` says. @default '<batch id>/1', or 'job-1' */
+  /** What `currentJob().jid` says. @default `'<batch id>/1'`, or `'job-1'` */
   readonly jid?: string;
   /** What `currentJob().logger` writes to. @default nowhere */
   readonly logger?: Logger;

@@ -40,7 +40,7 @@ export interface BatchWorkerOptions {
    * @default 100
    */
   readonly maxConcurrentJobs?: number;
-  /** @default 'default' */
+  /** Temporal's namespace. @default 'default' */
   readonly namespace?: string;
   /** Connections of a pool made from a connection string. @default 10 */
   readonly poolSize?: number;
@@ -51,7 +51,7 @@ export interface BatchWorkerOptions {
    * @default '30 seconds'
    */
   readonly shutdownGraceTime?: Duration;
-  /** @default 'batch-jobs' */
+  /** Task queue whose batches, jobs and callbacks this worker runs. @default 'batch-jobs' */
   readonly taskQueue?: string;
   /** A bundle made from `workflowsPath` ahead of time; saves about 2 s at start. @default made at start */
   readonly workflowBundle?: WorkerOptions['workflowBundle'];

@@ -85,7 +85,58 @@ describe('the packed package, installed in an empty TypeScript project,', () => 
     ]);
     const jobs = await database.knex('batch_jobs').orderBy('position').select('args', 'status');
     expect(jobs).toEqual([1, 2, 3].map((entryId) => ({ args: [entryId], status: 'complete' })));
+    await expectCommands(servers);
   }, 90_000);
+
+  /** What a person would ask of the example's batch, which is over by now. */
+  async function expectCommands(servers: NodeJS.ProcessEnv): Promise<void> {
+    const cli = (...args: string[]) =>
+      execa('npx', ['batch-jobs', ...args], { cwd: project, env: servers, extendEnv: false, reject: false });
+    const { stdout } = await cli('list', '--json');
+    const { batches } = JSON.parse(stdout);
+    expect(batches).toMatchObject([{ description: 'Rescore leaderboard 7', status: 'complete', total: 3 }]);
+    const { id } = batches[0];
+    for (const words of [
+      ['status', id],
+      ['status', id, '--watch'],
+      ['wait', id],
+    ]) {
+      expect(await cli(...words)).toMatchObject({
+        exitCode: 0,
+        stderr: '',
+        stdout: expect.stringContaining('3 of 3 complete'),
+      });
+    }
+    expect(await cli('failed', id)).toMatchObject({
+      exitCode: 0,
+      stdout: `No job of batch ${id} has failed.`,
+    });
+    expect((await cli('jobs', id)).stdout.split('\n')).toHaveLength(4);
+    expect(await cli('pause', id, '--yes')).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringMatching(/^error \[BATCH_SETTLED\]: [^\n]*$/),
+    });
+    expect(await cli('pause', id)).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringContaining('Add --yes.'),
+    });
+    expect(await cli('status', 'no-such-batch')).toMatchObject({
+      exitCode: 1,
+      stdout: '',
+      stderr: expect.stringMatching(/^error \[BATCH_NOT_FOUND\]: [^\n]*$/),
+    });
+    // A reader that has seen enough is no error, and no stack trace.
+    const cut = await execa(
+      'bash',
+      ['-c', 'set -o pipefail; npx batch-jobs migrate --print-sql | head -n 1'],
+      {
+        cwd: project,
+        env: servers,
+        extendEnv: false,
+      },
+    );
+    expect(cut.stdout).toBe('create schema if not exists "public";');
+  }
 
   test('is loaded by require from CommonJS', async () => {
     await writeFile(

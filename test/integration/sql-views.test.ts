@@ -120,31 +120,45 @@ describe('the queries of the pages', () => {
   });
 
   test('"failures, grouped" counts each kind', async () => {
-    expect(await query(find('failures, grouped'), running.id)).toEqual([
-      { error_class: 'HopelessError', error_message: 'bad cannot succeed', count: '1' },
+    expect(await query(find('failures, grouped'))).toEqual([
+      {
+        jobs: 2,
+        worker_class: 'FailForGood',
+        error_class: 'HopelessError',
+        error_pattern: '# cannot succeed',
+        first_position: 3,
+        error_message: '3 cannot succeed',
+      },
     ]);
   });
 
   test('"what does not move?" shows a running batch once it has been idle for long', async () => {
-    const idle = find('what does not move?');
-    expect(await query(idle)).toEqual([]);
-    const registered = (callback: string) => ({ callback, status: 'registered', attempts: 0 });
+    const titles = ['what does not move?', 'what does not move and needs somebody?'];
+    for (const title of titles) expect(await query(find(title))).toEqual([]);
     await inSchema(async (trx) => {
       await trx.raw(`update batches set updated_at = now() - interval '11 minutes'`);
-      expect((await trx.raw(idle)).rows).toEqual([
-        {
-          id: running.id,
-          description: 'Still running',
-          idle: expect.objectContaining({ minutes: 11 }),
-          callbacks: {
-            complete: registered('OnComplete'),
-            failure: registered('OnFailure'),
-            settled: registered('OnSettled'),
+      for (const title of titles) {
+        expect((await trx.raw(find(title))).rows).toEqual([
+          {
+            id: running.id,
+            description: 'Still running',
+            idle: expect.objectContaining({ minutes: 11 }),
+            reason: 'jobs_open',
+            detail: null,
           },
-        },
-      ]);
+        ]);
+      }
       await trx.rollback(new Rollback());
     }).catch(expectRollback);
+  });
+
+  test('"how fast is it?" counts each job that ended once, of one batch and of all that run', async () => {
+    const sum = (rows: Row[], column: string) => rows.reduce((total, row) => total + Number(row[column]), 0);
+    const one = await query(find('how fast is it?'));
+    expect([sum(one, 'complete'), sum(one, 'failed')]).toEqual([4, 2]);
+    expect(one.every(({ minute }) => (minute as Date).getTime() % 60_000 === 0)).toBe(true);
+    const all = await query(find('how fast is it all?'));
+    expect([sum(all, 'complete'), sum(all, 'failed')]).toEqual([5, 1]);
   });
 
   test('find a batch by its context, and a callback that failed for good', async () => {
@@ -167,17 +181,23 @@ describe('the queries of the pages', () => {
 });
 
 describe('docs/sql.md', () => {
-  test.each(['batch_progress', 'failed_jobs', 'jobs', 'batch_rounds', 'job_rounds'])(
-    'lists exactly the columns of %s, with their types',
-    async (view) => {
-      const { rows } = await world.knex.raw(
-        `select column_name as name, replace(data_type, 'timestamp with time zone', 'timestamptz') as type
+  test.each([
+    'batch_progress',
+    'failed_jobs',
+    'jobs',
+    'batch_rounds',
+    'job_rounds',
+    'failed_jobs_by_error',
+    'idle_batches',
+    'jobs_per_minute',
+  ])('lists exactly the columns of %s, with their types', async (view) => {
+    const { rows } = await world.knex.raw(
+      `select column_name as name, replace(data_type, 'timestamp with time zone', 'timestamptz') as type
        from information_schema.columns where table_schema = ? and table_name = ? order by ordinal_position`,
-        [world.schema, view],
-      );
-      expect(documentedColumns(view)).toEqual(rows);
-    },
-  );
+      [world.schema, view],
+    );
+    expect(documentedColumns(view)).toEqual(rows);
+  });
 
   test('has grants that let a role read the views and nothing else', async () => {
     const role = `reader_${randomBytes(6).toString('hex')}`;
@@ -192,9 +212,13 @@ describe('docs/sql.md', () => {
       expect(
         (await trx.raw('select jid from failed_jobs where batch_id = ?', [failed.id])).rows,
       ).toHaveLength(2);
+      for (const view of ['batch_rounds', 'failed_jobs_by_error', 'idle_batches', 'jobs_per_minute']) {
+        expect((await trx.raw('select * from ??', [view])).rows).toBeInstanceOf(Array);
+      }
       for (const refused of [
         'select id from batches',
         'select jid from batch_jobs',
+        'select jid from jobs',
         'delete from batch_progress',
       ]) {
         await expect(trx.transaction((savepoint) => savepoint.raw(refused))).rejects.toMatchObject({
@@ -220,12 +244,74 @@ describe('a view', () => {
          from generate_series(1, 20000) n`,
       );
       await trx.raw('analyze batch_jobs');
-      for (const title of ['which failed, and why?', 'the next page', 'failures, grouped']) {
+      for (const title of ['which failed, and why?', 'the next page']) {
         const plan = await explain(trx, find(title).replaceAll(EXAMPLE_ID, 'large'));
         expect({ title, indexes: namesIn(plan, 'Index Name') }).toEqual({
           title,
           indexes: ['batch_jobs_errors'],
         });
+      }
+      await trx.rollback(new Rollback());
+    }).catch(expectRollback);
+  });
+
+  test('of failures by error tells kinds apart, and not numbers, UUIDs, dates and hashes', async () => {
+    const kinds = async (messages: string[]) => {
+      const { batch } = await runBatch(world, async (jobs) => {
+        for (const message of messages) await jobs.failForGood.performAsync(message);
+      });
+      const rows = await query(
+        `select jobs, error_pattern from failed_jobs_by_error where batch_id = '${EXAMPLE_ID}'
+         order by first_position`,
+        batch.id,
+      );
+      return rows.map(({ jobs, error_pattern }) => [jobs, error_pattern]);
+    };
+    expect(
+      await kinds([
+        'entry 17',
+        'entry 4,711',
+        'file 0f8fad5b-d9cd-469f-a165-70867728950e',
+        'file deadbeef-0000-4000-8000-000000000000',
+        'day 2026-11-23',
+        'commit 9c4e9b4aa0',
+        'retry5',
+        'a decade',
+      ]),
+    ).toEqual([
+      [1, 'entry # cannot succeed'],
+      [1, 'entry #,# cannot succeed'],
+      [2, 'file # cannot succeed'],
+      [1, 'day # cannot succeed'],
+      [1, 'commit # cannot succeed'],
+      [1, 'retry# cannot succeed'],
+      [1, 'a decade cannot succeed'],
+    ]);
+  });
+
+  test('of jobs a minute counts what failed in a round before, too', async () => {
+    const { batch } = await runBatch(world, async (jobs) => {
+      await jobs.noop.performAsync(1);
+      await jobs.failForGood.performAsync(2);
+    });
+    await batch.retryFailed();
+    await batch.wait({ timeout: '30s' });
+    const [row] = await query(
+      `select sum(complete)::int as complete, sum(failed)::int as failed, avg(mean_duration) > interval '0' as takes_time
+       from jobs_per_minute where batch_id = '${EXAMPLE_ID}'`,
+      batch.id,
+    );
+    expect(row).toEqual({ complete: 1, failed: 2, takes_time: true });
+  });
+
+  test('shows nothing of a batch that is being pruned', async () => {
+    await inSchema(async (trx) => {
+      await trx.raw(
+        `update batches set pruned_at = now(), updated_at = now() - interval '1 hour' where id = ?`,
+        [failed.id],
+      );
+      for (const view of ['failed_jobs_by_error', 'jobs_per_minute']) {
+        expect((await trx.raw('select 1 from ?? where batch_id = ?', [view, failed.id])).rows).toEqual([]);
       }
       await trx.rollback(new Rollback());
     }).catch(expectRollback);

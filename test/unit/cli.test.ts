@@ -4,6 +4,26 @@ import { buildProgram } from '../../src/cli/program.ts';
 import { DevServerError } from '../../src/dev/index.ts';
 import { BatchNotFoundError } from '../../src/errors.ts';
 
+const COMMANDS = [
+  'cancel',
+  'completion',
+  'dev',
+  'doctor',
+  'failed',
+  'jobs',
+  'list',
+  'migrate',
+  'pause',
+  'prune',
+  'resume',
+  'retry-failed',
+  'status',
+  'update',
+  'wait',
+];
+const CHANGING = ['cancel', 'pause', 'resume', 'retry-failed', 'update --per-second 5'];
+const UNUSED = ['--database-url', 'postgres://127.0.0.1:1/none'];
+
 async function run(args: string[], env: NodeJS.ProcessEnv = {}) {
   const output = { stdout: '', stderr: '' };
   const program = buildProgram({
@@ -30,12 +50,14 @@ test('prints help on standard output and exits with 0', async () => {
   expect(stdout).toContain('dev [options]');
   expect(stdout).toContain('doctor [options] [id]');
   expect(stdout).toContain('prune [options]');
+  expect(stdout).not.toContain('__complete');
 });
 
-test.each(['dev', 'doctor', 'migrate', 'prune'])('shows an example in the help of %s', async (command) => {
+test.each(COMMANDS)('shows an example in the help of %s', async (command) => {
   const { exitCode, stdout } = await run([command, '--help']);
   expect(exitCode).toBe(0);
   expect(stdout).toMatch(new RegExp(`Example:\n  \\$ batch-jobs ${command}`));
+  expect(stdout).toContain('Exit code: 0');
 });
 
 test('prints the version of the package', async () => {
@@ -75,6 +97,27 @@ test.each([
     says: "cannot be used with option '--schema <name>'",
   },
   { args: ['prune', '--unschedule', '--older-than', '30d'], says: 'cannot be used with option' },
+  { args: ['list'], says: 'Give --database-url, or set DATABASE_URL' },
+  { args: ['list', '--status', 'done'], says: 'Allowed choices are pending, running, complete' },
+  { args: ['list', '--limit', '0'], says: 'Give a whole number of at least 1' },
+  { args: ['list', '--newer-than', 'soon', ...UNUSED], says: '[INVALID_OPTION]: newerThan must be' },
+  { args: ['list', '--after', 'no/id', ...UNUSED], says: '[INVALID_OPTION]: id must be' },
+  { args: ['status'], says: "missing required argument 'id'" },
+  { args: ['status', 'no/id', ...UNUSED], says: '[INVALID_OPTION]: id must be' },
+  { args: ['failed', 'b', '--samples', 'few'], says: 'Give a whole number of at least 1' },
+  { args: ['jobs', 'b', '--status', 'running'], says: 'Allowed choices are pending, complete, failed' },
+  { args: ['wait', 'b', '--timeout', 'soon', ...UNUSED], says: '[INVALID_OPTION]: timeout must be' },
+  { args: ['cancel', 'b', '--yes', '--grace-period', '-1'], says: '[INVALID_OPTION]: gracePeriod must be' },
+  { args: ['cancel', 'b', '--yes', '--reason', ' '], says: '[INVALID_OPTION]: reason must be' },
+  { args: ['update', 'b', '--yes'], says: 'Nothing to change: give at least one option.' },
+  { args: ['update', 'b', '--yes', '--fail-when', 'later'], says: 'Allowed choices are settled, immediate' },
+  { args: ['update', 'b', '--yes', '--fail-when-failed', 'some'], says: '[INVALID_OPTION]: failWhenFailed' },
+  { args: ['update', 'b', '--yes', '--deadline', '2026-31-31'], says: 'Give a date such as' },
+  { args: ['update', 'b', '--yes', '--deadline', '2020-01-01'], says: '[INVALID_OPTION]: deadline must be' },
+  { args: ['update', 'b', '--yes', '--per-second', 'few'], says: '[INVALID_OPTION]: perSecond must be' },
+  { args: ['update', 'b', '--yes', '--job-limit', 'Score=5'], says: 'such as SendMail.perSecond=20' },
+  { args: ['retry-failed', 'b', '--yes', '--task-queue', ''], says: '[INVALID_OPTION]: taskQueue must be' },
+  { args: ['completion', 'tcsh'], says: 'Allowed choices are bash, zsh, fish' },
   { args: ['dev', '--temporal-port', '7233x'], says: 'Give a port between 1 and 65535' },
   { args: ['dev', '--ui-port', '65536'], says: 'Give a port between 1 and 65535' },
 ])('refuses `$args` as a usage error', async ({ args, says }) => {
@@ -127,4 +170,37 @@ test('prints the code and message of a library error', async () => {
 test('prints every error of an aggregate that has no message of its own', async () => {
   const error = new AggregateError([new DevServerError('no Postgres'), new Error('no Temporal')]);
   expect((await exit(error)).stderr).toBe('error [DEV_SERVER]: no Postgres\nerror: no Temporal\n');
+});
+
+test.each(CHANGING)(
+  'refuses `%s` in one line where there is no terminal to ask on, and no --yes',
+  async (words) => {
+    const [command, ...flags] = words.split(' ');
+    const { exitCode, stdout, stderr } = await run([command!, 'some-batch', ...flags, ...UNUSED]);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
+    expect(stderr).toBe('error: This changes something, and there is no terminal to ask on. Add --yes.\n');
+  },
+);
+
+test.each([
+  'list',
+  'status b',
+  'status b --watch',
+  'failed b',
+  'jobs b',
+  'wait b',
+  'cancel b --yes',
+  'migrate',
+])('says in one line that the database does not answer to `%s`', async (words) => {
+  const { exitCode, stdout, stderr } = await run([...words.split(' '), ...UNUSED]);
+  expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });
+  expect(stderr).toMatch(/^error \[DATABASE_UNAVAILABLE\]: Postgres does not answer: .*127\.0\.0\.1:1.*\n$/);
+});
+
+test('prints what Postgres says without the statement that it refused', async () => {
+  const refused = Object.assign(new Error('select *\nfrom "t" where a = $1 - permission denied for view t'), {
+    severity: 'ERROR',
+    code: '42501',
+  });
+  expect((await exit(refused)).stderr).toBe('error [42501]: permission denied for view t\n');
 });

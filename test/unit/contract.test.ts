@@ -17,6 +17,7 @@ const SECTIONS = [
   'Duplicates and order',
   'Steering',
   'Workflows as jobs',
+  'Command line',
   'Observability',
   'Testing',
 ];

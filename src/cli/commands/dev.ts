@@ -1,9 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { migrate } from '../../database/migrate.ts';
-import { startDevServers, type DevServers } from '../../dev/index.ts';
 import type { CliContext } from '../context.ts';
 
-interface DevFlags {
+export interface DevFlags {
   readonly postgresPort?: number;
   readonly temporalPort?: number;
   readonly uiPort?: number;
@@ -28,60 +26,13 @@ export function devCommand(context: CliContext): Command {
     .option('--json', 'print the addresses as one line of JSON')
     .addHelpText(
       'after',
-      '\nExample:\n  $ batch-jobs dev --temporal-port 7233 --ui-port 8233 --data-dir .dev',
+      '\nExit code: 0 when it was asked to end, 1 when a server did not start, 2 for a wrong call.\n' +
+        '\nExample:\n  $ batch-jobs dev --temporal-port 7233 --ui-port 8233 --data-dir .dev',
     )
-    .action((flags: DevFlags) => runDev(context, flags));
-}
-
-async function runDev(context: CliContext, flags: DevFlags): Promise<void> {
-  const shutdown = context.shutdownSignal?.();
-  const servers = await startDevServers({
-    env: context.env,
-    log: (line) => void context.stderr.write(`${line}\n`),
-    ...(flags.dataDir === undefined ? {} : { dataDir: flags.dataDir }),
-    postgres: flags.postgresPort === undefined ? {} : { port: flags.postgresPort },
-    temporal: {
-      ...(flags.temporalPort === undefined ? {} : { port: flags.temporalPort }),
-      ...(flags.uiPort === undefined ? {} : { uiPort: flags.uiPort }),
-    },
-  });
-  try {
-    await migrate(servers.databaseUrl, flags.schema === undefined ? {} : { schema: flags.schema });
-    context.stdout.write(flags.json ? `${JSON.stringify(addresses(servers))}\n` : describe(servers));
-    if (shutdown !== undefined) await aborted(shutdown);
-  } finally {
-    await servers.stop();
-  }
-}
-
-function addresses({ databaseUrl, temporalAddress, namespace, webUiUrl }: DevServers) {
-  return { databaseUrl, temporalAddress, namespace, webUiUrl };
-}
-
-function describe(servers: DevServers): string {
-  const lines = [
-    `Postgres  ${servers.postgres.address}`,
-    `Temporal  ${servers.temporalAddress}, namespace ${servers.namespace}`,
-    ...(servers.webUiUrl === undefined ? [] : [`Web UI    ${servers.webUiUrl}`]),
-    '',
-    'For the app and its workers:',
-    '',
-    `export DATABASE_URL=${shellQuote(servers.databaseUrl)} TEMPORAL_ADDRESS=${shellQuote(servers.temporalAddress)}`,
-    '',
-    'Ctrl-C stops both.',
-  ];
-  return `${lines.join('\n')}\n`;
-}
-
-function shellQuote(value: string): string {
-  return `'${value.replaceAll("'", String.raw`'\''`)}'`;
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
+    .action(async (flags: DevFlags) => {
+      const { runDev } = await import('../actions/dev.ts');
+      await runDev(context, flags);
+    });
 }
 
 function parsePort(text: string): number {

@@ -1,9 +1,7 @@
 import { Command, Option } from 'commander';
-import { migrate, migrationSql, migrationStatus } from '../../database/migrate.ts';
-import { requireDatabaseUrl } from '../database-url.ts';
 import type { CliContext } from '../context.ts';
 
-interface MigrateFlags {
+export interface MigrateFlags {
   readonly databaseUrl?: string;
   readonly schema?: string;
   readonly status?: true;
@@ -25,39 +23,14 @@ export function migrateCommand(context: CliContext): Command {
     .option('--json', 'print the result as one line of JSON')
     .addHelpText(
       'after',
-      '\nExample:\n  $ batch-jobs migrate --database-url postgres://localhost/app --schema batch_jobs',
+      '\nExit code: 0 when it is done, 1 when it failed, 2 for a wrong call.\n' +
+        '\nExample:\n  $ batch-jobs migrate --database-url postgres://localhost/app --schema batch_jobs' +
+        '\n  $ batch-jobs migrate --status' +
+        '\n  $ batch-jobs migrate --print-sql --schema batch_jobs > batch-jobs.sql',
     )
     .action(async (flags: MigrateFlags) => {
+      const { runMigrate } = await import('../actions/migrate.ts');
       context.stdout.write(await runMigrate(context, flags, command));
     });
   return command;
-}
-
-async function runMigrate(context: CliContext, flags: MigrateFlags, command: Command): Promise<string> {
-  const options = flags.schema === undefined ? {} : { schema: flags.schema };
-  if (flags.printSql) {
-    const sql = await migrationSql(options);
-    return flags.json ? jsonLine({ sql }) : sql;
-  }
-  const databaseUrl = requireDatabaseUrl(context, flags, command);
-  if (flags.status) {
-    const status = await migrationStatus(databaseUrl, options);
-    return flags.json ? jsonLine(status) : describeStatus(status);
-  }
-  const result = await migrate(databaseUrl, options);
-  return flags.json ? jsonLine(result) : describeApplied(result.applied);
-}
-
-function describeStatus({ applied, pending }: { applied: string[]; pending: string[] }): string {
-  const rows = [...applied.map((name) => `applied  ${name}`), ...pending.map((name) => `pending  ${name}`)];
-  return rows.map((row) => `${row}\n`).join('');
-}
-
-function describeApplied(applied: string[]): string {
-  if (applied.length === 0) return 'Up to date, nothing to apply.\n';
-  return applied.map((name) => `applied  ${name}\n`).join('');
-}
-
-function jsonLine(value: unknown): string {
-  return `${JSON.stringify(value)}\n`;
 }

@@ -1,29 +1,12 @@
-import type { Client } from '@temporalio/client';
 import type { Duration } from '@temporalio/common';
 import { Command, Option } from 'commander';
-import { openDatabase, type Database } from '../../database/connect.ts';
-import { assertMigrated } from '../../database/migrate.ts';
-import { selectPrunable, type Prunable, type PruneFilter } from '../../database/prune.ts';
-import { counted } from '../../doctor/words.ts';
-import { assertName, DEFAULT_TASK_QUEUE } from '../../options.ts';
-import {
-  OUTCOMES,
-  resolvePruneOptions,
-  resolvePruneSchedule,
-  resolveScheduleId,
-  type PruneResult,
-  type PruneSelection,
-} from '../../prune/options.ts';
-import { pruneBatches, totalOf } from '../../prune/prune-batches.ts';
-import { deletePruneSchedule, savePruneSchedule } from '../../prune/schedule.ts';
 import type { BatchOutcome } from '../../../workflows/batch-state.ts';
+import { DEFAULT_TASK_QUEUE } from '../../../workflows/names.ts';
 import type { CliContext } from '../context.ts';
-import { requireDatabaseUrl } from '../database-url.ts';
-import { ExitCode } from '../exit-code.ts';
-import { withProgressBar } from '../progress-bar.ts';
-import { temporalSettings, type TemporalFlags } from '../temporal.ts';
+import { OUTCOMES } from '../flags.ts';
+import type { TemporalFlags } from '../temporal.ts';
 
-interface PruneFlags extends TemporalFlags {
+export interface PruneFlags extends TemporalFlags {
   /** As it was typed: `resolveAge` says whether it is one. */
   readonly olderThan?: Duration;
   readonly status?: BatchOutcome[];
@@ -84,132 +67,9 @@ export function pruneCommand(context: CliContext): Command {
         "\n  $ batch-jobs prune --older-than 30d --schedule '1 day'" +
         '\n  $ batch-jobs prune --unschedule',
     )
-    .action((flags: PruneFlags) => runPrune(context, flags, command));
-  return command;
-}
-
-async function runPrune(context: CliContext, flags: PruneFlags, command: Command): Promise<void> {
-  const print = (text: string, json: object) =>
-    void context.stdout.write(flags.json ? `${JSON.stringify(json)}\n` : text);
-  if (flags.unschedule) return unschedule(context, flags, print);
-  const { olderThan, status, limit } = flags;
-  if (olderThan === undefined) {
-    command.error("error: required option '--older-than <duration>' not specified", {
-      exitCode: ExitCode.usage,
+    .action(async (flags: PruneFlags) => {
+      const { runPrune } = await import('../actions/prune.ts');
+      await runPrune(context, flags, command);
     });
-  }
-  const selection: PruneSelection = {
-    olderThan,
-    ...(status === undefined ? {} : { status }),
-    ...(limit === undefined ? {} : { limit }),
-  };
-  if (flags.schedule !== undefined) return schedule(context, flags, selection, flags.schedule, print);
-  const { filter } = resolvePruneOptions(selection);
-  const database = openDatabase(requireDatabaseUrl(context, flags, command), {
-    poolSize: 1,
-    ...(flags.schema === undefined ? {} : { schema: flags.schema }),
-  });
-  try {
-    await assertMigrated(database);
-    await (flags.yes ? removeNow(context, database, filter, print) : show(database, filter, print));
-  } finally {
-    await database.close();
-  }
-}
-
-type Print = (text: string, json: object) => void;
-
-async function show(database: Database, filter: PruneFilter, print: Print): Promise<void> {
-  const outcomes = await selectPrunable(database, filter);
-  const total = totalOf(outcomes);
-  const text =
-    total.batches === 0
-      ? 'No batch would be removed.\n'
-      : `${describePrunable(outcomes, total)}\nNothing was changed. --yes removes them.\n`;
-  print(text, { dryRun: true, ...total, outcomes });
-}
-
-async function removeNow(
-  context: CliContext,
-  database: Database,
-  filter: PruneFilter,
-  print: Print,
-): Promise<void> {
-  const { jobs } = context.stderr.isTTY ? totalOf(await selectPrunable(database, filter)) : { jobs: 0 };
-  const removed = await withProgressBar(context.stderr, { total: jobs, noun: 'jobs' }, (update) =>
-    pruneBatches(database, filter, { onProgress: (soFar) => update(soFar.jobs) }),
-  );
-  print(`Removed ${countsOf(removed)}.\n`, { dryRun: false, ...removed });
-}
-
-async function schedule(
-  context: CliContext,
-  flags: PruneFlags,
-  selection: PruneSelection,
-  every: Duration,
-  print: Print,
-): Promise<void> {
-  const { scheduleId, taskQueue = DEFAULT_TASK_QUEUE } = flags;
-  assertName('taskQueue', taskQueue);
-  const resolved = resolvePruneSchedule(
-    { ...selection, every, ...(scheduleId === undefined ? {} : { scheduleId }) },
-    taskQueue,
-  );
-  await withClient(context, flags, (client) => savePruneSchedule(client, taskQueue, resolved));
-  print(`Schedule "${resolved.scheduleId}" prunes every ${every} on task queue "${taskQueue}".\n`, {
-    scheduleId: resolved.scheduleId,
-    taskQueue,
-    everyMs: resolved.everyMs,
-    ...resolved.input,
-  });
-}
-
-async function unschedule(context: CliContext, flags: PruneFlags, print: Print): Promise<void> {
-  const { taskQueue = DEFAULT_TASK_QUEUE } = flags;
-  assertName('taskQueue', taskQueue);
-  const scheduleId = resolveScheduleId(flags.scheduleId, taskQueue);
-  const deleted = await withClient(context, flags, (client) => deletePruneSchedule(client, scheduleId));
-  print(deleted ? `Deleted schedule "${scheduleId}".\n` : `There is no schedule "${scheduleId}".\n`, {
-    scheduleId,
-    deleted,
-  });
-}
-
-async function withClient<T>(
-  context: CliContext,
-  flags: TemporalFlags,
-  run: (client: Client) => Promise<T>,
-): Promise<T> {
-  const temporal = await temporalSettings(context.env, flags).connect();
-  try {
-    return await run(temporal.client);
-  } finally {
-    await temporal.close();
-  }
-}
-
-function countsOf({ batches, jobs }: PruneResult): string {
-  return `${batches.toLocaleString('en-US')} ${batches === 1 ? 'batch' : 'batches'} with ${counted(jobs, 'job')}`;
-}
-
-function describePrunable(outcomes: readonly Prunable[], total: PruneResult): string {
-  const digits = (count: number) => count.toLocaleString('en-US');
-  const day = (time: Date) => time.toISOString().slice(0, 10);
-  const rows = [
-    ['status', 'batches', 'jobs', 'settled'],
-    ...outcomes.map(({ status, batches, jobs, oldest, newest }) => [
-      status,
-      digits(batches),
-      digits(jobs),
-      day(oldest) === day(newest) ? day(oldest) : `${day(oldest)} to ${day(newest)}`,
-    ]),
-    ['total', digits(total.batches), digits(total.jobs), ''],
-  ];
-  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]!.length)));
-  const lines = rows.map(([status, batches, jobs, settled]) =>
-    [status!.padEnd(widths[0]!), batches!.padStart(widths[1]!), jobs!.padStart(widths[2]!), settled!]
-      .join('  ')
-      .trimEnd(),
-  );
-  return lines.map((line) => `${line}\n`).join('');
+  return command;
 }

@@ -1,0 +1,72 @@
+import type { Command } from 'commander';
+import { assertBatchId } from '../../client/batch-options.ts';
+import { selectJobPage, selectOverview } from '../../database/overview.ts';
+import type { JobRecord } from '../../database/rows.ts';
+import { oneLine } from '../../doctor/words.ts';
+import { BatchNotFoundError } from '../../errors.ts';
+import type { JobsFlags } from '../commands/jobs.ts';
+import { withDatabase } from '../connections.ts';
+import type { CliContext } from '../context.ts';
+import { digits } from '../describe.ts';
+import { painter, statusStyle, type Paint } from '../paint.ts';
+import { print } from '../print.ts';
+import { formatTable } from '../table.ts';
+
+/** Prints jobs of a batch. */
+export async function runJobs(
+  context: CliContext,
+  id: string,
+  flags: JobsFlags,
+  command: Command,
+): Promise<void> {
+  assertBatchId(id);
+  const { status, name, after, limit } = flags;
+  await withDatabase(context, flags, command, async (database) => {
+    if (!(await selectOverview(database, id))) throw new BatchNotFoundError(id);
+    const found = await selectJobPage(database, id, {
+      ...(status === undefined ? {} : { status }),
+      ...(name === undefined ? {} : { workerClass: name }),
+      after,
+      // One more than asked for tells whether there is a next page.
+      limit: limit + 1,
+    });
+    const jobs = found.slice(0, limit);
+    const next = found.length > jobs.length ? jobs.at(-1)!.position : null;
+    print(context, flags, describe(jobs, next, flags, painter(context, context.stdout)), {
+      id,
+      jobs: jobs.map(({ batchId: _batchId, args, ...job }) => (flags.args ? { ...job, args } : job)),
+      next,
+    });
+  });
+}
+
+function describe(jobs: readonly JobRecord[], next: number | null, flags: JobsFlags, paint: Paint): string {
+  if (jobs.length === 0) return 'No job.\n';
+  const rows = jobs.map((job) => [
+    digits(job.position),
+    job.workerClass,
+    paint(statusStyle(job.status), job.status),
+    digits(job.attempts),
+    describeTime(job),
+    ...(flags.args ? [oneLine(job.args.map((arg) => JSON.stringify(arg)).join(', '), 60)] : []),
+    job.errorClass === null ? '' : oneLine(`${job.errorClass}: ${job.errorMessage ?? ''}`, 80),
+  ]);
+  const columns = [
+    { title: 'position', align: 'right' },
+    { title: 'name' },
+    { title: 'status' },
+    { title: 'attempts', align: 'right' },
+    { title: 'took', align: 'right' },
+    ...(flags.args ? [{ title: 'arguments' }] : []),
+    { title: 'error' },
+  ] as const;
+  const more = next === null ? '' : `\nThere are more: --after ${next}\n`;
+  return `${formatTable(columns, rows, paint)}${more}`;
+}
+
+/** How long its last attempt took. */
+function describeTime({ startedAt, finishedAt }: JobRecord): string {
+  return startedAt === null || finishedAt === null
+    ? ''
+    : `${digits(finishedAt.getTime() - startedAt.getTime())} ms`;
+}

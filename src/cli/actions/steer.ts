@@ -1,0 +1,193 @@
+import type { Client } from '@temporalio/client';
+import { WorkflowNotFoundError } from '@temporalio/common';
+import type { Command } from 'commander';
+import type { Batch } from '../../client/batch.ts';
+import { BatchClient, batchWorkflowId } from '../../client/batch-client.ts';
+import { assertBatchId, resolveBatchChanges, type BatchPolicyOptions } from '../../client/batch-options.ts';
+import { toBatchError } from '../../client/temporal-errors.ts';
+import { selectOverview, type BatchOverview } from '../../database/overview.ts';
+import { counted } from '../../doctor/words.ts';
+import { BatchNotFoundError } from '../../errors.ts';
+import { assertName, DEFAULT_TASK_QUEUE, resolveDuration } from '../../options.ts';
+import type { CancelFlags } from '../commands/cancel.ts';
+import type { RetryFailedFlags } from '../commands/retry-failed.ts';
+import type { UpdateFlags } from '../commands/update.ts';
+import { assertConfirmable, confirm } from '../confirm.ts';
+import { withDatabase, withTemporal } from '../connections.ts';
+import type { CliContext } from '../context.ts';
+import { digits, named } from '../describe.ts';
+import { UsageError } from '../exit-code.ts';
+import type { ChangeFlags } from '../flags.ts';
+import { policyOf } from '../policy-options.ts';
+import { print } from '../print.ts';
+import { temporalSettings } from '../temporal.ts';
+
+export async function runCancel(
+  context: CliContext,
+  id: string,
+  flags: CancelFlags,
+  command: Command,
+): Promise<void> {
+  const { reason, gracePeriod } = flags;
+  if (reason !== undefined) assertName('reason', reason, 500);
+  if (gracePeriod !== undefined) resolveDuration('gracePeriod', gracePeriod);
+  await change(context, id, flags, command, {
+    question: (batch) => `Cancel batch ${named(batch)}? ${unfinished(batch)}, and never will.`,
+    make: async (batch) => {
+      await batch.cancel({
+        ...(reason === undefined ? {} : { reason }),
+        ...(gracePeriod === undefined ? {} : { gracePeriod }),
+      });
+      return { text: `Batch ${id} is cancelled: nothing of it starts any more.`, json: { action: 'cancel' } };
+    },
+  });
+}
+
+export async function runPause(
+  context: CliContext,
+  id: string,
+  flags: ChangeFlags,
+  command: Command,
+): Promise<void> {
+  await change(context, id, flags, command, {
+    question: (batch) =>
+      `Pause batch ${named(batch)}? ${unfinished(batch)}; those that have not started wait.`,
+    make: async (batch) => {
+      await batch.pause();
+      return { text: `Batch ${id} is paused.`, json: { action: 'pause' } };
+    },
+  });
+}
+
+export async function runResume(
+  context: CliContext,
+  id: string,
+  flags: ChangeFlags,
+  command: Command,
+): Promise<void> {
+  await change(context, id, flags, command, {
+    question: (batch) => `Resume batch ${named(batch)}? ${unfinished(batch)}.`,
+    make: async (batch) => {
+      await batch.resume();
+      return { text: `Batch ${id} goes on.`, json: { action: 'resume' } };
+    },
+  });
+}
+
+export async function runUpdate(
+  context: CliContext,
+  id: string,
+  flags: UpdateFlags,
+  command: Command,
+): Promise<void> {
+  const policy = policyOf(flags);
+  if (Object.keys(policy).length === 0) throw new UsageError('Nothing to change: give at least one option.');
+  resolveBatchChanges(policy);
+  await change(context, id, flags, command, {
+    question: (batch) => `Change batch ${named(batch)} to ${describePolicy(policy)}?`,
+    make: async (batch) => {
+      await batch.update(policy);
+      return {
+        text: `Batch ${id} has ${describePolicy(policy)}.`,
+        json: { action: 'update', changes: policy },
+      };
+    },
+  });
+}
+
+export async function runRetryFailed(
+  context: CliContext,
+  id: string,
+  flags: RetryFailedFlags,
+  command: Command,
+): Promise<void> {
+  const { cancelled = false, taskQueue } = flags;
+  const policy = policyOf(flags);
+  if (Object.keys(policy).length > 0) resolveBatchChanges(policy);
+  if (taskQueue !== undefined) assertName('taskQueue', taskQueue);
+  await change(context, id, flags, command, {
+    question: (batch) =>
+      `Run ${counted(batch.failed + (cancelled ? batch.cancelled : 0), 'job')} of batch ${named(batch)} again?`,
+    taskQueueFor: async (client) => {
+      const found = taskQueue ?? (await taskQueueOf(client, id));
+      if (found !== undefined) return found;
+      // Another one would leave the round waiting for a worker that never comes.
+      throw new UsageError(
+        `Temporal keeps no workflow of batch ${id} any more, so that its task queue is not known. Give --task-queue.`,
+      );
+    },
+    make: async (batch) => {
+      const { round } = await batch.retryFailed({ ...policy, cancelled });
+      return { text: `Round ${round} of batch ${id} has begun.`, json: { action: 'retry-failed', round } };
+    },
+  });
+}
+
+interface Change {
+  readonly question: (batch: BatchOverview) => string;
+  /** @default the one of its workflow; only named in messages */
+  readonly taskQueueFor?: (client: Client) => Promise<string>;
+  readonly make: (batch: Batch) => Promise<{ text: string; json: object }>;
+}
+
+/** Finds the batch, asks the person, and only then asks Temporal. */
+async function change(
+  context: CliContext,
+  id: string,
+  flags: ChangeFlags,
+  command: Command,
+  { question, taskQueueFor, make }: Change,
+): Promise<void> {
+  assertBatchId(id);
+  assertConfirmable(context, flags);
+  const settings = temporalSettings(context.env, flags);
+  await withDatabase(context, flags, command, async (database) => {
+    const overview = await selectOverview(database, id);
+    if (!overview) throw new BatchNotFoundError(id);
+    await confirm(context, flags, question(overview));
+    await withTemporal(settings, async (client) => {
+      const taskQueue =
+        (await taskQueueFor?.(client)) ?? (await taskQueueOf(client, id)) ?? DEFAULT_TASK_QUEUE;
+      const batches = new BatchClient({
+        client,
+        database: database.knex,
+        schema: database.schema,
+        taskQueue,
+        logger: { warn: (message) => void context.stderr.write(`${message}\n`) },
+      });
+      try {
+        const { text, json } = await make(await batches.find(id));
+        print(context, flags, `${text}\n`, { id, ...json });
+      } finally {
+        await batches.close();
+      }
+    });
+  });
+}
+
+/** Where the batch's workflow runs, or ran last; undefined once Temporal has forgotten it. */
+async function taskQueueOf(client: Client, batchId: string): Promise<string | undefined> {
+  try {
+    return (await client.workflow.getHandle(batchWorkflowId(batchId)).describe()).taskQueue;
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return undefined;
+    throw toBatchError(batchId, error);
+  }
+}
+
+function unfinished({ pending, total }: BatchOverview): string {
+  return `${digits(pending)} of ${counted(total, 'job')} have not ended`;
+}
+
+/** `maxConcurrentJobs 20, perSecond none`. */
+function describePolicy(policy: BatchPolicyOptions): string {
+  return Object.entries(policy)
+    .map(([name, value]) => `${name} ${describeValue(value)}`)
+    .join(', ');
+}
+
+function describeValue(value: unknown): string {
+  if (value === null) return 'none';
+  if (value instanceof Date) return value.toISOString();
+  return typeof value === 'string' ? value : JSON.stringify(value);
+}

@@ -1,0 +1,50 @@
+import { InvalidArgumentError, type Command } from 'commander';
+import type { BatchOutcome, BatchStatus } from '../../workflows/batch-state.ts';
+import type { JobStatus } from '../database/rows.ts';
+import type { TemporalFlags } from './temporal.ts';
+
+/** How a command finds the database. */
+export interface DatabaseFlags {
+  readonly databaseUrl?: string;
+  readonly schema?: string;
+}
+
+export const OUTCOMES: readonly BatchOutcome[] = ['complete', 'failed', 'cancelled'];
+export const STATUSES: readonly BatchStatus[] = ['pending', 'running', ...OUTCOMES];
+export const JOB_STATUSES: readonly JobStatus[] = ['pending', 'complete', 'failed', 'cancelled'];
+
+export function addDatabaseOptions(command: Command): Command {
+  return command
+    .option('--database-url <url>', 'connection string (default: DATABASE_URL)')
+    .option('--schema <name>', 'database schema of the tables (default: public)');
+}
+
+export function addTemporalOptions(command: Command): Command {
+  return command
+    .option('--address <host:port>', 'address of Temporal (default: TEMPORAL_ADDRESS, or temporal.toml)')
+    .option('--namespace <name>', 'Temporal namespace (default: TEMPORAL_NAMESPACE, or temporal.toml)');
+}
+
+/** A whole number of at least `min`, as a parser of an option. */
+export function wholeNumber(min: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < min) {
+      throw new InvalidArgumentError(`Give a whole number of at least ${min}.`);
+    }
+    return value;
+  };
+}
+
+/** What every command has that changes a batch. */
+export interface ChangeFlags extends DatabaseFlags, TemporalFlags {
+  readonly yes?: true;
+  readonly json?: true;
+}
+
+export function addChangeOptions(command: Command): Command {
+  command
+    .option('--yes', 'do not ask; needed where there is no terminal')
+    .option('--json', 'print the result as one line of JSON');
+  return addTemporalOptions(addDatabaseOptions(command));
+}

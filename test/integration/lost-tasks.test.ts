@@ -1,0 +1,54 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { markFinished } from '../../src/database/batches.ts';
+import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
+import { eventually } from '../support/eventually.ts';
+import { lockTable } from '../support/table-lock.ts';
+import { createWorld, type World } from '../support/world.ts';
+
+/**
+ * A workflow task writes the mirror before the server has its result. When its worker dies then, the task runs again,
+ * with what has come meanwhile, and may decide otherwise: what it had written must hold all the same.
+ */
+let world: World;
+beforeAll(async () => {
+  world = await createWorld();
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+test('a block that was closed for its silence stays closed, though it is heard when the task runs again', async () => {
+  const first = await world.spawnWorker();
+  const batch = await createBatch(world, { enrollmentTimeout: '1s' });
+  const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
+  const token = randomUUID();
+  await handle.executeUpdate('open', { args: [{ token }] });
+  // The seal is written, and its task does not end: what follows waits for the table of callbacks.
+  const lock = await lockTable(world, 'batch_callbacks');
+  await eventually(async () => expect(await lock.waiting()).toHaveLength(1));
+  first.kill('SIGKILL');
+  await first.exited;
+  await lock.release();
+  await handle.signal('enrolled', { token, upTo: 0, queues: [] });
+  await world.spawnWorker();
+  const sealed = handle.executeUpdate('seal', { args: [{ token, upTo: 0, queues: [] }] });
+  await expect(sealed).rejects.toThrow();
+  expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'failed' });
+  expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
+  await expectConsistent(world, batch);
+}, 120_000);
+
+test('an outcome that was written stays, though the task that runs again would decide otherwise', async () => {
+  await world.startWorker();
+  const batch = await createBatch(world, { failWhen: 'immediate', failWhenFailed: { moreThan: 1 } });
+  const database = { knex: world.knex, schema: world.schema };
+  const failed = { batchId: batch.id, round: 1, outcome: 'failed', settled: false, total: null } as const;
+  const events = { schedule: ['failure'], skip: ['complete', 'cancelled'] } as const;
+  await batch.jobs(() => world.fixtures.jobs.work.performBulk([[1, 1_000]]));
+  // What a task wrote that was lost: a job had failed, before more failures were allowed.
+  expect(await markFinished(database, { ...failed, ...events })).toMatchObject({ total: 1 });
+  const complete = { ...failed, outcome: 'complete', schedule: ['complete'], skip: ['failure'] } as const;
+  expect(await markFinished(database, complete)).toEqual({ decided: 'failed' });
+  expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'failed', complete: 1 });
+  expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
+  await expectConsistent(world, batch);
+}, 90_000);
