@@ -257,7 +257,7 @@ function timeOf(ms: number): string {
  * Text of the app's, as it is: on one line, and without what Markdown or HTML would make of it. What came in a signal
  * may be no text.
  */
-export function escaped(text: string): string {
+export function escaped(text: unknown): string {
   return String(text)
     .replace(/\s+/g, ' ')
     .replace(/[\\`*_~|[\]<>&#!]/g, '\\$&');

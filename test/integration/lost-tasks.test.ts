@@ -31,7 +31,7 @@ test('a block that was closed for its silence stays closed, though it is heard w
   await handle.signal('enrolled', { token, upTo: 0, queues: [] });
   await world.spawnWorker();
   const sealed = handle.executeUpdate('seal', { args: [{ token, upTo: 0, queues: [] }] });
-  await expect(sealed).rejects.toThrow();
+  await expect(sealed).rejects.toMatchObject({ cause: { type: 'ENROLLMENT_TIMED_OUT' } });
   expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'failed' });
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
   await expectConsistent(world, batch);
