@@ -422,6 +422,9 @@ export class Enrollment {
         return;
       }
     } while (this.#durable - this.#announced >= this.#announceRows && !this.#isClosed);
+    // What was written meanwhile, and is too little for an announcement at once.
+    if (this.#durable > this.#announced && !this.#isClosed)
+      this.#announceTimer ??= setTimeout(() => this.#announce(), ANNOUNCE_DELAY_MS);
   }
 
   #fail(error: unknown): void {
