@@ -4,6 +4,7 @@ import { selectPendingWorkflows, type PendingWorkflow } from '../src/database/wo
 import type { ActivityDependencies } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
 import { patiently } from './patiently.ts';
+import { sideBySide } from './side-by-side.ts';
 import { requestCancel } from './workflows.ts';
 
 const PAGE_SIZE = 200;
@@ -29,11 +30,7 @@ export async function cancelWorkflowJobs(
       );
       if (workflows.length === 0) return;
       after = workflows.at(-1)!.position;
-      let next = 0;
-      const cancelOn = async () => {
-        while (next < workflows.length) await cancel(workflows[next++]!);
-      };
-      await Promise.all(Array.from({ length: CONCURRENCY }, cancelOn));
+      await sideBySide(workflows, CONCURRENCY, cancel);
     }
   });
 

@@ -1,5 +1,5 @@
-import type { Client } from '@temporalio/client';
 import { toJobError, type JobError } from '../src/jobs/outcome.ts';
+import { nextRunIdOf, type HistoryEvent } from '../src/temporal-history.ts';
 import type { Mark } from '../workflows/names.ts';
 
 /**
@@ -39,11 +39,6 @@ export function isOfJob(job: WorkflowJob, { runId, firstRunId, mark }: SeenRun):
   return mark !== undefined && mark.batchId === job.batchId && mark.workflowId === job.workflowId;
 }
 
-type History = NonNullable<
-  Awaited<ReturnType<Client['workflowService']['getWorkflowExecutionHistory']>>['history']
->;
-/** An event of a workflow's history. */
-export type HistoryEvent = NonNullable<History['events']>[number];
 type TemporalFailure = NonNullable<
   NonNullable<HistoryEvent['workflowExecutionFailedEventAttributes']>['failure']
 >;
@@ -60,9 +55,8 @@ export function endOf(event: HistoryEvent): RunEnd | undefined {
     workflowExecutionTimedOutEventAttributes: timedOut,
     workflowExecutionCanceledEventAttributes: cancelled,
     workflowExecutionTerminatedEventAttributes: terminated,
-    workflowExecutionContinuedAsNewEventAttributes: continued,
   } = event;
-  const nextRunId = (completed ?? failed ?? timedOut ?? continued)?.newExecutionRunId;
+  const nextRunId = nextRunIdOf(event);
   if (nextRunId) return { nextRunId };
   if (completed) return { failure: undefined };
   if (failed) return { failure: failureOf(failed.failure ?? undefined) };

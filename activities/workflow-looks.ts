@@ -1,5 +1,6 @@
 import { log } from '@temporalio/activity';
 import type { Client } from '@temporalio/client';
+import { sideBySide } from './side-by-side.ts';
 import { lookAt, type Look } from './workflows.ts';
 import type { WorkflowJob } from './workflow-look.ts';
 
@@ -26,15 +27,16 @@ export async function lookAtAll(
   isStopping: () => boolean,
   onLook: (request: LookRequest, look: Look | undefined, tookMs: number) => void,
 ): Promise<readonly LookRequest[]> {
-  let next = 0;
+  const leftOut: LookRequest[] = [];
   let errors = 0;
-  const lookOn = async () => {
-    while (next < requests.length && !isStopping()) {
-      const request = requests[next++]!;
-      const startedAt = performance.now();
-      const look = errors < MAX_ERRORS ? await tryToLook(request) : undefined;
-      onLook(request, look, performance.now() - startedAt);
+  const look = async (request: LookRequest) => {
+    if (isStopping()) {
+      leftOut.push(request);
+      return;
     }
+    const startedAt = performance.now();
+    const found = errors < MAX_ERRORS ? await tryToLook(request) : undefined;
+    onLook(request, found, performance.now() - startedAt);
   };
   const tryToLook = async ({ job, ageMs }: LookRequest) => {
     try {
@@ -50,6 +52,6 @@ export async function lookAtAll(
       return undefined;
     }
   };
-  await Promise.all(Array.from({ length: Math.min(CONCURRENCY, requests.length) }, lookOn));
-  return requests.slice(next);
+  await sideBySide(requests, CONCURRENCY, look);
+  return leftOut;
 }

@@ -1,6 +1,7 @@
 import { isGrpcServiceError, type Client } from '@temporalio/client';
 import { defaultPayloadConverter } from '@temporalio/common';
 import type { JobError } from '../src/jobs/outcome.ts';
+import { CLOSE_EVENT, type HistoryEvent } from '../src/temporal-history.ts';
 import { MARK, type Mark } from '../workflows/names.ts';
 import {
   deleted,
@@ -8,7 +9,6 @@ import {
   isOfJob,
   notStarted,
   START_TIMEOUT_MS,
-  type HistoryEvent,
   type RunEnd,
   type SeenRun,
   type WorkflowJob,
@@ -32,10 +32,6 @@ const MAX_RUNS = 50;
 /** A gRPC status code. */
 const NOT_FOUND: readonly number[] = [5];
 const LATER: Look = { isOver: false };
-
-type HistoryRequest = Parameters<Client['workflowService']['getWorkflowExecutionHistory']>[0];
-// The names of these values are in a package of Temporal's that apps do not install.
-const CLOSE_EVENT = 2 as unknown as NonNullable<HistoryRequest['historyEventFilterType']>;
 
 /**
  * Looks at a workflow that is a job: by its id, never by visibility, which lags behind. What is not answered is

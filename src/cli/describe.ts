@@ -1,5 +1,5 @@
 import type { BatchOverview, CallbackOverview } from '../database/overview.ts';
-import { counted, oneLine, quote, span } from '../doctor/words.ts';
+import { counted, digits, oneLine, quote, span } from '../doctor/words.ts';
 
 /** `running`, or `paused` for one that somebody paused: it runs and starts nothing. */
 export function statusWord({ status, pausedAt, settledAt }: BatchOverview): string {
@@ -47,10 +47,6 @@ export function nextStep(overview: BatchOverview): string | undefined {
   if (settledAt === null && pausedAt === null && (idleSeconds ?? 0) >= 60)
     return `batch-jobs doctor ${id}   says why it does not move.`;
   return failed > 0 ? `batch-jobs failed ${id}   says why jobs failed.` : undefined;
-}
-
-export function digits(count: number): string {
-  return count.toLocaleString('en-US');
 }
 
 /** `20.4/s`, `1,234/s`. */

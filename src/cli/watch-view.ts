@@ -1,7 +1,8 @@
 import { SingleBar } from 'cli-progress';
 import type { BatchOverview } from '../database/overview.ts';
 import type { CliOutput } from './context.ts';
-import { describeCallback, describeCounts, digits, perSecond, seconds, statusWord } from './describe.ts';
+import { digits } from '../doctor/words.ts';
+import { describeCallback, describeCounts, perSecond, seconds, statusWord } from './describe.ts';
 import { statusStyle, type Paint } from './paint.ts';
 import { RateMeter } from './rate.ts';
 

@@ -324,7 +324,7 @@ export class Enrollment {
         if (this.#buffer.length > 0) await this.#writeOwn();
         else if (this.#startQueue.size > 0) await this.#startQueue.write(FLUSH_ROWS, FLUSH_BYTES);
         else await this.#writeNumbered();
-        if (this.#durable > this.#announced) this.#announceSoon();
+        this.#announceSoon();
       } catch (error) {
         this.#fail(error);
       }
@@ -392,6 +392,7 @@ export class Enrollment {
   }
 
   #announceSoon(): void {
+    if (this.#durable === this.#announced) return;
     if (this.#durable - this.#announced >= this.#announceRows) this.#announce();
     else this.#announceTimer ??= setTimeout(() => this.#announce(), ANNOUNCE_DELAY_MS);
   }
@@ -423,8 +424,7 @@ export class Enrollment {
       }
     } while (this.#durable - this.#announced >= this.#announceRows && !this.#isClosed);
     // What was written meanwhile, and is too little for an announcement at once.
-    if (this.#durable > this.#announced && !this.#isClosed)
-      this.#announceTimer ??= setTimeout(() => this.#announce(), ANNOUNCE_DELAY_MS);
+    if (!this.#isClosed) this.#announceSoon();
   }
 
   #fail(error: unknown): void {

@@ -1,7 +1,7 @@
 import { progressOf, type BatchProgress } from '../../workflows/batch-state.ts';
 import type { Facts } from './facts.ts';
 import { verdictOf, type Finding, type Severity } from './findings.ts';
-import { quote, span } from './words.ts';
+import { digits, quote, span } from './words.ts';
 
 /** A batch with what was found out about it. */
 export interface Diagnosis {
@@ -79,7 +79,6 @@ function countsFrom({ mirror, temporal }: Facts): BatchProgress | undefined {
 }
 
 function countsOf({ total, complete, failed, pending }: BatchProgress): string {
-  const digits = (value: number) => value.toLocaleString('en-US');
   return `${digits(complete)} of ${digits(total)} complete, ${digits(failed)} failed, ${digits(pending)} pending`;
 }
 

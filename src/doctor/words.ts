@@ -16,9 +16,14 @@ export function span(ms: number): string {
   return `${count} ${unit}${rest === 0 ? '' : ` ${rest} ${next![0]}`}`;
 }
 
+/** `1,200`. */
+export function digits(count: number): string {
+  return count.toLocaleString('en-US');
+}
+
 /** `1 job`, `1,200 jobs`. */
 export function counted(count: number, noun: string): string {
-  return `${count.toLocaleString('en-US')} ${noun}${count === 1 ? '' : 's'}`;
+  return `${digits(count)} ${noun}${count === 1 ? '' : 's'}`;
 }
 
 /** Text of other code on one line, cut to a length that a terminal shows. */

@@ -5,6 +5,7 @@ import type { WorkflowInfo } from '@temporalio/workflow';
 import { workflowsEndedSignal } from '../../workflows/messages.ts';
 import type { EndedRun, ReportSinks } from '../../workflows/report-end.ts';
 import { batchWorkflowId } from '../client/batch-client.ts';
+import { CLOSE_EVENT, nextRunIdOf } from '../temporal-history.ts';
 import { Hints } from './hints.ts';
 
 /** Questions to the server that are open at once. */
@@ -23,15 +24,6 @@ const PAUSE_MS = 100;
 const SIGNAL_TIMEOUT_MS = 5_000;
 /** What is under way when the worker has stopped gets so long. */
 const GRACE_MS = 1_500;
-
-type HistoryRequest = Parameters<Client['workflowService']['getWorkflowExecutionHistory']>[0];
-type HistoryEvent = NonNullable<
-  NonNullable<
-    Awaited<ReturnType<Client['workflowService']['getWorkflowExecutionHistory']>>['history']
-  >['events']
->[number];
-// The names of its values are in a package of Temporal's that apps do not install.
-const CLOSE_EVENT = 2 as unknown as NonNullable<HistoryRequest['historyEventFilterType']>;
 
 /** Where a worker works. */
 export interface ReporterTarget {
@@ -129,7 +121,7 @@ export class EndReporter implements InjectedSinkFunction<ReportSinks['batchJobs'
     const giveUpAt = Date.now() + MAX_WAIT_MS;
     for (;;) {
       const event = await this.#closeEvent({ workflowId, runId });
-      if (event) return !isContinued(event);
+      if (event) return nextRunIdOf(event) === undefined;
       if (Date.now() >= giveUpAt) return false;
       await delay(PAUSE_MS, undefined, { signal }).catch(() => {});
       if (signal.aborted) return false;
@@ -175,14 +167,4 @@ export class EndReporter implements InjectedSinkFunction<ReportSinks['batchJobs'
       this.#client = new Client({ connection, namespace: this.#target!.namespace });
     return this.#client;
   }
-}
-
-/** By another run of its chain: a workflow that failed is retried, or a cron schedule goes on. */
-function isContinued(event: HistoryEvent): boolean {
-  const ended =
-    event.workflowExecutionCompletedEventAttributes ??
-    event.workflowExecutionFailedEventAttributes ??
-    event.workflowExecutionTimedOutEventAttributes ??
-    event.workflowExecutionContinuedAsNewEventAttributes;
-  return Boolean(ended?.newExecutionRunId);
 }

@@ -1,15 +1,15 @@
-import { randomBytes } from 'node:crypto';
 import { cp, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import getPort from 'get-port';
-import knexFactory, { type Knex } from 'knex';
-import { afterAll, beforeAll, expect, inject, onTestFinished, test } from 'vitest';
+import type { Knex } from 'knex';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { startTemporal } from '../../src/dev/index.ts';
 import { readCompose, readText } from '../support/compose.ts';
 import { eventually } from '../support/eventually.ts';
+import { ownDatabase } from '../support/own-database.ts';
 
 // The commands of docker-compose.yml and of its image, run without an engine, against servers of the test's own.
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -40,18 +40,8 @@ async function ownServers(): Promise<{ knex: Knex; env: Record<string, string> }
   } = process.env;
   const temporal = await startTemporal({ env });
   onTestFinished(() => temporal.stop());
-  const name = `compose_${randomBytes(6).toString('hex')}`;
-  const admin = knexFactory({ client: 'pg', connection: inject('databaseUrl') });
-  const url = new URL(inject('databaseUrl'));
-  url.pathname = name;
-  const knex = knexFactory({ client: 'pg', connection: url.href });
-  onTestFinished(async () => {
-    await knex.destroy();
-    await admin.raw('drop database if exists ?? with (force)', [name]);
-    await admin.destroy();
-  });
-  await admin.raw('create database ??', [name]);
-  return { knex, env: { DATABASE_URL: url.href, TEMPORAL_ADDRESS: temporal.address } };
+  const { url, knex } = await ownDatabase('compose');
+  return { knex, env: { DATABASE_URL: url, TEMPORAL_ADDRESS: temporal.address } };
 }
 
 test('migrates, runs a worker that is healthy, and the app, and ends the worker by SIGTERM', async () => {

@@ -1,14 +1,13 @@
-import { randomBytes } from 'node:crypto';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Connection } from '@temporalio/client';
 import { execa } from 'execa';
-import knexFactory, { type Knex } from 'knex';
-import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { startTemporal, type TemporalServer } from '../../src/dev/index.ts';
 import { eventually } from '../support/eventually.ts';
+import { ownDatabase } from '../support/own-database.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const quickstart = path.join(root, 'examples/quickstart');
@@ -46,7 +45,7 @@ describe('the packed package, installed in an empty TypeScript project,', () => 
   const run = (file: string, ...args: string[]) => execa(file, args, { cwd: project, env, extendEnv: false });
 
   test("compiles and runs the README's example, and its worker ends with code 0 on SIGTERM", async () => {
-    const [temporal, database] = await Promise.all([ownTemporal(), ownDatabase()]);
+    const [temporal, database] = await Promise.all([ownTemporal(), ownDatabase('package')]);
     for (const file of FILES) await cp(path.join(quickstart, file), path.join(project, file));
     await run('npx', 'tsc');
     const migration = await run('npx', 'batch-jobs', 'migrate', '--database-url', database.url);
@@ -224,22 +223,6 @@ async function ownTemporal(): Promise<TemporalServer> {
   const temporal = await startTemporal({ env });
   onTestFinished(() => temporal.stop());
   return temporal;
-}
-
-/** A database of the test's own: the example's tables are in the schema `public`. */
-async function ownDatabase(): Promise<{ url: string; knex: Knex }> {
-  const name = `package_${randomBytes(6).toString('hex')}`;
-  const admin = knexFactory({ client: 'pg', connection: inject('databaseUrl') });
-  const url = new URL(inject('databaseUrl'));
-  url.pathname = name;
-  const knex = knexFactory({ client: 'pg', connection: url.href });
-  onTestFinished(async () => {
-    await knex.destroy();
-    await admin.raw('drop database if exists ?? with (force)', [name]);
-    await admin.destroy();
-  });
-  await admin.raw('create database ??', [name]);
-  return { url: url.href, knex };
 }
 
 /** Waits until a worker asks for work on the example's task queue. */

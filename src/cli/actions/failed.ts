@@ -8,12 +8,11 @@ import {
   type FailureGroups,
   type FailureSample,
 } from '../../database/overview.ts';
-import { counted, oneLine } from '../../doctor/words.ts';
+import { counted, digits, oneLine } from '../../doctor/words.ts';
 import { BatchNotFoundError } from '../../errors.ts';
 import type { FailedFlags } from '../commands/failed.ts';
 import { withDatabase } from '../connections.ts';
 import type { CliContext } from '../context.ts';
-import { digits } from '../describe.ts';
 import { painter, type Paint } from '../paint.ts';
 import { print } from '../print.ts';
 

@@ -6,13 +6,13 @@ import {
   type BatchOverview,
   type OverviewFilter,
 } from '../../database/overview.ts';
-import { oneLine } from '../../doctor/words.ts';
+import { digits, oneLine } from '../../doctor/words.ts';
 import { BatchNotFoundError } from '../../errors.ts';
 import { resolveAge } from '../../options.ts';
 import type { ListFlags } from '../commands/list.ts';
 import { withDatabase } from '../connections.ts';
 import type { CliContext } from '../context.ts';
-import { digits, since, statusWord } from '../describe.ts';
+import { since, statusWord } from '../describe.ts';
 import { painter, statusStyle, type Paint } from '../paint.ts';
 import { print } from '../print.ts';
 import { formatTable, type Column } from '../table.ts';

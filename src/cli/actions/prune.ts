@@ -2,7 +2,7 @@ import type { Duration } from '@temporalio/common';
 import type { Command } from 'commander';
 import type { Database } from '../../database/connect.ts';
 import { selectPrunable, type Prunable, type PruneFilter } from '../../database/prune.ts';
-import { counted } from '../../doctor/words.ts';
+import { counted, digits } from '../../doctor/words.ts';
 import { assertName, DEFAULT_TASK_QUEUE } from '../../options.ts';
 import {
   resolvePruneOptions,
@@ -106,11 +106,10 @@ async function unschedule(context: CliContext, flags: PruneFlags, print: Print):
 }
 
 function countsOf({ batches, jobs }: PruneResult): string {
-  return `${batches.toLocaleString('en-US')} ${batches === 1 ? 'batch' : 'batches'} with ${counted(jobs, 'job')}`;
+  return `${digits(batches)} ${batches === 1 ? 'batch' : 'batches'} with ${counted(jobs, 'job')}`;
 }
 
 function describePrunable(outcomes: readonly Prunable[], total: PruneResult): string {
-  const digits = (count: number) => count.toLocaleString('en-US');
   const day = (time: Date) => time.toISOString().slice(0, 10);
   const rows = [
     ['status', 'batches', 'jobs', 'settled'],

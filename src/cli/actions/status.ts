@@ -3,6 +3,7 @@ import { assertBatchId } from '../../client/batch-options.ts';
 import type { Database } from '../../database/connect.ts';
 import { selectOverview, type BatchOverview } from '../../database/overview.ts';
 import { BatchNotFoundError } from '../../errors.ts';
+import { digits } from '../../doctor/words.ts';
 import type { StatusFlags } from '../commands/status.ts';
 import { withDatabase } from '../connections.ts';
 import type { CliContext } from '../context.ts';
@@ -10,7 +11,6 @@ import {
   describeCallback,
   describeCounts,
   describeOutcome,
-  digits,
   named,
   nextStep,
   perSecond,
