@@ -101,8 +101,8 @@ class ChunkRun {
   #noticedAt = -Infinity;
   /** Local time when the rows were read, and so their ages. */
   #loadedAt = 0;
-  /** The batch was paused or changed: what has not started goes back. */
-  #isHeld = false;
+  /** Number of the batch's newest change. After one that its workflow did not know, what has not started goes back. */
+  #steering: number;
   /** The batch was stopped: handlers were asked to end, and what has not ended is no failure. */
   #isStopped = false;
   /** Waits for a slot, if anything does; and what to do with the jobs behind it when it need not any more. */
@@ -118,6 +118,7 @@ class ChunkRun {
     this.#input = input;
     this.#telemetry = telemetry;
     this.#spans = parseSpans(input.spans);
+    this.#steering = input.steering;
     this.#outbox = new Outbox(dependencies.database, input, (failed) => this.#notice(failed));
     this.#running = new RunningJobs(this.#givenUp.signal);
     const { slots } = dependencies;
@@ -140,7 +141,7 @@ class ChunkRun {
 
   #steered({ number, graceMs }: RowSteering): void {
     if (number <= this.#input.steering) return;
-    this.#isHeld = true;
+    this.#steering = Math.max(this.#steering, number);
     if (graceMs !== null && !this.#isStopped) {
       this.#isStopped = true;
       this.#running.stop(new Error('The batch was stopped'), graceMs);
@@ -185,7 +186,7 @@ class ChunkRun {
     const jobs = await this.#retrying(() => selectChunk(database, this.#spans, this.#input));
     this.#loadedAt = Date.now();
     // A chunk that waited for a worker may be older than the pause.
-    if ((jobs[0]?.steering ?? 0) > this.#input.steering) this.#isHeld = true;
+    this.#steering = Math.max(this.#steering, jobs[0]?.steering ?? 0);
     // Rows that somebody deleted belong to the batch's own queue, so that one runner counts them and not several.
     if (taskQueue === null && name === undefined && jobs.length < countOf(this.#spans)) {
       const missing = missingFrom(this.#spans, new Set(jobs.map(({ position }) => position)));
@@ -411,8 +412,13 @@ class ChunkRun {
     await this.#outbox.drain();
   }
 
+  /** Its workflow does not know the batch's newest change. */
+  #isHeld(): boolean {
+    return this.#steering > this.#input.steering;
+  }
+
   #isStopping(): boolean {
-    return this.#isHeld || this.#givenUp.signal.aborted || this.#deps.isDraining();
+    return this.#isHeld() || this.#givenUp.signal.aborted || this.#deps.isDraining();
   }
 
   /**
@@ -692,6 +698,7 @@ class ChunkRun {
       ),
       remaining: formatSpans(spansOf(this.#remaining)),
       unknown: formatSpans(spansOf(this.#unknown)),
+      ...(this.#isHeld() ? { steering: this.#steering } : {}),
       timing: { ran: this.#ran, busyMs: Math.round(this.#busyMs * 1000) / 1000, queueMs: this.#queueMs ?? 0 },
     };
   }

@@ -9,6 +9,8 @@ import type {
   Growth,
   Sealed,
   RetryOptions,
+  SteeredRow,
+  Stop,
 } from '../workflows/batch-state.ts';
 import type { Share } from '../workflows/limits.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
@@ -21,7 +23,8 @@ export interface MirrorActivities {
   sealBatch(input: SealBatchInput): Promise<Sealed | null>;
   discardBatch(input: DiscardBatchInput): Promise<void>;
   registerCallback(input: RegisterCallbackInput): Promise<void>;
-  steerBatch(input: SteerBatchInput): Promise<void>;
+  /** @returns what the row says where it is no older than this; null: it was written, or the row is gone */
+  steerBatch(input: SteerBatchInput): Promise<SteeredRow | null>;
   /** @returns spans of positions */
   findWorkflowJobs(input: { batchId: string; workflowIds: readonly string[] }): Promise<string>;
   /** Whether workflows are jobs of the batch that have not ended. */
@@ -128,7 +131,7 @@ export interface SteerBatchInput {
   /** Number of this change; the row keeps the newest. */
   readonly steering: number;
   readonly isPaused: boolean;
-  readonly stop: { readonly reason: string; readonly graceMs: number } | null;
+  readonly stop: Stop | null;
   readonly settings: BatchSettings;
 }
 

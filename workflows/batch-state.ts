@@ -190,6 +190,12 @@ export interface Stop {
   readonly graceMs: number;
 }
 
+/** What the batch's row says of pauses, changes and the stop. */
+export interface SteeredRow {
+  readonly steering: number;
+  readonly stop: Stop | null;
+}
+
 export type CancelRequest = Pick<Stop, 'reason' | 'graceMs'>;
 
 /** What runners are told of how the batch stands; a higher number is newer. */
@@ -233,6 +239,8 @@ export interface RunnerReport {
   readonly idle?: boolean;
   /** What the runner learned, for its successor. */
   readonly pace?: Pace;
+  /** Number of a change that the batch's row says, and of which the runner was not told; absent: none. */
+  readonly steering?: number;
 }
 
 /** A range of positions to run, by a child workflow or by the batch workflow itself. */
@@ -666,6 +674,20 @@ export function wroteSteering(state: BatchState, number: number): BatchState {
   return { ...state, steeringWritten: Math.max(state.steeringWritten, number) };
 }
 
+/**
+ * The row is as new as what was to be written: a task that was lost with its worker had written it, and other things
+ * came before the task ran again. A stop stays, as workers have heard of it. Of the rest, what is true now is written.
+ */
+export function steeredBefore(state: BatchState, row: SteeredRow): BatchState {
+  const next = row.stop ? stopped(state, row.stop) : state;
+  return { ...next, steering: Math.max(next.steering, row.steering) + 1 };
+}
+
+/** The row says more than this workflow has written: writing once more finds out what. See `steeredBefore`. */
+function steeringHeardOf(state: BatchState, number = 0): BatchState {
+  return number > state.steering ? { ...state, steering: state.steering + 1 } : state;
+}
+
 export function isSteeringWritten(state: BatchState): boolean {
   return state.steeringWritten >= state.steering;
 }
@@ -748,9 +770,10 @@ function isWaiting(state: BatchState, lane: string): boolean {
  * A runner tells how far it is. Reports of runners that ended, or that nobody knows, change nothing; nor do counts that
  * cannot be: anybody who may signal the workflow could end the batch too early with them.
  */
-export function reported(state: BatchState, report: RunnerReport): BatchState {
-  const runner = Object.hasOwn(state.runners, report.runner) ? state.runners[report.runner] : undefined;
-  if (!runner || !isPlausible(report, runner.to - runner.from + 1)) return state;
+export function reported(before: BatchState, report: RunnerReport): BatchState {
+  const runner = Object.hasOwn(before.runners, report.runner) ? before.runners[report.runner] : undefined;
+  if (!runner || !isPlausible(report, runner.to - runner.from + 1)) return before;
+  const state = steeringHeardOf(before, report.steering);
   const completed = Math.max(runner.completed, report.completed);
   const failed = Math.max(runner.failed, report.failed);
   const cancelled = Math.max(runner.cancelled, report.cancelled ?? 0);

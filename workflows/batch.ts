@@ -468,18 +468,19 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       const steering = rules.steeringOf(state, settings);
       const policy = rules.policyOf(state, settings);
       const runners = Object.entries(state.runners).filter(([, { inline: isInline }]) => !isInline);
-      await Promise.all([
-        ...runners.map(([runner]) => tell(runnerWorkflowId(runner), steering)),
+      const [row] = await Promise.all([
         mirror.steerBatch({
           batchId,
           round,
           steering: steering.number,
           isPaused: steering.isPaused,
-          stop: state.stop && { reason: state.stop.reason, graceMs: state.stop.graceMs },
+          stop: state.stop,
           settings: { ...settings, ...policy },
         }),
+        ...runners.map(([runner]) => tell(runnerWorkflowId(runner), steering)),
       ]);
       state = rules.wroteSteering(state, steering.number);
+      if (row) apply(rules.steeredBefore(state, row));
     }
     isSteering = false;
   }

@@ -62,6 +62,8 @@ export interface ChunkReport {
   readonly remaining: string;
   /** Spans of jobs whose names this worker does not know. */
   readonly unknown: string;
+  /** Number of the batch's newest change, by its row; absent: none was newer than the chunk's own. */
+  readonly steering?: number;
   readonly timing: ChunkTiming;
 }
 

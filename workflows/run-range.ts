@@ -110,7 +110,15 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   let wake = true;
   let timerAt = Infinity;
   let reportedAt = 0;
-  let reported = { completed: 0, failed: 0, idle: false, knowsPace: initial.pace.jobMs !== undefined };
+  let reported = {
+    completed: 0,
+    failed: 0,
+    idle: false,
+    steering: 0,
+    knowsPace: initial.pace.jobMs !== undefined,
+  };
+  /** Number of the newest change that chunks have found in the batch's row. They give everything back until it is known. */
+  let steeringFound = 0;
   /** Jobs are due, and wait for a part of the batch's limits. */
   let isShort = false;
   let restsUntil = 0;
@@ -172,6 +180,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
         rushedInFlight = subtract(rushedInFlight, chunk.spans);
       }
       if (report.sample) sample = sampled(sample, report.sample);
+      steeringFound = Math.max(steeringFound, report.steering ?? 0);
       noteReruns(reasons, report);
       if (share) {
         const pace = adjustDensity(state.pace, jobsOf(report), countOf(chunk.spans));
@@ -219,11 +228,14 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   // All that is left runs, or waits for a time to come: ranges behind this one need not wait with it.
   const isIdle = () => inFlight.size === drained.size && !hasDue(state);
 
+  const isBehind = () => steeringFound > options.steering().number;
+
   const report = async (ended: boolean) => {
     reportedAt = Date.now();
     const { completed, failed, cancelled, pace } = state;
     const idle = isIdle();
-    reported = { completed, failed, idle, knowsPace: pace.jobMs !== undefined };
+    const steering = isBehind() ? { steering: steeringFound } : {};
+    reported = { completed, failed, idle, steering: steeringFound, knowsPace: pace.jobMs !== undefined };
     const news = sample.filter((job) => !toldSample.includes(job));
     toldSample = sample;
     await options.report({
@@ -235,6 +247,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
       idle,
       ended,
       pace,
+      ...steering,
     });
   };
 
@@ -247,7 +260,8 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
 
   const mayDispatch = () => {
     const { isPaused, isStopped } = options.steering();
-    return !isPaused && !isStopped && !options.shouldStop() && Date.now() >= restsUntil && hasRoom();
+    if (isPaused || isStopped || isBehind()) return false;
+    return !options.shouldStop() && Date.now() >= restsUntil && hasRoom();
   };
 
   for (;;) {
@@ -278,7 +292,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
       await report(false);
       return state;
     }
-    if (isIdle() !== reported.idle) {
+    if (isIdle() !== reported.idle || (isBehind() && reported.steering !== steeringFound)) {
       await report(false);
     } else if (state.completed !== reported.completed || state.failed !== reported.failed) {
       // The first failure at once: with failWhen 'immediate' it decides the batch. And how long jobs take, so that

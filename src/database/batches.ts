@@ -9,7 +9,7 @@ import type {
   SteerBatchInput,
   TakeOverBlockInput,
 } from '../../activities/contract.ts';
-import type { BatchOutcome, BatchSettings, Growth, Sealed } from '../../workflows/batch-state.ts';
+import type { BatchOutcome, BatchSettings, Growth, Sealed, SteeredRow } from '../../workflows/batch-state.ts';
 import { describePolicy } from '../../workflows/failure-policy.ts';
 import { existingLimits } from '../../workflows/limits.ts';
 import { toStorable } from '../json-value.ts';
@@ -167,29 +167,46 @@ export async function deleteBatch(
     .delete();
 }
 
-/** Writes what workers must hear of; the newest change wins, in whatever order they arrive. */
-export async function markSteered({ knex, schema }: Database, input: SteerBatchInput): Promise<void> {
-  await knex.raw(
+/**
+ * Writes what workers must hear of; the newest change wins, in whatever order they arrive.
+ *
+ * @returns what the row says where it is no older than this; null: it was written, or somebody deleted the row
+ */
+export async function markSteered(
+  { knex, schema }: Database,
+  input: SteerBatchInput,
+): Promise<SteeredRow | null> {
+  const { batchId, round, steering, isPaused, stop } = input;
+  const { rowCount } = await knex.raw(
     `update :schema:.batches
      set steering = :steering,
        paused_at = case when :isPaused then coalesce(paused_at, now()) end,
        stopped_at = case when :isStopped then coalesce(stopped_at, now()) end,
-       stop_reason = :reason, stop_grace_ms = :graceMs, settings = :settings::jsonb,
+       stop_reason = :reason, stop_outcome = :outcome, stop_grace_ms = :graceMs, settings = :settings::jsonb,
        fail_when_failed = :failWhenFailed,
        deadline_at = to_timestamp(:deadlineAt::double precision / 1000), limits = :limits::jsonb, updated_at = now()
      where id = :batchId and round = :round and steering < :steering`,
     {
       schema,
-      batchId: input.batchId,
-      round: input.round,
-      steering: input.steering,
-      isPaused: input.isPaused,
-      isStopped: input.stop !== null,
-      reason: input.stop && toStorable(input.stop.reason),
-      graceMs: input.stop && input.stop.graceMs,
+      batchId,
+      round,
+      steering,
+      isPaused,
+      isStopped: stop !== null,
+      reason: stop && toStorable(stop.reason),
+      outcome: stop && stop.outcome,
+      graceMs: stop && stop.graceMs,
       ...settingsColumns(input.settings),
     },
   );
+  if (rowCount > 0) return null;
+  const { rows } = await knex.raw(
+    `select steering, case when stopped_at is not null
+       then jsonb_build_object('outcome', stop_outcome, 'reason', stop_reason, 'graceMs', stop_grace_ms) end as stop
+     from :schema:.batches where id = :batchId and round = :round`,
+    { schema, batchId, round },
+  );
+  return rows[0] ?? null;
 }
 
 /** How many jobs have ended, and how long nothing was recorded. A batch whose row is gone moves no more. */

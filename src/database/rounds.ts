@@ -83,7 +83,7 @@ async function startRound(trx: Knex.Transaction, schema: string, input: OpenRoun
      set round = :number, round_started_at = now(), complete_before_round = completed_count,
        first_execution_run_id = :firstExecutionRunId, status = 'running', failed_count = 0,
        cancelled_count = total - completed_count - :jobs, alerts = 0, alerted_at = null, completed_at = null, settled_at = null, steering = 0,
-       paused_at = null, stopped_at = null, stop_reason = null, stop_grace_ms = null, settings = :settings::jsonb,
+       paused_at = null, stopped_at = null, stop_reason = null, stop_outcome = null, stop_grace_ms = null, settings = :settings::jsonb,
        fail_when_failed = :failWhenFailed, deadline_at = to_timestamp(:deadlineAt::double precision / 1000),
        limits = :limits::jsonb,
        updated_at = now()

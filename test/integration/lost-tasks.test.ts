@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { markFinished } from '../../src/database/batches.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { markFinished, markSteered } from '../../src/database/batches.ts';
+import type { SteerBatchInput } from '../../activities/contract.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { lockTable } from '../support/table-lock.ts';
@@ -35,20 +36,93 @@ test('a block that was closed for its silence stays closed, though it is heard w
   expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'failed' });
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
   await expectConsistent(world, batch);
+  await world.stopProcesses();
 }, 120_000);
 
-test('an outcome that was written stays, though the task that runs again would decide otherwise', async () => {
-  await world.startWorker();
-  const batch = await createBatch(world, { failWhen: 'immediate', failWhenFailed: { moreThan: 1 } });
-  const database = { knex: world.knex, schema: world.schema };
-  const failed = { batchId: batch.id, round: 1, outcome: 'failed', settled: false, total: null } as const;
-  const events = { schedule: ['failure'], skip: ['complete', 'cancelled'] } as const;
-  await batch.jobs(() => world.fixtures.jobs.work.performBulk([[1, 1_000]]));
-  // What a task wrote that was lost: a job had failed, before more failures were allowed.
-  expect(await markFinished(database, { ...failed, ...events })).toMatchObject({ total: 1 });
-  const complete = { ...failed, outcome: 'complete', schedule: ['complete'], skip: ['failure'] } as const;
-  expect(await markFinished(database, complete)).toEqual({ decided: 'failed' });
-  expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'failed', complete: 1 });
-  expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
-  await expectConsistent(world, batch);
-}, 90_000);
+/** What a task wrote that was lost, of an update whose client is gone. */
+async function steerAsLost(
+  batchId: string,
+  change: Pick<SteerBatchInput, 'isPaused' | 'stop'>,
+): Promise<void> {
+  const { settings } = await world.knex
+    .withSchema(world.schema)
+    .from('batches')
+    .where({ id: batchId })
+    .first();
+  expect(
+    await markSteered(world.batches.database, { batchId, round: 1, steering: 1, settings, ...change }),
+  ).toBeNull();
+}
+
+describe('with one worker', () => {
+  beforeAll(async () => {
+    await world.startWorker();
+  });
+
+  test('an outcome that was written stays, though the task that runs again would decide otherwise', async () => {
+    const batch = await createBatch(world, { failWhen: 'immediate', failWhenFailed: { moreThan: 1 } });
+    const database = { knex: world.knex, schema: world.schema };
+    const failed = { batchId: batch.id, round: 1, outcome: 'failed', settled: false, total: null } as const;
+    const events = { schedule: ['failure'], skip: ['complete', 'cancelled'] } as const;
+    await batch.jobs(() => world.fixtures.jobs.work.performBulk([[1, 1_000]]));
+    // What a task wrote that was lost: a job had failed, before more failures were allowed.
+    expect(await markFinished(database, { ...failed, ...events })).toMatchObject({ total: 1 });
+    const complete = { ...failed, outcome: 'complete', schedule: ['complete'], skip: ['failure'] } as const;
+    expect(await markFinished(database, complete)).toEqual({ decided: 'failed' });
+    expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'failed', complete: 1 });
+    expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
+    await expectConsistent(world, batch);
+  }, 90_000);
+
+  test.each([
+    { where: 'the batch', jobs: 40, options: {} },
+    { where: 'runners', jobs: 2_000, options: { continueAsNewAfterEvents: 80 } },
+  ])(
+    'a pause that only its row knows of holds up no jobs in $where',
+    async ({ jobs, options }) => {
+      const batch = await createBatch(world, options);
+      await steerAsLost(batch.id, { isPaused: true, stop: null });
+      await batch.jobs(() =>
+        world.fixtures.jobs.work.performBulk(Array.from({ length: jobs }, (_, i) => [i, 0])),
+      );
+      expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'complete', complete: jobs });
+      expect(await batch.reload()).toMatchObject({ pausedAt: null });
+      expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
+      await expectConsistent(world, batch);
+    },
+    90_000,
+  );
+
+  test('a stop that only its row knows of stays, and has no jobs started', async () => {
+    const batch = await createBatch(world);
+    await batch.jobs(() =>
+      world.fixtures.jobs.work.set({ startDelay: '2s' }).performBulk([
+        [1, 0],
+        [2, 0],
+      ]),
+    );
+    await steerAsLost(batch.id, {
+      isPaused: false,
+      stop: { outcome: 'failed', reason: 'a job has failed', graceMs: 100 },
+    });
+    expect(await batch.wait({ timeout: '60s' })).toMatchObject({
+      status: 'failed',
+      complete: 0,
+      cancelled: 2,
+    });
+    expect(await batch.reload()).toMatchObject({ stopReason: 'a job has failed' });
+    expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
+  }, 90_000);
+
+  test('a stop that a lost task wrote under the number of a pause stays', async () => {
+    const batch = await createBatch(world);
+    await batch.jobs(() => world.fixtures.jobs.work.set({ startDelay: '1 hour' }).performBulk([[1, 0]]));
+    await steerAsLost(batch.id, {
+      isPaused: false,
+      stop: { outcome: 'cancelled', reason: 'no need', graceMs: 100 },
+    });
+    await batch.pause();
+    expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'cancelled', cancelled: 1 });
+    expect(await batch.reload()).toMatchObject({ stopReason: 'no need', pausedAt: null });
+  }, 90_000);
+});

@@ -95,6 +95,13 @@ const EVENTS: Readonly<Record<string, Event>> = {
       ),
     ),
   wroteSteering: (state) => [rules.wroteSteering(state, state.steering)],
+  steeredBefore: (state) =>
+    ([undefined, 'failed', 'cancelled'] as const).map((outcome) =>
+      rules.steeredBefore(state, {
+        steering: state.steering,
+        stop: outcome === undefined ? null : { outcome, reason: 'a lost task', graceMs: 0 },
+      }),
+    ),
   idleChecked: (state, settings) => [
     rules.idleChecked(state, settings, { ended: 0, idleMs: 0 }, NOW + 10).state,
   ],

@@ -1190,6 +1190,37 @@ test('decides each batch once and counts each job once, whatever comes late, twi
   ]);
 }, 60_000);
 
+describe('a row that says more than the workflow has written', () => {
+  const stop = { outcome: 'failed', reason: 'a job has failed', graceMs: 100 } as const;
+
+  test('is written once more when a chunk has found it', () => {
+    const { state } = runningBatch(10);
+    const heard = rules.reported(state, { ...report('1', 0, 0), steering: 7 });
+    expect(rules.isSteeringWritten(heard)).toBe(false);
+    expect(heard.steering).toBe(1);
+    expect(rules.reported(heard, { ...report('1', 0, 0), steering: 1 })).toEqual(heard);
+  });
+
+  test('gets what is true now under a higher number', () => {
+    const { state } = runningBatch(10);
+    const next = rules.steeredBefore(rules.wroteSteering(rules.paused(state, true), 1), {
+      steering: 3,
+      stop: null,
+    });
+    expect(next).toMatchObject({ isPaused: true, steering: 4, stop: null });
+    expect(rules.isSteeringWritten(next)).toBe(false);
+  });
+
+  test('keeps its stop', () => {
+    const paused = rules.wroteSteering(rules.paused(runningBatch(10).state, true), 1);
+    const next = rules.steeredBefore(paused, { steering: 1, stop });
+    expect(next).toMatchObject({ stop, isPaused: false });
+    expect(next.steering).toBeGreaterThan(1);
+    const other = { ...stop, reason: 'another' };
+    expect(rules.steeredBefore(next, { steering: 9, stop: other })).toMatchObject({ stop, steering: 10 });
+  });
+});
+
 describe('what cannot be', () => {
   test.each([
     report('1', 11, 0, true),
@@ -1198,6 +1229,8 @@ describe('what cannot be', () => {
     report('1', 0.5, 0),
     report('1', NaN, 0, true),
     report('1', undefined as never, 0, true),
+    { ...report('1', 0, 0), steering: NaN },
+    { ...report('1', 0, 0), steering: 'many' as never },
     report('constructor', 1, 0),
   ])('is ignored when a runner of 10 jobs reports %j', (garbage) => {
     const { state } = runningBatch(10);
