@@ -9,9 +9,9 @@ import type {
   Growth,
   Sealed,
   RetryOptions,
-  SteeredRow,
   Stop,
 } from '../workflows/batch-state.ts';
+import type { SteeredRow } from '../workflows/steering.ts';
 import type { Share } from '../workflows/limits.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
 import type { OpenedRound } from '../workflows/rounds.ts';

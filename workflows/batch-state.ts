@@ -1,11 +1,9 @@
-import { describePolicy, isExceeded, isFailurePolicy, type FailurePolicy } from './failure-policy.ts';
-import { sampled, wellFormed, type FailedJob } from './failed-sample.ts';
+import { describePolicy, isExceeded, type FailurePolicy } from './failure-policy.ts';
+import type { FailedJob } from './failed-sample.ts';
 import { isQueueName, laneKeysOf, namesOf, OWN_LANE } from './lanes.ts';
-import { hasLimits, isLimit, mergeJobLimits, type Limits } from './limits.ts';
-import { INITIAL_PACE, type Pace } from './pacing.ts';
-import { isRangeOf, type RangeState } from './range-state.ts';
-import { NO_COUNTS, positionsIn, type Counts, type Round } from './rounds.ts';
-import { countOf, take } from './spans.ts';
+import { mergeJobLimits, type Limits } from './limits.ts';
+import type { Pace } from './pacing.ts';
+import { NO_COUNTS, type Counts, type Round } from './rounds.ts';
 
 /**
  * The rules of a batch: pure functions from state and event to new state, without a Temporal import. The state is
@@ -190,29 +188,12 @@ export interface Stop {
   readonly graceMs: number;
 }
 
-/** What the batch's row says of pauses, changes and the stop. */
-export interface SteeredRow {
-  readonly steering: number;
-  readonly stop: Stop | null;
-}
-
-export type CancelRequest = Pick<Stop, 'reason' | 'graceMs'>;
-
-/** What runners are told of how the batch stands; a higher number is newer. */
-export interface Steering {
-  readonly number: number;
-  readonly isPaused: boolean;
-  readonly isStopped: boolean;
-  /** The batch hands out its limits itself: runners end, and hand their ranges back. */
-  readonly isLimited: boolean;
-}
-
 interface Lane {
   readonly dispatched: number;
   readonly pace?: Pace;
 }
 
-interface Runner {
+export interface Runner {
   readonly lane: string;
   readonly from: number;
   readonly to: number;
@@ -223,51 +204,6 @@ interface Runner {
   /** All that is left of its range runs, or waits for a retry or a start delay. */
   readonly idle: boolean;
 }
-
-/** Cumulative, so that repeated and reordered reports are harmless. */
-export interface RunnerReport {
-  readonly runner: string;
-  readonly completed: number;
-  readonly failed: number;
-  /** Jobs of an earlier round that were cancelled there; absent: none. */
-  readonly cancelled?: number;
-  /** Some of the jobs that failed since its last report; absent: none. */
-  readonly sample?: readonly FailedJob[];
-  /** Every job of the range is terminal. */
-  readonly ended: boolean;
-  /** All that is left runs, or waits for a time to come: the runner does not hold up the ranges behind it. */
-  readonly idle?: boolean;
-  /** What the runner learned, for its successor. */
-  readonly pace?: Pace;
-  /** Number of a change that the batch's row says, and of which the runner was not told; absent: none. */
-  readonly steering?: number;
-}
-
-/** A range of positions to run, by a child workflow or by the batch workflow itself. */
-export interface Assignment extends Pick<Runner, 'lane' | 'from' | 'to' | 'inline'> {
-  readonly runner: string;
-  readonly pace?: Pace;
-}
-
-/** What is left of the range of a runner that ends before it is exhausted. */
-export interface ReturnedRange {
-  readonly runner: string;
-  readonly range: RangeState;
-}
-
-/** A runner takes at most so many jobs: bounds its state, and how much one lost runner repeats. */
-const MAX_RANGE = 25_000;
-/** Runners of a lane at once. Two, so that one starts up while the other drains. */
-const MAX_RUNNERS = 2;
-/**
- * Ranges that take few chunks at the lane's pace run in the batch workflow itself: a child workflow, and its signals,
- * would cost more than they do. Batches of short jobs need no child at all: the first range is cut so that it runs
- * here, and tells how long jobs take. Few is one chunk for so many events of the longest history: 40 by default,
- * none where histories are to be shorter than this.
- */
-const EVENTS_PER_INLINE_CHUNK = 100;
-/** ... and so few jobs, in case that those that follow are slower. */
-const MAX_INLINE_JOBS = 10_000;
 
 /** How long handlers may go on when a batch stops itself. */
 export const STOP_GRACE_MS = 10_000;
@@ -508,91 +444,6 @@ export function policyOf(state: BatchState, settings: BatchSettings): BatchPolic
   return { ...policy, jobLimits: mergeJobLimits(settings.jobLimits, changes.jobLimits) };
 }
 
-/** How long a batch that was not stopped has until its deadline; undefined: for ever, or it is over. */
-export function timeLeftMs(state: BatchState, settings: BatchSettings, now: number): number | undefined {
-  const { deadlineAt } = policyOf(state, settings);
-  if (deadlineAt === null || state.stop || isSettled(state)) return undefined;
-  return Math.max(0, deadlineAt - now);
-}
-
-/** How long until its rows are to be asked whether it stands still; undefined: for ever, or until something changes. */
-export function idleTimeLeftMs(state: BatchState, settings: BatchSettings, now: number): number | undefined {
-  const { alertAfterIdleMs } = policyOf(state, settings);
-  const { ended, movedAt, checkedAt } = state.movement;
-  if (alertAfterIdleMs === null || state.isPaused || state.stop || ended >= state.enrolled) return undefined;
-  return Math.max(0, Math.max(movedAt, checkedAt) + alertAfterIdleMs - now);
-}
-
-/** The state with the time of what moved since the one before: jobs ended, the first ones came, or it was resumed. */
-export function moved(before: BatchState, state: BatchState, now: number): BatchState {
-  const { completed, failed } = terminalCounts(state);
-  const ended = Math.max(state.movement.ended, completed + failed);
-  const isWaitingAgain =
-    (before.isPaused && !state.isPaused) ||
-    (before.enrolled <= before.movement.ended && state.enrolled > state.movement.ended);
-  if (ended === state.movement.ended && !isWaitingAgain) return state;
-  return { ...state, movement: { ...state.movement, ended, movedAt: now } };
-}
-
-/**
- * What the rows say when nothing was reported for long: jobs of a chunk may have ended whose others still run.
- *
- * @returns `isAlertDue` once each time that it stands still
- */
-export function idleChecked(
-  state: BatchState,
-  settings: BatchSettings,
-  rows: { readonly ended: number; readonly idleMs: number },
-  now: number,
-): { state: BatchState; isAlertDue: boolean } {
-  if (idleTimeLeftMs(state, settings, now) !== 0) return { state, isAlertDue: false };
-  const { movement } = state;
-  if (rows.ended > movement.ended) {
-    const movedAt = now - Math.max(0, rows.idleMs);
-    return {
-      state: { ...state, movement: { ...movement, ended: rows.ended, movedAt, checkedAt: movedAt } },
-      isAlertDue: false,
-    };
-  }
-  const isAlertDue = movement.alertedFor !== movement.movedAt;
-  const next = { ...movement, checkedAt: now, alertedFor: movement.movedAt };
-  return { state: { ...state, movement: next, alerts: state.alerts + (isAlertDue ? 1 : 0) }, isAlertDue };
-}
-
-export function steeringOf(state: BatchState, settings: BatchSettings): Steering {
-  const { steering, isPaused, stop } = state;
-  const isLimited = hasLimits(policyOf(state, settings));
-  return { number: steering, isPaused, isStopped: stop !== null, isLimited };
-}
-
-/** Whether the batch can still be steered: its jobs are not all terminal, and it was not stopped. */
-function refuseSteering(state: BatchState, verb: string): Refusal | undefined {
-  if (!isSettled(state) && state.stop === null) return undefined;
-  const { status } = progressOf(state);
-  const why = state.stop ? `it was stopped (${state.stop.reason})` : `it has settled`;
-  return {
-    code: 'BATCH_SETTLED',
-    message: `The batch is ${status}, and ${why}: it cannot be ${verb} any more.`,
-  };
-}
-
-/** Whether the batch can be cancelled. One that was stopped already is: asking again changes nothing. */
-export function refuseCancel(state: BatchState, request: CancelRequest): Refusal | undefined {
-  const { reason, graceMs } = request;
-  if (typeof reason !== 'string' || reason === '' || !isCount(graceMs)) {
-    return {
-      code: 'INVALID_OPTION',
-      message: 'A cancellation must have reason, a text, and graceMs, a count.',
-    };
-  }
-  return state.stop ? undefined : refuseSteering(state, 'cancelled');
-}
-
-export function cancelled(state: BatchState, request: CancelRequest): BatchState {
-  if (refuseCancel(state, request)) return state;
-  return stopped(state, { outcome: 'cancelled', reason: request.reason, graceMs: request.graceMs });
-}
-
 /**
  * Stops the batch: nothing starts any more. A block that is open closes with the jobs that were announced. The first
  * stop wins, and a batch that has settled stays as it is.
@@ -608,193 +459,13 @@ export function stopped(state: BatchState, stop: Stop): BatchState {
   };
 }
 
-export function refusePause(state: BatchState): Refusal | undefined {
-  return refuseSteering(state, 'paused');
-}
-
-export function refuseResume(state: BatchState): Refusal | undefined {
-  return refuseSteering(state, 'resumed');
-}
-
-export function paused(state: BatchState, isPaused: boolean): BatchState {
-  return state.isPaused === isPaused ? state : { ...state, isPaused, steering: state.steering + 1 };
-}
-
-export function refuseUpdate(state: BatchState, changes: Partial<BatchPolicy>): Refusal | undefined {
-  const {
-    afterDeadline,
-    afterFailure,
-    alertAfterIdleMs,
-    deadlineAt,
-    failWhen,
-    failWhenFailed,
-    jobLimits = {},
-    maxConcurrentJobs = null,
-    perSecond = null,
-    ...others
-  } = changes;
-  const isWellFormed =
-    [undefined, 'fail', 'cancel'].includes(afterDeadline) &&
-    [undefined, 'continue', 'cancelRemaining'].includes(afterFailure) &&
-    [alertAfterIdleMs, deadlineAt].every((time) => time === undefined || time === null || isCount(time)) &&
-    [undefined, 'settled', 'immediate'].includes(failWhen) &&
-    (failWhenFailed === undefined || isFailurePolicy(failWhenFailed)) &&
-    isLimit({ maxConcurrentJobs, perSecond }) &&
-    typeof jobLimits === 'object' &&
-    jobLimits !== null &&
-    Object.values(jobLimits).every(isLimit) &&
-    Object.keys(others).length === 0;
-  if (!isWellFormed) {
-    return { code: 'INVALID_OPTION', message: 'The change is not one that Batch.update makes.' };
-  }
-  const names = limitedNames(state);
-  const unlimited = Object.keys(jobLimits).find((name) => !names.includes(name));
-  if (unlimited !== undefined) {
-    return {
-      code: 'JOB_NOT_LIMITED',
-      message:
-        `jobLimits names "${unlimited}", which had no entry when the batch was created` +
-        `${names.length > 0 ? ` (those that had: ${names.join(', ')})` : ''}. Name each job that may be limited ` +
-        'later in jobLimits of create, with null for no limit.',
-    };
-  }
-  return refuseSteering(state, 'changed');
-}
-
-export function updated(state: BatchState, changes: Partial<BatchPolicy>): BatchState {
-  const jobLimits = changes.jobLimits && mergeJobLimits(state.changes.jobLimits ?? {}, changes.jobLimits);
-  return {
-    ...state,
-    changes: { ...state.changes, ...changes, ...(jobLimits && { jobLimits }) },
-    steering: state.steering + 1,
-  };
-}
-
-export function wroteSteering(state: BatchState, number: number): BatchState {
-  return { ...state, steeringWritten: Math.max(state.steeringWritten, number) };
-}
-
-/**
- * The row is as new as what was to be written: a task that was lost with its worker had written it, and other things
- * came before the task ran again. A stop stays, as workers have heard of it. Of the rest, what is true now is written.
- */
-export function steeredBefore(state: BatchState, row: SteeredRow): BatchState {
-  const next = row.stop ? stopped(state, row.stop) : state;
-  return { ...next, steering: Math.max(next.steering, row.steering) + 1 };
-}
-
-/** The row says more than this workflow has written: writing once more finds out what. See `steeredBefore`. */
-function steeringHeardOf(state: BatchState, number = 0): BatchState {
-  return number > state.steering ? { ...state, steering: state.steering + 1 } : state;
-}
-
-export function isSteeringWritten(state: BatchState): boolean {
-  return state.steeringWritten >= state.steering;
-}
-
 /** Whether a failed job may matter before its chunk is over. */
 export function noticesFailures(state: BatchState, settings: BatchSettings): boolean {
   const { failWhen, afterFailure } = policyOf(state, settings);
   return failWhen === 'immediate' || afterFailure === 'cancelRemaining';
 }
 
-/** The deadline is over. */
-export function deadlinePassed(state: BatchState, settings: BatchSettings, now: number): BatchState {
-  if (timeLeftMs(state, settings, now) !== 0) return state;
-  const { afterDeadline, deadlineAt } = policyOf(state, settings);
-  return stopped(state, {
-    outcome: afterDeadline === 'fail' ? 'failed' : 'cancelled',
-    reason: `its deadline has passed (${new Date(deadlineAt!).toISOString()})`,
-    graceMs: STOP_GRACE_MS,
-  });
-}
-
-/** Hands out what can be run now. Each position of a lane is handed out once. */
-export function assignRanges(
-  state: BatchState,
-  settings: BatchSettings,
-): { state: BatchState; assignments: Assignment[] } {
-  if (state.isPaused || state.stop) return { state, assignments: [] };
-  const maxInlineChunks = Math.floor(settings.maxHistoryEvents / EVENTS_PER_INLINE_CHUNK);
-  // One place hands out the limits: all chunks are the batch's own then.
-  const isLimited = hasLimits(policyOf(state, settings));
-  const assignments: Assignment[] = [];
-  let next = state;
-  for (const [lane, { pace }] of Object.entries(state.lanes)) {
-    for (;;) {
-      const active = Object.values(next.runners).filter((runner) => runner.lane === lane && !runner.idle);
-      const positions = positionsIn(next, next.lanes[lane]!.dispatched + 1);
-      const available = countOf(positions);
-      if (available === 0) break;
-      const { size, jobMs } = pace ?? INITIAL_PACE;
-      // Until the first range has found out how long jobs take, the others would have to find out for themselves.
-      const isKnown = jobMs !== undefined;
-      // Less than a chunk beside a running range waits for company, unless no more will come.
-      const waits = available < size && state.enrollment.phase !== 'sealed';
-      if (active.length >= (waits || !isKnown ? 1 : MAX_RUNNERS)) break;
-      const inlineLimit = maxInlineChunks * size;
-      const isFirst = pace === undefined && inlineLimit > 0;
-      const inlineJobs = Math.min(available, MAX_INLINE_JOBS, isFirst ? inlineLimit : Infinity);
-      const isSmall = inlineJobs <= inlineLimit;
-      const inline = isSmall || isLimited;
-      const [taken] = take(positions, isSmall && !isLimited ? inlineJobs : MAX_RANGE);
-      const from = taken[0]![0];
-      const to = taken.at(-1)![1];
-      const runner = nextRunner(next);
-      assignments.push({ runner, lane, from, to, inline, ...(pace ? { pace } : {}) });
-      next = {
-        ...next,
-        runnersStarted: next.runnersStarted + 1,
-        lanes: { ...next.lanes, [lane]: { ...next.lanes[lane]!, dispatched: to } },
-        runners: {
-          ...next.runners,
-          [runner]: { lane, from, to, inline, ...NO_COUNTS, idle: false },
-        },
-      };
-    }
-  }
-  return { state: next, assignments };
-}
-
-/** Its number, with that of the round in front: names of workflows are never used twice. */
-function nextRunner({ round, runnersStarted }: BatchState): string {
-  return `${round ? `${round.number}.` : ''}${runnersStarted + 1}`;
-}
-
-/** Whether jobs of the lane wait to be handed out. */
-function isWaiting(state: BatchState, lane: string): boolean {
-  return positionsIn(state, state.lanes[lane]!.dispatched + 1).length > 0;
-}
-
-/**
- * A runner tells how far it is. Reports of runners that ended, or that nobody knows, change nothing; nor do counts that
- * cannot be: anybody who may signal the workflow could end the batch too early with them.
- */
-export function reported(before: BatchState, report: RunnerReport): BatchState {
-  const runner = Object.hasOwn(before.runners, report.runner) ? before.runners[report.runner] : undefined;
-  if (!runner || !isPlausible(report, runner.to - runner.from + 1)) return before;
-  const state = steeringHeardOf(before, report.steering);
-  const completed = Math.max(runner.completed, report.completed);
-  const failed = Math.max(runner.failed, report.failed);
-  const cancelled = Math.max(runner.cancelled, report.cancelled ?? 0);
-  const lane = state.lanes[runner.lane]!;
-  const lanes = report.pace ? { ...state.lanes, [runner.lane]: { ...lane, pace: report.pace } } : state.lanes;
-  const failedSample = report.sample
-    ? sampled(state.failedSample, wellFormed(report.sample))
-    : state.failedSample;
-  if (!report.ended) {
-    const updated = { ...runner, completed, failed, cancelled, idle: report.idle ?? false };
-    return { ...state, lanes, failedSample, runners: { ...state.runners, [report.runner]: updated } };
-  }
-  const { [report.runner]: _ended, ...runners } = state.runners;
-  return { ...state, lanes, failedSample, runners, ...sum([state, { completed, failed, cancelled }]) };
-}
-
-function isPlausible({ completed, failed, cancelled = 0 }: RunnerReport, jobs: number): boolean {
-  return [completed, failed, cancelled].every(isCount) && completed + failed + cancelled <= jobs;
-}
-
-function sum(counts: readonly Counts[]): Counts {
+export function sum(counts: readonly Counts[]): Counts {
   let { completed, failed, cancelled } = NO_COUNTS;
   for (const part of counts) {
     completed += part.completed;
@@ -804,85 +475,8 @@ function sum(counts: readonly Counts[]): Counts {
   return { completed, failed, cancelled };
 }
 
-function isCount(value: number): boolean {
+export function isCount(value: number): boolean {
   return Number.isSafeInteger(value) && value >= 0;
-}
-
-/** Whether runners of their own workflows still run: each one ends, or hands its range back. */
-export function hasChildRunners(state: BatchState): boolean {
-  return Object.values(state.runners).some(({ inline }) => !inline);
-}
-
-/**
- * A runner has ended and left its range to the batch. What comes twice, or of a runner that was lost meanwhile, changes
- * nothing.
- *
- * @returns the range to go on with, if it is to
- */
-export function rangeReturned(
-  state: BatchState,
-  { runner: id, range }: ReturnedRange,
-): { state: BatchState; assignment?: Assignment } {
-  const runner = Object.hasOwn(state.runners, id) ? state.runners[id] : undefined;
-  if (!runner || runner.inline || !isRangeOf(range, runner)) return { state };
-  const { lane, from, to } = runner;
-  return {
-    state: { ...state, runners: { ...state.runners, [id]: { ...runner, inline: true } } },
-    assignment: { runner: id, lane, from, to, inline: true },
-  };
-}
-
-/**
- * A runner was terminated or deleted before it ended: another one takes its range. It counts from zero, over rows of
- * which some are terminal already, so nothing is counted twice.
- *
- * @param isLimited the batch has limits now: it takes the range itself
- */
-export function runnerLost(
-  state: BatchState,
-  id: string,
-  isLimited = false,
-): { state: BatchState; assignment?: Assignment } {
-  const lost = state.runners[id];
-  if (!lost) return { state };
-  const { [id]: _lost, ...others } = state.runners;
-  if (state.stop) {
-    return { state: { ...state, runners: others, ...sum([state, lost]) } };
-  }
-  const runner = nextRunner(state);
-  const { lane, from, to } = lost;
-  const inline = lost.inline || isLimited;
-  return {
-    state: {
-      ...state,
-      runnersStarted: state.runnersStarted + 1,
-      runners: { ...others, [runner]: { ...lost, inline, ...NO_COUNTS, idle: false } },
-    },
-    assignment: { runner, lane, from, to, inline },
-  };
-}
-
-/**
- * Whether jobs are missing from the counts though all were handed out and every runner has ended: a report was wrong,
- * or somebody changed rows. Without repair the batch would wait for ever.
- */
-export function isStranded(state: BatchState): boolean {
-  return (
-    isSealed(state) &&
-    Object.keys(state.runners).length === 0 &&
-    Object.keys(state.lanes).every((lane) => !isWaiting(state, lane)) &&
-    !isSettled(state)
-  );
-}
-
-/** Counts again from the rows: what is terminal is counted without being run, what is not runs. */
-export function recounted(state: BatchState): BatchState {
-  const lanes = Object.entries(state.lanes).map(([lane, { pace }]) => [
-    lane,
-    { dispatched: 0, ...(pace ? { pace } : {}) },
-  ]);
-  const counts = state.round?.others ?? NO_COUNTS;
-  return { ...state, ...counts, lanes: Object.fromEntries(lanes) as BatchState['lanes'] };
 }
 
 /** How many jobs ended how, running ranges included. */
@@ -905,7 +499,7 @@ export function failuresNoticed(state: BatchState, { failed }: { failed: number 
 }
 
 /** Whether it is known which jobs the batch has, or this round of it. */
-function isSealed({ enrollment, isOpeningRound }: BatchState): boolean {
+export function isSealed({ enrollment, isOpeningRound }: BatchState): boolean {
   return enrollment.phase === 'sealed' && !isOpeningRound;
 }
 

@@ -11,15 +11,9 @@ import {
   startChild,
   workflowInfo,
 } from '@temporalio/workflow';
-import * as rules from './batch-state.ts';
-import type {
-  Assignment,
-  BatchEvent,
-  BatchSettings,
-  BatchState,
-  CallbackRegistration,
-  Refusal,
-} from './batch-state.ts';
+import * as rules from './rules.ts';
+import type { Assignment } from './ranges.ts';
+import type { BatchEvent, BatchSettings, BatchState, CallbackRegistration, Refusal } from './batch-state.ts';
 import { batchCallback } from './callback.ts';
 import {
   callbackWorkflowId,
@@ -85,7 +79,7 @@ const RECOUNT_PAUSE = '10 seconds';
 const QUIET_TIMER = { summary: 'Closes the enrolment if nothing is heard' };
 
 /**
- * One batch, from its creation to its callbacks. Messages change the state through the rules in batch-state.ts; the
+ * One batch, from its creation to its callbacks. Messages change the state through the rules in rules.ts; the
  * function below waits for what the state says and writes it to the mirror.
  */
 export async function batch(input: BatchInput): Promise<BatchResult> {

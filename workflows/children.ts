@@ -1,6 +1,7 @@
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import { getExternalWorkflowHandle, log, ParentClosePolicy, sleep, workflowInfo } from '@temporalio/workflow';
-import type { BatchEvent, Steering } from './batch-state.ts';
+import type { BatchEvent } from './batch-state.ts';
+import type { Steering } from './steering.ts';
 import { batchEndedSignal, pingSignal, rushedSignal, steeredSignal } from './messages.ts';
 
 /** How often workflows that an earlier run of this one started are asked whether they are there. */

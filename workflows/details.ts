@@ -2,13 +2,13 @@ import {
   isSettled,
   policyOf,
   progressOf,
-  type Assignment,
   type BatchEvent,
   type BatchPolicy,
   type BatchSettings,
   type BatchState,
-  type Steering,
 } from './batch-state.ts';
+import type { Assignment } from './ranges.ts';
+import type { Steering } from './steering.ts';
 import { line, type FailedJob } from './failed-sample.ts';
 import { describePolicy } from './failure-policy.ts';
 import { describeLane } from './lanes.ts';

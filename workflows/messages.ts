@@ -5,11 +5,9 @@ import type {
   BatchProgress,
   BatchState,
   CallbackRegistration,
-  CancelRequest,
-  ReturnedRange,
-  RunnerReport,
-  Steering,
 } from './batch-state.ts';
+import type { CancelRequest, Steering } from './steering.ts';
+import type { ReturnedRange, RunnerReport } from './ranges.ts';
 import type { JobsAddedMessage } from './more-jobs.ts';
 import type { RangeState } from './range-state.ts';
 

@@ -10,7 +10,8 @@ import {
   TimeoutFailure,
 } from '@temporalio/workflow';
 import type { ChunkInput, ChunkShare, HandlerActivities } from '../activities/contract.ts';
-import type { RunnerReport, Steering } from './batch-state.ts';
+import type { RunnerReport } from './ranges.ts';
+import type { Steering } from './steering.ts';
 import { sampled, type FailedJob } from './failed-sample.ts';
 import { describeFailure } from './failure.ts';
 import { parseLane } from './lanes.ts';

@@ -18,7 +18,8 @@ import {
   rushedSignal,
   steeredSignal,
 } from './messages.ts';
-import type { RunnerReport, Steering } from './batch-state.ts';
+import type { RunnerReport } from './ranges.ts';
+import type { Steering } from './steering.ts';
 import { isExhausted, type RangeState } from './range-state.ts';
 import { runRange } from './run-range.ts';
 import { isSpans, parseSpans } from './spans.ts';

@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { WorkflowFailedError } from '@temporalio/client';
 import { WorkflowNotFoundError, type Duration } from '@temporalio/common';
 import type { Knex } from 'knex';
-import type { BatchEvent, BatchProgress, BatchStatus, CancelRequest } from '../../workflows/batch-state.ts';
+import type { BatchEvent, BatchProgress, BatchStatus } from '../../workflows/batch-state.ts';
+import type { CancelRequest } from '../../workflows/steering.ts';
 import {
   cancelRequestedSignal,
   cancelUpdate,

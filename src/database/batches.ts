@@ -9,7 +9,8 @@ import type {
   SteerBatchInput,
   TakeOverBlockInput,
 } from '../../activities/contract.ts';
-import type { BatchOutcome, BatchSettings, Growth, Sealed, SteeredRow } from '../../workflows/batch-state.ts';
+import type { BatchOutcome, BatchSettings, Growth, Sealed } from '../../workflows/batch-state.ts';
+import type { SteeredRow } from '../../workflows/steering.ts';
 import { describePolicy } from '../../workflows/failure-policy.ts';
 import { existingLimits } from '../../workflows/limits.ts';
 import { toStorable } from '../json-value.ts';

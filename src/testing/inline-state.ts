@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import * as rules from '../../workflows/batch-state.ts';
+import * as rules from '../../workflows/rules.ts';
 import type { BatchEvent, BatchSettings, BatchState, Refusal } from '../../workflows/batch-state.ts';
 import { describePolicy } from '../../workflows/failure-policy.ts';
 import {

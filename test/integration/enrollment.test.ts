@@ -1,10 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
-import { defineJob } from '../../src/index.ts';
+import { Client, Connection } from '@temporalio/client';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { BatchClient, defineJob } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks, runBatch } from '../support/batches.ts';
 import { expectCode } from '../support/codes.ts';
 import { eventually } from '../support/eventually.ts';
 import { updatesOf } from '../support/messages.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -371,3 +373,31 @@ test('a seal whose answer was lost and whose batch has ended meanwhile resolves 
   });
   expect(total).toBe(1);
 });
+
+test('a job whose row was written while others were being announced runs although the block stays open', async () => {
+  await using proxy = await TcpProxy.open(inject('temporalAddress'));
+  const connection = await Connection.connect({ address: proxy.address });
+  const { knex, schema, taskQueue } = world;
+  const client = new Client({ connection });
+  const behind = new BatchClient({ client, database: knex, schema, taskQueue });
+  const batch = await behind.create({ description: 'A test' });
+  const rows = (count: number) =>
+    eventually(async () =>
+      expect(await knex.withSchema(schema).from('batch_jobs').where('batch_id', batch.id)).toHaveLength(
+        count,
+      ),
+    );
+  await batch.jobs(async () => {
+    proxy.freeze();
+    // As many as are announced at once.
+    await record.performBulk(Array.from({ length: 200 }, (_, i) => [i] as const));
+    await rows(200);
+    await record.performAsync(200);
+    await rows(201);
+    proxy.thaw();
+    await eventually(async () => expect(await valuesOf(batch.id)).toHaveLength(201), 10_000);
+  });
+  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 201 });
+  await behind.close();
+  await connection.close();
+}, 60_000);

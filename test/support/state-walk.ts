@@ -1,4 +1,4 @@
-import * as rules from '../../workflows/batch-state.ts';
+import * as rules from '../../workflows/rules.ts';
 import type { BatchPolicy, BatchSettings, BatchState } from '../../workflows/batch-state.ts';
 import { jobsAdded, wroteSeal } from '../../workflows/more-jobs.ts';
 import { initialRange } from '../../workflows/range-state.ts';
@@ -118,6 +118,7 @@ const PARTS_OF_EVENTS = [
   'decided',
   'moved',
   'newLanes',
+  'steeringHeardOf',
   'stopped',
   'withJobs',
 ];
@@ -157,7 +158,7 @@ const SETTINGS: readonly BatchSettings[] = (
   maxHistoryEvents: 4_000,
 }));
 
-/** Rules of batch-state.ts that make a new state, and that the walk does not know. */
+/** Rules in this source that make a new state, and that the walk does not know. */
 export function unknownRules(source: string): string[] {
   const makers = [...source.matchAll(/^export function (\w+)\(.*?\): ([^\n]+) \{$/gms)]
     .filter(([, , result]) => /\bBatchState\b/.test(result!))

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import * as rules from '../../workflows/batch-state.ts';
+import * as rules from '../../workflows/rules.ts';
 import type { BatchPolicy, BatchSettings, BatchState } from '../../workflows/batch-state.ts';
 import { initialRange } from '../../workflows/range-state.ts';
 import { resolveBatchChanges, resolveBatchOptions } from '../../src/client/batch-options.ts';

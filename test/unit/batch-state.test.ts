@@ -1,15 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import * as rules from '../../workflows/batch-state.ts';
+import * as rules from '../../workflows/rules.ts';
 import { isExceeded } from '../../workflows/failure-policy.ts';
 import { INITIAL_PACE } from '../../workflows/pacing.ts';
+import type { Assignment, RunnerReport } from '../../workflows/ranges.ts';
 import type {
-  Assignment,
   BatchEvent,
   BatchSettings,
   BatchState,
   CallbackRegistration,
-  RunnerReport,
 } from '../../workflows/batch-state.ts';
+import { SETTINGS } from '../support/facts.ts';
 import { forSeeds, type Random } from '../support/random.ts';
 
 const NOW = 1_000_000;
@@ -23,24 +23,7 @@ const MAX_RUNNERS = 2;
 const MAX_INLINE_CHUNKS = 40;
 const MAX_INLINE_JOBS = 10_000;
 
-const settings = (overrides: Partial<BatchSettings> = {}): BatchSettings => ({
-  afterDeadline: 'fail',
-  afterFailure: 'continue',
-  alertAfterIdleMs: null,
-  autoSeal: true,
-  deadlineAt: null,
-  failWhen: 'settled',
-  failWhenFailed: 'any',
-  jobLimits: {},
-  maxConcurrentJobs: null,
-  perSecond: null,
-  enrollmentTimeoutMs: 300_000,
-  openTimeoutMs: 86_400_000,
-  unknownJobTimeoutMs: 600_000,
-  workflowCheckIntervalMs: 30_000,
-  maxHistoryEvents: 4_000,
-  ...overrides,
-});
+const settings = (overrides: Partial<BatchSettings> = {}): BatchSettings => ({ ...SETTINGS, ...overrides });
 
 const seal = (token: string) => ({ token, upTo: 3, queues: [] });
 const message = (upTo: number, queues: readonly string[] = [], token = TOKEN) => ({ token, upTo, queues });

@@ -1,27 +1,10 @@
 import { expect, test } from 'vitest';
-import * as rules from '../../workflows/batch-state.ts';
+import * as rules from '../../workflows/rules.ts';
 import { batchDetails, escaped, groupDigits, runnerDetails, runnerSummary } from '../../workflows/details.ts';
 import { endingOf, wroteEnding } from '../../workflows/more-jobs.ts';
 import type { FailedJob } from '../../workflows/failed-sample.ts';
 import { chunkLost, initialRange, nextChunk } from '../../workflows/range-state.ts';
-
-const SETTINGS: rules.BatchSettings = {
-  afterDeadline: 'fail',
-  afterFailure: 'continue',
-  alertAfterIdleMs: null,
-  autoSeal: true,
-  deadlineAt: null,
-  failWhen: 'settled',
-  failWhenFailed: 'any',
-  jobLimits: {},
-  maxConcurrentJobs: null,
-  perSecond: null,
-  enrollmentTimeoutMs: 300_000,
-  openTimeoutMs: 86_400_000,
-  unknownJobTimeoutMs: 600_000,
-  workflowCheckIntervalMs: 30_000,
-  maxHistoryEvents: 4_000,
-};
+import { SETTINGS } from '../support/facts.ts';
 
 function running(
   jobs: number,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import * as rules from '../../workflows/batch-state.ts';
+import * as rules from '../../workflows/rules.ts';
 import { SETTINGS } from '../support/facts.ts';
 
 const NOW = 1_000_000;

@@ -1,32 +1,17 @@
 import { describe, expect, test } from 'vitest';
-import * as rules from '../../workflows/batch-state.ts';
-import type { Assignment, BatchSettings, BatchState, Growth } from '../../workflows/batch-state.ts';
+import * as rules from '../../workflows/rules.ts';
+import type { Assignment } from '../../workflows/ranges.ts';
+import type { BatchSettings, BatchState, Growth } from '../../workflows/batch-state.ts';
 import * as more from '../../workflows/more-jobs.ts';
 import { isExceeded } from '../../workflows/failure-policy.ts';
+import { SETTINGS } from '../support/facts.ts';
 import { forSeeds, type Random } from '../support/random.ts';
 
 const NOW = 1_000_000;
 const RUN = 'run-1';
 const LATER = { runId: RUN, now: NOW + 5 };
 
-const settings = (overrides: Partial<BatchSettings> = {}): BatchSettings => ({
-  afterDeadline: 'fail',
-  afterFailure: 'continue',
-  alertAfterIdleMs: null,
-  jobLimits: {},
-  maxConcurrentJobs: null,
-  perSecond: null,
-  autoSeal: true,
-  deadlineAt: null,
-  failWhen: 'settled',
-  failWhenFailed: 'any',
-  enrollmentTimeoutMs: 300_000,
-  openTimeoutMs: 86_400_000,
-  unknownJobTimeoutMs: 600_000,
-  workflowCheckIntervalMs: 30_000,
-  maxHistoryEvents: 4_000,
-  ...overrides,
-});
+const settings = (overrides: Partial<BatchSettings> = {}): BatchSettings => ({ ...SETTINGS, ...overrides });
 
 const added = (upTo: number, queues: readonly string[] = []) => ({ runId: RUN, upTo, queues });
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import * as rules from '../../workflows/batch-state.ts';
+import * as rules from '../../workflows/rules.ts';
 import { positionsIn, roundOpened, type OpenedRound } from '../../workflows/rounds.ts';
 import { countOf } from '../../workflows/spans.ts';
 import { RETRY, SETTINGS } from '../support/facts.ts';

@@ -8,7 +8,7 @@ import * as numbered from '../../src/database/enroll-numbered.ts';
 import * as pruning from '../../src/database/prune.ts';
 import * as rounds from '../../src/database/rounds.ts';
 import { migrationSql } from '../../src/index.ts';
-import * as rules from '../../workflows/batch-state.ts';
+import * as rules from '../../workflows/rules.ts';
 import type { BatchOutcome, BatchState } from '../../workflows/batch-state.ts';
 import { diagramOf, missingFrom } from '../support/state-diagrams.ts';
 import { EVENT_NAMES, unknownRules, walkBatch } from '../support/state-walk.ts';
@@ -16,6 +16,10 @@ import { EVENT_NAMES, unknownRules, walkBatch } from '../support/state-walk.ts';
 // docs/states.md draws what the code does. Read as text, so that the page cannot rot.
 const source = (file: string) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8');
 const BATCH_STATE = source('workflows/batch-state.ts');
+const RULES = [
+  BATCH_STATE,
+  ...['idleness', 'ranges', 'steering'].map((name) => source(`workflows/${name}.ts`)),
+];
 const ROWS = source('src/database/rows.ts');
 const SQL = await migrationSql();
 
@@ -109,8 +113,8 @@ describe('the walk through all that can happen to a small batch', () => {
 
   test('knows every rule that makes a new state', () => {
     expect(
-      unknownRules(BATCH_STATE),
-      'Rules of batch-state.ts that are missing from EVENTS in test/support/state-walk.ts',
+      RULES.flatMap(unknownRules),
+      'Rules of workflows/rules.ts that are missing from EVENTS in test/support/state-walk.ts',
     ).toEqual([]);
   });
 
