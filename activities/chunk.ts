@@ -19,6 +19,7 @@ import { selectLookPace, updateRunIds, type LookPace } from '../src/database/wor
 import { MEMBER_BATCH } from '../src/jobs/member-batch.ts';
 import { describeError, retryDelay } from '../src/jobs/outcome.ts';
 import { resultJson } from '../src/jobs/result.ts';
+import { acquire } from '../src/worker/slots.ts';
 import { jobFailure, MAX_CHUNK_SAMPLE, sampled, type FailedJob } from '../workflows/failed-sample.ts';
 import { chunkDrainedSignal, jobFailedSignal } from '../workflows/messages.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
@@ -388,7 +389,7 @@ class ChunkRun {
         await slots.runExclusive(() => this.#watch(job));
         continue;
       }
-      const free = slots.acquire();
+      const free = acquire(slots);
       if (free) await free;
       const run = this.#watch(job)
         .catch((error: unknown) => (this.#error ??= error))

@@ -3,6 +3,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import { describeError } from '../src/jobs/outcome.ts';
 import { instruments } from '../src/telemetry/instruments.ts';
 import { contextOf, installedTracer } from '../src/telemetry/tracing.ts';
+import { acquire } from '../src/worker/slots.ts';
 import type { PlainJobInput } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
@@ -32,7 +33,7 @@ export async function runPlainJob(dependencies: ActivityDependencies, input: Pla
     batches: dependencies.batches,
   };
   await withHeartbeat(async () => {
-    const free = dependencies.slots.acquire();
+    const free = acquire(dependencies.slots);
     if (free) await free;
     try {
       await observed(call, input.trace);

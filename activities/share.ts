@@ -1,9 +1,9 @@
-import type { Slots } from '../src/worker/slots.ts';
+import { acquire, type Slots } from '../src/worker/slots.ts';
 import type { ChunkShare } from './contract.ts';
 import { Pacer } from './pacer.ts';
 
 /** What a chunk starts its jobs by: the worker's slots, or its part of the batch's limits before them. */
-export type JobSlots = Pick<Slots, 'take' | 'acquire' | 'withdraw' | 'release' | 'runExclusive'>;
+export type JobSlots = Pick<Slots, 'take' | 'withdraw' | 'release' | 'runExclusive'>;
 
 /** How soon a worker that shuts down gives back what waits for its turn. */
 const MAX_WAIT_MS = 500;
@@ -42,12 +42,6 @@ export class ShareSlots implements JobSlots {
     return false;
   }
 
-  acquire(): Promise<void> | undefined {
-    let start!: () => void;
-    const started = new Promise<void>((resolve) => (start = resolve));
-    return this.take(start) ? undefined : started;
-  }
-
   withdraw(start: () => void): boolean {
     if (this.#waiting === start) {
       this.#waiting = undefined;
@@ -68,7 +62,7 @@ export class ShareSlots implements JobSlots {
 
   async runExclusive<T>(run: () => Promise<T>): Promise<T> {
     // Its turn and a slot first, so that it is like any other; the slot is free again for the exclusive use.
-    const isFree = this.acquire();
+    const isFree = acquire(this);
     if (isFree) await isFree;
     this.#slots.release();
     try {

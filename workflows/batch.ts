@@ -605,6 +605,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     if (ending) {
       const { outcome, settled, total, fires, never } = ending;
       const schedule = fires.filter((event) => state.callbacks[event] && !state.fired.includes(event));
+      // A row of which this workflow does not know is of a task that was lost, and of a client that never heard of it.
+      const unknown = fires.filter((event) => !schedule.includes(event));
       const isStopped = state.stop !== null;
       const row = await mirror.finishBatch({
         batchId,
@@ -613,7 +615,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
         settled,
         total,
         schedule,
-        skip: never,
+        skip: [...never, ...unknown],
       });
       if (row && 'growth' in row) {
         apply(grown(state, row.growth));

@@ -33,13 +33,6 @@ export class Slots {
     return true;
   }
 
-  /** Takes a slot. @returns undefined if it was free, else a promise */
-  acquire(): Promise<void> | undefined {
-    let start!: () => void;
-    const started = new Promise<void>((resolve) => (start = resolve));
-    return this.take(start) ? undefined : started;
-  }
-
   /** Takes a waiting `start` out of the queue. @returns whether it was there: it will not be called then */
   withdraw(start: () => void): boolean {
     const index = this.#queue.findIndex((entry) => entry.start === start);
@@ -79,4 +72,11 @@ export class Slots {
       next.start();
     }
   }
+}
+
+/** Takes a slot. @returns undefined if it was free, else a promise */
+export function acquire(slots: Pick<Slots, 'take'>): Promise<void> | undefined {
+  let start!: () => void;
+  const started = new Promise<void>((resolve) => (start = resolve));
+  return slots.take(start) ? undefined : started;
 }

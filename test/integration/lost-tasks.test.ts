@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { markFinished, markSteered } from '../../src/database/batches.ts';
 import type { SteerBatchInput } from '../../activities/contract.ts';
+import { insertCallback } from '../../src/database/callbacks.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { lockTable } from '../support/table-lock.ts';
@@ -92,6 +93,16 @@ describe('with one worker', () => {
     },
     90_000,
   );
+
+  test('a callback that only its row knows of is not owed for ever', async () => {
+    const batch = await world.batches.create({ description: 'A test' });
+    const { name: callback, options } = world.fixtures.callbacks.onComplete;
+    const registration = { event: 'complete', callback, ...options } as const;
+    await insertCallback(world.batches.database, { batchId: batch.id, round: 1, ...registration });
+    await batch.jobs(() => world.fixtures.jobs.work.performAsync(1, 0));
+    expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'complete' });
+    expect(await batch.callbacks()).toMatchObject([{ event: 'complete', status: 'skipped' }]);
+  });
 
   test('a stop that only its row knows of stays, and has no jobs started', async () => {
     const batch = await createBatch(world);

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { ShareSlots } from '../../activities/share.ts';
-import { Slots } from '../../src/worker/slots.ts';
+import { acquire, Slots } from '../../src/worker/slots.ts';
 
 function setup(
   share: { maxConcurrentJobs?: number; perSecond?: number; waitMs?: number },
@@ -15,7 +15,7 @@ function setup(
 async function takeMany(part: ShareSlots, count: number): Promise<number[]> {
   const times: number[] = [];
   while (times.length < count) {
-    const free = part.acquire();
+    const free = acquire(part);
     if (free) await free;
     times.push(performance.now());
   }
@@ -68,7 +68,7 @@ test('starts its jobs evenly, the first one not before its time', async () => {
 
 test('lets what waits for its turn learn soon that nothing starts any more', async () => {
   const { part, stopping } = setup({ perSecond: 0.001, waitMs: 100_000 });
-  const wait = part.acquire();
+  const wait = acquire(part);
   stopping.value = true;
   expect(await Promise.race([wait, delay(2_000, 'late')])).toBeUndefined();
 });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Slots } from '../../src/worker/slots.ts';
+import { acquire, Slots } from '../../src/worker/slots.ts';
 import { forSeeds } from '../support/random.ts';
 
 /** Lets everything run that can run now. */
@@ -17,7 +17,7 @@ function setup(limit: number) {
         running.set(name, end);
       });
     const run = async () => {
-      const free = slots.acquire();
+      const free = acquire(slots);
       if (free) await free;
       try {
         await work();
@@ -37,9 +37,9 @@ function setup(limit: number) {
 
 test('gives a free slot at once, without a promise', () => {
   const { slots } = setup(2);
-  expect(slots.acquire()).toBeUndefined();
-  expect(slots.acquire()).toBeUndefined();
-  expect(slots.acquire()).toBeInstanceOf(Promise);
+  expect(acquire(slots)).toBeUndefined();
+  expect(acquire(slots)).toBeUndefined();
+  expect(acquire(slots)).toBeInstanceOf(Promise);
 });
 
 test('gives a slot that was released to the one that waits longest', async () => {
@@ -55,11 +55,11 @@ test('gives a slot that was released to the one that waits longest', async () =>
 
 test('lets nobody overtake those that wait, also when a slot is free for a moment', async () => {
   const { slots } = setup(1);
-  expect(slots.acquire()).toBeUndefined();
+  expect(acquire(slots)).toBeUndefined();
   const order: string[] = [];
-  const waiting = slots.acquire()!.then(() => order.push('waited'));
+  const waiting = acquire(slots)!.then(() => order.push('waited'));
   slots.release();
-  const late = slots.acquire()!.then(() => order.push('late'));
+  const late = acquire(slots)!.then(() => order.push('late'));
   await waiting;
   expect(order).toEqual(['waited']);
   slots.release();
