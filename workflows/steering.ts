@@ -37,6 +37,9 @@ export interface SteeredRow {
 
 export type CancelRequest = Pick<Stop, 'reason' | 'graceMs'>;
 
+/** More changes than anybody makes, and far from what the row can hold: a report that names more is wrong. */
+const MAX_NUMBER = 1_000_000_000;
+
 /** How long a batch that was not stopped has until its deadline; undefined: for ever, or it is over. */
 export function timeLeftMs(state: BatchState, settings: BatchSettings, now: number): number | undefined {
   const { deadlineAt } = policyOf(state, settings);
@@ -155,7 +158,8 @@ export function steeredBefore(state: BatchState, row: SteeredRow): BatchState {
 
 /** The row says more than this workflow has written: writing once more finds out what. See `steeredBefore`. */
 export function steeringHeardOf(state: BatchState, number = 0): BatchState {
-  return number > state.steering ? { ...state, steering: state.steering + 1 } : state;
+  if (!isCount(number) || number > MAX_NUMBER || number <= state.steering) return state;
+  return { ...state, steering: number + 1 };
 }
 
 export function isSteeringWritten(state: BatchState): boolean {
