@@ -4,6 +4,7 @@ import { callbackFindings } from './callback-rules.ts';
 import { isMoving, isOver, type Facts, type MirrorFacts, type TemporalFacts } from './facts.ts';
 import type { Finding } from './findings.ts';
 import { jobFindings } from './job-rules.ts';
+import { limitFindings } from './limit-rules.ts';
 import { counted, inTime, oneLine, quote, span } from './words.ts';
 import { workerFindings } from './worker-rules.ts';
 import { workflowJobFindings } from './workflow-job-rules.ts';
@@ -31,6 +32,7 @@ export function diagnose(facts: Facts): Finding[] {
     ...mirrorBehind(facts, temporal),
     ...block(facts, temporal),
     ...callbackFindings(facts, temporal),
+    ...limits(facts, temporal),
     ...jobFindings(facts, temporal),
     ...workflowJobFindings(facts),
     ...moving(facts),
@@ -189,6 +191,11 @@ function rowMissing({ mirror, databaseError }: Facts): Finding[] {
       details: {},
     },
   ];
+}
+
+/** Not while something else keeps jobs from starting: then it is not the limits that they wait for. */
+function limits(facts: Facts, temporal: TemporalFacts): Finding[] {
+  return [...steered(facts), ...workerFindings(facts, temporal)].length > 0 ? [] : limitFindings(facts);
 }
 
 /** The workflow decided something that its worker could not write. */
