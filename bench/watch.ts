@@ -150,7 +150,7 @@ class CostMeter {
 
   note({ message = '', detail = '' }: Notice): void {
     const { user, system, elapsed } = USAGE.exec(detail)?.groups ?? {};
-    if (!/STATISTICS$/.test(message) || elapsed === undefined) return;
+    if (!message.endsWith('STATISTICS') || elapsed === undefined) return;
     this.#parts.push({ elapsedMs: Number(elapsed) * 1_000, cpuMs: (Number(user) + Number(system)) * 1_000 });
   }
 
