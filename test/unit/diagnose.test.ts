@@ -208,7 +208,7 @@ const CASES: readonly Case[] = [
     title: 'somebody paused it',
     facts: stillBatch({ batch: { pausedAt: new Date(NOW - 5 * MINUTE) } }),
     finds: [['PAUSED', 'attention']],
-    says: ['3 pending jobs', 'batch.resume()'],
+    says: ['3 pending jobs', '`batch-jobs resume b1`'],
     since: NOW - 5 * MINUTE,
   },
   {
