@@ -425,6 +425,29 @@ describe('a command that changes a batch', () => {
   });
 });
 
+describe('batch-jobs dev', () => {
+  test('uses servers that are named, and leaves them', async () => {
+    const { exitCode, value } = await json('dev');
+    expect(exitCode).toBe(0);
+    expect(value).toMatchObject({
+      databaseUrl: inject('databaseUrl'),
+      temporalAddress: inject('temporalAddress'),
+    });
+    await world.knex.raw('select 1');
+  });
+
+  test.each([
+    { env: { TEMPORAL_ADDRESS: '127.0.0.1:1' }, says: 'TEMPORAL_UNAVAILABLE' },
+    { env: { DATABASE_URL: 'postgres://127.0.0.1:1/none' }, says: 'DATABASE_UNAVAILABLE' },
+  ])('says in one line that a server that is named does not answer: $says', async ({ env, says }) => {
+    const { exitCode, stdout, stderr } = await cli('dev', { env });
+    expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });
+    expect(stderr.trimEnd().split('\n').at(-1)).toMatch(
+      new RegExp(`^error \\[${says}\\]: .*127\\.0\\.0\\.1:1`),
+    );
+  });
+});
+
 test('commands that look need no right but to read the views and the list of migrations', async () => {
   const batch = await failedBatch();
   const role = `reader_${world.schema}`;
