@@ -2,7 +2,13 @@ import { SpanStatusCode } from '@opentelemetry/api';
 import type { BatchOutcome } from '../workflows/batch-state.ts';
 import type { Settlement } from '../src/database/batches.ts';
 import { instruments } from '../src/telemetry/instruments.ts';
+import { quietly } from '../src/telemetry/quietly.ts';
 import { contextOf, installedTracer } from '../src/telemetry/tracing.ts';
+
+/** Says that so many workflows became jobs here: who was about to start them has not said what came of it. */
+export function noteEnrolled(jobs: number): void {
+  quietly(() => instruments()?.jobsEnrolled.add(jobs));
+}
 
 /** Says that a batch, or a round of it, has settled. */
 export function noteSettled(batchId: string, outcome: BatchOutcome, settlement: Settlement): void {

@@ -19,7 +19,7 @@ import { selectPendingWorkflows, selectPositions } from '../src/database/workflo
 import { instruments } from '../src/telemetry/instruments.ts';
 import { quietly } from '../src/telemetry/quietly.ts';
 import { formatSpans, spansOf } from '../workflows/spans.ts';
-import { noteSettled } from './batch-telemetry.ts';
+import { noteEnrolled, noteSettled } from './batch-telemetry.ts';
 import type { MirrorActivities } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 
@@ -40,8 +40,8 @@ export function createMirrorActivities({
       if (created) instruments()?.batchesStarted.add(1);
       return { created };
     },
-    takeOverBlock: (input) => markTakenOver(database, input),
-    sealBatch: (input) => markSealed(database, input),
+    takeOverBlock: (input) => markTakenOver(database, input, noteEnrolled),
+    sealBatch: (input) => markSealed(database, input, noteEnrolled),
     discardBatch: (input) => deleteBatch(database, input),
     registerCallback: (input) => insertCallback(database, input),
     steerBatch: (input) => markSteered(database, input),
@@ -53,9 +53,10 @@ export function createMirrorActivities({
     alertBatch: (input) => markAlerted(database, input),
     scheduleAlertCallback: (input) => markAlertCallbackScheduled(database, input),
     finishBatch: (input) =>
-      markFinished(database, input, (settlement) =>
-        quietly(() => noteSettled(input.batchId, input.outcome, settlement)),
-      ),
+      markFinished(database, input, {
+        settled: (settlement) => quietly(() => noteSettled(input.batchId, input.outcome, settlement)),
+        enrolled: noteEnrolled,
+      }),
     failCallback: async ({ callback, errorClass, errorMessage, ...key }) => {
       await markCallbackFailure(database, key, { errorClass, errorMessage, final: true });
       instruments()?.callbacksEnded.add(1, { callback, event: key.event, outcome: 'failed' });

@@ -7,6 +7,7 @@ import { runLong } from './long.ts';
 import { RIVALS } from './rivals/index.ts';
 import { runScale } from './scale.ts';
 import { runThroughput } from './throughput.ts';
+import { runWatch } from './watch.ts';
 import { runWorkflows } from './workflows.ts';
 
 const positiveInteger = (text: string): number => {
@@ -81,4 +82,11 @@ bench(
   .option('--jobs <n>', 'workflows', positiveInteger, 500)
   .option('--runs <n>', 'runs of each way; the median counts', positiveInteger, 3)
   .action(runWorkflows);
+bench(
+  'watch',
+  'What following a running batch costs the database, a tick, by the loop of `status --watch`.',
+  '--jobs 100000',
+)
+  .option('--jobs <n>', 'jobs of the batch', positiveInteger, 1_000_000)
+  .action(runWatch);
 await program.parseAsync();

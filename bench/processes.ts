@@ -13,6 +13,8 @@ export interface ProcessSettings extends Pick<Environment, 'databaseUrl' | 'sche
   readonly maxConcurrentJobs?: number;
   readonly batchId?: string;
   readonly jobs?: number;
+  /** How long each job takes; absent: nothing. */
+  readonly pauseMs?: number;
 }
 
 /** A process of its own, so that its memory is its own too. */

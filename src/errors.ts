@@ -223,7 +223,7 @@ export class MigrationsPendingError extends BatchError {
   constructor(schema: string, pending: readonly string[]) {
     super(
       'MIGRATIONS_PENDING',
-      `Schema "${schema}" lacks ${pending.length} migration(s): ${pending.join(', ')}. ` +
+      `Schema "${schema}" lacks ${pending.length} migration${pending.length === 1 ? '' : 's'}: ${pending.join(', ')}. ` +
         `Run: npx batch-jobs migrate --schema ${schema}`,
     );
     this.pending = pending;

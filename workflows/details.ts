@@ -34,6 +34,8 @@ const MAX_RUNNERS = 6;
 /** What a Date can hold. */
 const MAX_TIME_MS = 8.64e15;
 const GAP = '\u00a0\u00a0';
+/** The frames in which the Web UI shows texts are a line too short: the last one, cut off, is to be an empty one. */
+const CUT_OFF = '\u00a0';
 /** A summary may have 400 bytes, a character of UTF-16 up to three. */
 const MAX_SUMMARY_LENGTH = 120;
 
@@ -49,6 +51,7 @@ export function batchDetails({ batchId, description, settings }: BatchTitle, sta
     ...runnerLines(batchId, state),
     ...policyLines(policy),
     ...nextLooks(batchId, progressOf(state).failed > 0),
+    CUT_OFF,
   ].join('\n\n');
 }
 
@@ -217,6 +220,7 @@ export function runnerDetails(
     ...(again === 0 ? [] : [`To be run again, because a worker was lost: ${groupDigits(again)}`]),
     `Next chunk: ${pace.size} jobs${escaped(describeLane(lane))}, up to ${pace.window} chunks in flight`,
     `The batch: \`batch:${batchId}\``,
+    CUT_OFF,
   ].join('\n\n');
 }
 

@@ -5,6 +5,7 @@ import {
   CancellationScope,
   condition,
   log,
+  metricMeter,
   proxyActivities,
   sleep,
   TimeoutFailure,
@@ -352,6 +353,9 @@ function afterFailure(state: RangeState, chunk: Chunk, error: unknown, batchId: 
       jobs: formatSpans(chunk.spans),
       timeout: cause.timeoutType,
     });
+    metricMeter
+      .createCounter('batch_chunks_lost', 'chunks', 'Chunks whose worker died or hung: their jobs run again')
+      .add(1);
     return chunkLost(state, chunk);
   }
   const message = cause instanceof ApplicationFailure ? `${cause.type}: ${cause.message}` : String(cause);

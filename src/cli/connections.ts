@@ -1,9 +1,11 @@
 import type { Client } from '@temporalio/client';
+import { NamespaceNotFoundError } from '@temporalio/common';
 import type { Command } from 'commander';
 import { openDatabase, type Database } from '../database/connect.ts';
 import { assertMigrated } from '../database/migrate.ts';
 import { isTransient } from '../database/retry.ts';
 import { reasonOf } from '../doctor/gather.ts';
+import { quote } from '../doctor/words.ts';
 import { BatchError, DatabaseUnavailableError, TemporalUnavailableError } from '../errors.ts';
 import type { CliContext } from './context.ts';
 import { requireDatabaseUrl } from './database-url.ts';
@@ -63,6 +65,13 @@ export async function withTemporal<T>(
   });
   try {
     return await run(connection.client);
+  } catch (error) {
+    if (!(error instanceof NamespaceNotFoundError)) throw error;
+    throw new TemporalUnavailableError(
+      'TEMPORAL_UNAVAILABLE',
+      `Temporal at ${settings.address} has no namespace ${quote(settings.namespace)}. Check --namespace, TEMPORAL_NAMESPACE and temporal.toml.`,
+      { cause: error },
+    );
   } finally {
     await connection.close();
   }

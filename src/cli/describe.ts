@@ -46,6 +46,7 @@ export function nextStep(overview: BatchOverview): string | undefined {
   const { id, failed, settledAt, pausedAt, idleSeconds } = overview;
   if (settledAt === null && pausedAt === null && (idleSeconds ?? 0) >= 60)
     return `batch-jobs doctor ${id}   says why it does not move.`;
+  if (settledAt === null && pausedAt !== null) return `batch-jobs resume ${id}   lets it go on.`;
   return failed > 0 ? `batch-jobs failed ${id}   says why jobs failed.` : undefined;
 }
 

@@ -42,10 +42,28 @@ function describeError(error: unknown): string {
   return `error${code === undefined ? '' : ` [${code}]`}: ${messageOf(error)}`;
 }
 
-/** Of what Postgres says: Knex puts the whole statement before it. */
 function messageOf(error: Error): string {
-  return 'severity' in error ? error.message.split(' - ').at(-1)! : error.message;
+  // Of what Postgres says: Knex puts the whole statement before it.
+  if ('severity' in error) return error.message.split(' - ').at(-1)!;
+  if (codeOf(error) !== 'INVALID_OPTION' || !('option' in error) || typeof error.option !== 'string')
+    return error.message;
+  return error.message.replace(error.option, () => flagOf(error.option as string));
 }
+
+/** How the command line calls an option of the library; what is none of them stays as it is. */
+function flagOf(option: string): string {
+  if (option === 'id' || !/^[a-z][\w.]*$/i.test(option)) return option;
+  const [name, ...path] = option.split('.');
+  const flag = FLAGS[name!] ?? name!.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  return [`--${flag}`, ...(path.length > 0 ? [path.join('.')] : [])].join(' ');
+}
+
+/** Of options that have another name there. */
+const FLAGS: Readonly<Record<string, string>> = {
+  database: 'database-url',
+  every: 'schedule',
+  jobLimits: 'job-limit',
+};
 
 function codeOf(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;

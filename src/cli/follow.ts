@@ -19,11 +19,13 @@ export async function* followBatch(
   intervalMs = INTERVAL_MS,
 ): AsyncGenerator<BatchOverview, void, undefined> {
   for (;;) {
+    const askedAt = performance.now();
     const overview = await withRetry(async () => selectOverview(database, batchId), { timeoutMs: OUTAGE_MS });
     if (!overview) throw new BatchNotFoundError(batchId);
     yield overview;
     if (isOver(overview)) return;
-    await delay(intervalMs);
+    // From question to question. One that takes long is a reason not to ask more often.
+    await delay(Math.max(intervalMs / 2, intervalMs - (performance.now() - askedAt)));
   }
 }
 

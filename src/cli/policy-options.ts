@@ -86,8 +86,10 @@ export function policyOf({
 }
 
 function parseFailurePolicy(text: string): unknown {
+  if (text === 'any' || text === 'all') return text;
   if (/^\d+$/.test(text)) return { moreThan: Number(text) };
-  return text.endsWith('%') ? { moreThan: text } : text;
+  if (/^\d+(\.\d+)?%$/.test(text)) return { moreThan: text };
+  throw new InvalidArgumentError('Give any, all, a count such as 10, or a percentage such as 5%.');
 }
 
 /** A date has a year; `resolveTime` takes everything else for a duration. */
@@ -100,7 +102,9 @@ function parseTime(text: string): unknown {
 }
 
 function numberOrNone(text: string): number | typeof NONE {
-  return text === NONE ? NONE : Number(text);
+  if (text === NONE) return NONE;
+  if (!/^\d+(\.\d+)?$/.test(text)) throw new InvalidArgumentError('Give a number, or none.');
+  return Number(text);
 }
 
 const JOB_LIMIT = /^(?<name>.+)\.(?<limit>maxConcurrentJobs|perSecond)=(?<count>none|[\d.]+)$/;

@@ -12,8 +12,9 @@ export async function withProgressBar<T>(
     stream: output as NodeJS.WriteStream,
     format: `{bar} {percentage}% {value} of {total} ${noun} {eta_formatted}`,
     clearOnComplete: true,
-    // A signal ends the process as it does without a bar.
+    // A signal ends the process as it does without a bar, and finds the terminal as it was.
     gracefulExit: false,
+    linewrap: true,
   });
   bar.start(total, 0);
   try {

@@ -1,5 +1,6 @@
 import { Client, Connection } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
+import { oneLine } from '../doctor/words.ts';
 import { InvalidOptionError } from '../errors.ts';
 
 export interface TemporalFlags {
@@ -52,7 +53,7 @@ function loadConfig(env: NodeJS.ProcessEnv) {
   } catch (error) {
     throw new InvalidOptionError(
       'TEMPORAL_PROFILE or TEMPORAL_CONFIG_FILE',
-      `one that can be read (${error instanceof Error ? error.message : String(error)})`,
+      `one that can be read (${oneLine(error instanceof Error ? error.message : String(error))})`,
       env['TEMPORAL_PROFILE'] ?? env['TEMPORAL_CONFIG_FILE'],
     );
   }

@@ -14,7 +14,7 @@ export interface WatchView {
 
 /** A bar on a terminal, and elsewhere a line for each change. */
 export function openWatchView(output: CliOutput, paint: Paint): WatchView {
-  return output.isTTY ? openBar(output as NodeJS.WriteStream, paint) : openLines(output);
+  return output.isTTY ? openBar(output, paint) : openLines(output);
 }
 
 /** A line for each change, as one of JSON. */
@@ -52,17 +52,24 @@ function onChange(show: (overview: BatchOverview) => void): WatchView {
 }
 
 const BAR_WIDTH = 30;
+/** Of a terminal that does not say how wide it is. */
+const DEFAULT_COLUMNS = 80;
 
-function openBar(stream: NodeJS.WriteStream, paint: Paint): WatchView {
+function openBar(output: CliOutput, paint: Paint): WatchView {
   const meter = new RateMeter();
   const bar = new SingleBar({
-    stream,
+    stream: output as NodeJS.WriteStream,
     clearOnComplete: true,
     emptyOnZero: true,
-    // A signal ends the process as it does without a bar.
+    // A signal ends the process as it does without a bar, and finds the terminal as it was: its lines are left to wrap.
     gracefulExit: false,
-    format: (_options, _params, { overview }: { overview: BatchOverview }) =>
-      `${drawBar(overview, paint)} ${percentOf(overview)}  ${describeMovement(overview, meter)}`,
+    linewrap: true,
+    format: (_options, _params, { overview }: { overview: BatchOverview }) => {
+      const { columns = DEFAULT_COLUMNS } = output;
+      const width = Math.min(BAR_WIDTH, Math.floor(columns / 3));
+      const text = `${percentOf(overview)}  ${describeMovement(overview, meter)}`;
+      return `${drawBar(overview, width, paint)} ${text.slice(0, Math.max(0, columns - width - 2))}`;
+    },
   });
   let isStarted = false;
   return {
@@ -77,11 +84,11 @@ function openBar(stream: NodeJS.WriteStream, paint: Paint): WatchView {
   };
 }
 
-function drawBar(overview: BatchOverview, paint: Paint): string {
+function drawBar(overview: BatchOverview, width: number, paint: Paint): string {
   const share = overview.total === 0 ? 0 : doneOf(overview) / overview.total;
-  const filled = Math.floor(share * BAR_WIDTH);
+  const filled = Math.floor(share * width);
   const style = overview.failed > 0 ? 'red' : statusStyle(statusWord(overview));
-  return `${paint(style, '█'.repeat(filled))}${paint('dim', '░'.repeat(BAR_WIDTH - filled))}`;
+  return `${paint(style, '█'.repeat(filled))}${paint('dim', '░'.repeat(width - filled))}`;
 }
 
 /** What has happened, and how it goes on. */

@@ -598,7 +598,9 @@ export class Batch {
     throw new BatchError(
       'NOTHING_TO_RETRY',
       `Batch "${this.id}" has no failed job${cancelled ? ' and no cancelled one' : ''} to run again.` +
-        (progress.cancelled > 0 && !cancelled ? ' Pass { cancelled: true } to run its cancelled jobs.' : ''),
+        (progress.cancelled > 0 && !cancelled
+          ? ' Its cancelled jobs run again with { cancelled: true }, or --cancelled.'
+          : ''),
     );
   }
 

@@ -354,24 +354,25 @@ export class Enrollment {
     });
     if (!isOpen) throw await this.#options.whyClosed();
     this.#durable += jobs.length;
-    this.#noteWritten(jobs.length);
+    this.#noteWritten(jobs.length, jobs.length);
   }
 
   /** Rows that the database numbers. The total is that of all who add some, and so are the task queues. */
   async #writeNumbered(): Promise<void> {
-    const { positions, total, queues } = await this.#numberedQueue.write(
+    const { positions, added, total, queues } = await this.#numberedQueue.write(
       FLUSH_ROWS,
       FLUSH_BYTES,
       this.#queues,
     );
     for (const queue of queues) this.#queues.add(queue);
     this.#durable = Math.max(this.#durable, total);
-    this.#noteWritten(positions.length);
+    this.#noteWritten(positions.length, added);
   }
 
-  #noteWritten(rows: number): void {
-    this.#written += rows;
-    instruments()?.jobsEnrolled.add(rows);
+  /** @param added those of them that had no row before */
+  #noteWritten(jobs: number, added: number): void {
+    this.#written += jobs;
+    instruments()?.jobsEnrolled.add(added);
   }
 
   #warnOfRetry(error: unknown, attempt: number): void {

@@ -7,6 +7,8 @@ export function staticDetails(batchId: string, context: unknown, parentBatchId?:
     ...(parentBatchId === undefined ? [] : [`Created by code of the batch \`batch:${parentBatchId}\`.`]),
     'Context:',
     `\`\`\`json\n${readable(context)}\n\`\`\``,
+    // The frame in which the Web UI shows it is a line too short: the last one is cut off.
+    '\u00a0',
   ].join('\n\n');
 }
 

@@ -32,6 +32,14 @@ export interface Settlement {
   readonly trace: Readonly<Record<string, string>> | null;
 }
 
+/** What `markFinished` tells of what it has committed. */
+export interface FinishListener {
+  /** The batch has settled, by this call and not before. */
+  readonly settled?: (settlement: Settlement) => void;
+  /** So many jobs were made of workflows that handlers were about to start. */
+  readonly enrolled?: (jobs: number) => void;
+}
+
 /** @returns whether the row is this workflow's: false when another batch has the id */
 export async function insertBatch(
   { knex, schema }: Database,
@@ -77,9 +85,14 @@ export function settingsColumns(settings: BatchSettings) {
  * `for update` waits for inserts that hold `for key share` on the batch, and makes later ones find it sealed:
  * without it, an insert that began before could add rows behind the delete.
  *
+ * @param onEnrolled told once they are committed how many jobs were made of such workflows, if any
  * @returns what the row says, whoever sealed it; null if somebody deleted the row
  */
-export async function markSealed({ knex, schema }: Database, input: SealBatchInput): Promise<Sealed | null> {
+export async function markSealed(
+  { knex, schema }: Database,
+  input: SealBatchInput,
+  onEnrolled?: (jobs: number) => void,
+): Promise<Sealed | null> {
   const { batchId } = input;
   const { rows } = await knex.raw(
     `with locked as materialized (select id from :schema:.batches where id = :batchId for update)
@@ -101,7 +114,7 @@ export async function markSealed({ knex, schema }: Database, input: SealBatchInp
      select 1 from :schema:.batch_starts where batch_id = :batchId and not by_handler limit 1`,
     { schema, batchId },
   );
-  if (starts.length > 0) await convertStarts({ knex, schema }, { batchId, ofHandlers: false });
+  if (starts.length > 0) await convertStarts({ knex, schema }, { batchId, ofHandlers: false }, onEnrolled);
   if (starts.length === 0 && rows.length > 0) return rows[0];
   const row = await selectStanding({ knex, schema }, batchId);
   return row ? { total: row.total, queues: row.queues, error: row.error } : null;
@@ -112,11 +125,13 @@ export async function markSealed({ knex, schema }: Database, input: SealBatchInp
  * for those that are under way, so that the total that is returned has their rows. The newest opening wins, in whatever
  * order they arrive. Workflows that the one that had it was about to start are jobs from then on.
  *
+ * @param onEnrolled told once they are committed how many jobs were made of such workflows, if any
  * @returns the total by now; null if somebody deleted the row
  */
 export async function markTakenOver(
   { knex, schema }: Database,
   input: TakeOverBlockInput,
+  onEnrolled?: (jobs: number) => void,
 ): Promise<Growth | null> {
   const { batchId } = input;
   await knex.transaction(async (trx) => {
@@ -133,7 +148,7 @@ export async function markTakenOver(
       { schema, ...input },
     );
   });
-  await convertStarts({ knex, schema }, { batchId, ofHandlers: false });
+  await convertStarts({ knex, schema }, { batchId, ofHandlers: false }, onEnrolled);
   const row = await selectStanding({ knex, schema }, batchId);
   return row ? { total: row.total, queues: row.queues } : null;
 }
@@ -252,13 +267,12 @@ export async function selectSteered(
  * when jobs were added of which the workflow does not know: it hears of them instead. `for update` waits for those who
  * add some. Nor is an outcome replaced: the first one stays.
  *
- * @param onSettled told once it is committed that the batch has settled, by this call and not before
  * @returns the counts of the row, or how the batch has grown, or its other outcome; null if somebody deleted the row
  */
 export async function markFinished(
   { knex, schema }: Pick<Database, 'knex' | 'schema'>,
   input: FinishBatchInput,
-  onSettled?: (settlement: Settlement) => void,
+  listener: FinishListener = {},
 ): Promise<FinishBatchResult> {
   const { batchId, round, outcome, settled, total } = input;
   // No job runs any more: handlers that were about to start workflows have ended without an answer.
@@ -306,11 +320,11 @@ export async function markFinished(
   );
   if (rows.length > 0) {
     const { settlement, ...counts } = rows[0];
-    if (settlement) onSettled?.(settlement);
+    if (settlement) listener.settled?.(settlement);
     return counts;
   }
-  if (isLast && (await convertStarts({ knex, schema }, { batchId, ofHandlers: true })))
-    return markFinished({ knex, schema }, input, onSettled);
+  if (isLast && (await convertStarts({ knex, schema }, { batchId, ofHandlers: true }, listener.enrolled)))
+    return markFinished({ knex, schema }, input, listener);
   const row = await selectStanding({ knex, schema }, batchId);
   if (!row || row.round !== round) return null;
   if (total !== null && row.total > total) return { growth: { total: row.total, queues: row.queues } };

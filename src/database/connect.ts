@@ -1,4 +1,5 @@
 import knexFactory, { type Knex } from 'knex';
+import { Client } from 'pg';
 import { InvalidOptionError } from '../errors.ts';
 
 /** What the library's queries need: the connection pool, and the schema that holds the tables. */
@@ -40,7 +41,14 @@ export function openDatabase(database: string | Knex, options: DatabaseOptions =
     throw new InvalidOptionError(
       'database',
       'a Knex instance or a connection string that starts with postgres://',
-      typeof database === 'string' ? database.replace(/\/\/[^@/]*@/, '//***@') : typeof database,
+      typeof database === 'string' ? withoutPassword(database) : typeof database,
+    );
+  }
+  if (!isReadable(database)) {
+    throw new InvalidOptionError(
+      'database',
+      'a connection string that can be read, such as postgres://user:password@host:5432/name',
+      withoutPassword(database),
     );
   }
   const knex = knexFactory({
@@ -57,4 +65,18 @@ export function openDatabase(database: string | Knex, options: DatabaseOptions =
     log: { error: () => {}, warn: () => {} },
   });
   return { knex, schema, close: () => knex.destroy() };
+}
+
+/** Asked now, and not when a connection is needed; of the driver, which takes more than a URL may be. */
+function isReadable(connectionString: string): boolean {
+  try {
+    return Boolean(new Client({ connectionString }));
+  } catch {
+    return false;
+  }
+}
+
+/** Where a password ends nobody can tell of what cannot be read: at the last place where it may. */
+function withoutPassword(connectionString: string): string {
+  return connectionString.replace(/\/\/.*@/s, '//***@');
 }

@@ -39,6 +39,8 @@ export interface NumberedJobs {
 export interface Numbered {
   /** Of each job, in order; those that had been there before keep theirs. */
   readonly positions: readonly number[];
+  /** How many of them this call added; of a repeated one, which may have added them before, all. */
+  readonly added: number;
   /** Jobs of the batch: `1..total` have rows. */
   readonly total: number;
   /** The task queues of all that were added like this so far. */
@@ -78,7 +80,9 @@ export async function insertNumbered(
     const areThere = batch?.isOver === false && input.jobs.every(({ workflow }) => workflow !== undefined);
     const mayBeThere = input.isRepeated || areThere;
     const before = batch && mayBeThere ? await selectPositions(trx, schema, input) : undefined;
-    return before ? { positions: before, total: batch!.total, queues: batch!.queues } : refusal!;
+    if (!before) return refusal!;
+    const added = input.isRepeated ? before.length : 0;
+    return { positions: before, added, total: batch!.total, queues: batch!.queues };
   });
 }
 
@@ -137,7 +141,7 @@ async function insert(
   trx: Knex.Transaction,
   schema: string,
   batch: LockedBatch,
-  { batchId, jobs, queues }: NumberedJobs,
+  { batchId, jobs, queues, isRepeated }: NumberedJobs,
 ): Promise<Numbered> {
   const known = [...new Set([...batch.queues, ...queues])];
   // Keys that exist are looked up one by one in batch_jobs_keys: `offset 0` keeps the planner from a join that scans.
@@ -176,7 +180,7 @@ async function insert(
        where id = :batchId
        returning total
      )
-     select (select total from counted) as total, array_agg(coalesce(e.position, f.position) order by i.n) as positions
+     select (select total from counted) as total, (select count(*) from inserted)::int as added, array_agg(coalesce(e.position, f.position) order by i.n) as positions
      from incoming i left join existing e on e.key = i.key left join fresh f on f.key = i.key`,
     {
       schema,
@@ -187,7 +191,8 @@ async function insert(
       queues: JSON.stringify(known),
     },
   );
-  return { positions: rows[0].positions ?? [], total: rows[0].total, queues: known };
+  const { positions, added, total } = rows[0];
+  return { positions: positions ?? [], added: isRepeated ? jobs.length : added, total, queues: known };
 }
 
 /** Where the jobs are, if all are there. */

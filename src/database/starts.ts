@@ -91,13 +91,15 @@ export async function deleteStart({ knex, schema }: Database, batchId: string, t
  * meanwhile. What became of them is found out by looking. To be called once no more of them can come.
  *
  * @param ofHandlers those of handlers, too: a batch that goes on leaves them alone
+ * @param onEnrolled told once they are committed how many jobs were made of them, if any
  * @returns whether there were any
  */
 export async function convertStarts(
   { knex, schema }: Pick<Database, 'knex' | 'schema'>,
   { batchId, ofHandlers }: { readonly batchId: string; readonly ofHandlers: boolean },
+  onEnrolled?: (jobs: number) => void,
 ): Promise<boolean> {
-  return knex.transaction(async (trx) => {
+  const { starts, jobs }: { starts: number; jobs: number } = await knex.transaction(async (trx) => {
     await lockBatch(trx, schema, batchId);
     const { rows } = await trx.raw(
       `with start as (
@@ -119,9 +121,11 @@ export async function convertStarts(
          update :schema:.batches set total = total + (select count(*) from inserted), updated_at = now()
          where id = :batchId and exists (select 1 from inserted)
        )
-       select 1 from start limit 1`,
+       select (select count(*) from start)::int as starts, (select count(*) from inserted)::int as jobs`,
       { schema, batchId, ofHandlers },
     );
-    return rows.length > 0;
+    return rows[0];
   });
+  if (jobs > 0) onEnrolled?.(jobs);
+  return starts > 0;
 }

@@ -47,14 +47,16 @@ function callbackFinding(facts: Facts, activity: ActivityFacts, row: CallbackRow
     ];
   }
   if (failure) {
+    // The row was read a moment before Temporal was asked.
+    const attempts = Math.max(1, details.attempts);
     return [
       {
         code: 'CALLBACK_FAILING',
         severity: 'attention',
-        message: `The callback ${name} failed ${counted(details.attempts, 'attempt')}: ${oneLine(`${failure.type}: ${failure.message}`)}`,
+        message: `The callback ${name} failed ${counted(attempts, 'attempt')}: ${oneLine(`${failure.type}: ${failure.message}`)}`,
         advice: `${next}. The batch is over when it returns or its retry policy ends.`,
         since: row?.scheduled_at?.getTime() ?? null,
-        details: { ...details, nextAttemptAt: state === 'started' ? null : scheduledAt },
+        details: { ...details, attempts, nextAttemptAt: state === 'started' ? null : scheduledAt },
       },
     ];
   }

@@ -4,6 +4,7 @@ import { callbackFindings } from './callback-rules.ts';
 import { isMoving, isOver, type Facts, type MirrorFacts, type TemporalFacts } from './facts.ts';
 import type { Finding } from './findings.ts';
 import { jobFindings } from './job-rules.ts';
+import { limitFindings } from './limit-rules.ts';
 import { counted, inTime, oneLine, quote, span } from './words.ts';
 import { workerFindings } from './worker-rules.ts';
 import { workflowJobFindings } from './workflow-job-rules.ts';
@@ -31,6 +32,7 @@ export function diagnose(facts: Facts): Finding[] {
     ...mirrorBehind(facts, temporal),
     ...block(facts, temporal),
     ...callbackFindings(facts, temporal),
+    ...limits(facts, temporal),
     ...jobFindings(facts, temporal),
     ...workflowJobFindings(facts),
     ...moving(facts),
@@ -91,7 +93,7 @@ function over({ batch, callbacks, movedAt }: MirrorFacts): Finding[] {
       code: 'OVER',
       severity: 'ok',
       message: `The batch is over: it ended ${batch.status}, and its callbacks have ended.`,
-      advice: batch.progress.failed > 0 ? `select * from failed_jobs where batch_id = '${batch.id}'` : '',
+      advice: batch.progress.failed > 0 ? `\`batch-jobs failed ${batch.id}\` says why jobs failed.` : '',
       since: movedAt,
       details: { status: batch.status, enrollmentError: batch.enrollmentError },
     },
@@ -120,7 +122,7 @@ function steered({ mirror }: Facts): Finding[] {
       code: 'PAUSED',
       severity: 'attention',
       message: `The batch is paused: of ${counted(progress.pending, 'pending job')} none starts.`,
-      advice: 'batch.resume() goes on, batch.cancel() ends it.',
+      advice: `\`batch-jobs resume ${mirror.batch.id}\` goes on, \`batch-jobs cancel ${mirror.batch.id}\` ends it.`,
       since: pausedAt.getTime(),
       details: { pending: progress.pending },
     },
@@ -189,6 +191,11 @@ function rowMissing({ mirror, databaseError }: Facts): Finding[] {
       details: {},
     },
   ];
+}
+
+/** Not while something else keeps jobs from starting: then it is not the limits that they wait for. */
+function limits(facts: Facts, temporal: TemporalFacts): Finding[] {
+  return [...steered(facts), ...workerFindings(facts, temporal)].length > 0 ? [] : limitFindings(facts);
 }
 
 /** The workflow decided something that its worker could not write. */

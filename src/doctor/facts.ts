@@ -28,6 +28,10 @@ export interface MirrorFacts {
   readonly movedAt: number;
   /** Jobs that became terminal in the last minute. */
   readonly endedLately: number;
+  /** The same by their names. */
+  readonly endedByName: Readonly<Record<string, number>>;
+  /** Null: there are none. */
+  readonly limits: (LimitFacts & { readonly jobLimits?: Readonly<Record<string, LimitFacts>> }) | null;
   readonly callbacks: readonly CallbackRow[];
   readonly pending: readonly PendingFacts[];
   /** Last errors of jobs that wait for a retry, the commonest first. */
@@ -35,6 +39,12 @@ export interface MirrorFacts {
   /** Pending jobs whose worker was lost while it ran them under watch. */
   readonly suspects: readonly SuspectFacts[];
   readonly workflows: WorkflowJobFacts;
+}
+
+/** What jobs of a batch, or of a name, may. A limit that is absent does not exist. */
+export interface LimitFacts {
+  readonly maxConcurrentJobs?: number;
+  readonly perSecond?: number;
 }
 
 /** Jobs that are workflows of the app. */

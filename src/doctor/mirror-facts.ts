@@ -68,10 +68,13 @@ export async function readMirror(
         ...callbacks.map(({ finished_at }) => finished_at?.getTime() ?? 0),
       );
       const hasPending = batch.progress.pending > 0;
+      const endedByName = now - movedAt > MINUTE_MS ? {} : await countEnded(snapshot, batchId);
       const mirror: MirrorFacts = {
         batch,
         movedAt,
-        endedLately: now - movedAt > MINUTE_MS ? 0 : await countEnded(snapshot, batchId),
+        endedLately: Object.values(endedByName).reduce((sum, count) => sum + count, 0),
+        endedByName,
+        limits: await selectLimits(snapshot, batchId),
         callbacks,
         pending: hasPending ? await selectPending(snapshot, batchId) : [],
         errors: hasPending ? await selectErrors(snapshot, batchId) : [],
@@ -89,13 +92,22 @@ interface Snapshot {
   readonly schema: string;
 }
 
-async function countEnded({ knex, schema }: Snapshot, batchId: string): Promise<number> {
+async function countEnded({ knex, schema }: Snapshot, batchId: string): Promise<Record<string, number>> {
   const { rows } = await knex.raw(
-    `select count(*)::int as count from :schema:.batch_jobs
-     where batch_id = :batchId and status <> 'pending' and updated_at > now() - interval '1 minute'`,
+    `select worker_class as name, count(*)::int as count from :schema:.batch_jobs
+     where batch_id = :batchId and status <> 'pending' and updated_at > now() - interval '1 minute'
+     group by 1`,
     { schema, batchId },
   );
-  return rows[0].count;
+  return Object.fromEntries(rows.map(({ name, count }: { name: string; count: number }) => [name, count]));
+}
+
+async function selectLimits({ knex, schema }: Snapshot, batchId: string): Promise<MirrorFacts['limits']> {
+  const { rows } = await knex.raw('select limits from :schema:.batches where id = :batchId', {
+    schema,
+    batchId,
+  });
+  return rows[0].limits;
 }
 
 async function selectPending({ knex, schema }: Snapshot, batchId: string): Promise<PendingFacts[]> {

@@ -37,6 +37,11 @@ export function quote(text: string): string {
   return JSON.stringify(text);
 }
 
+/** Text as one word of a command line. */
+export function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`;
+}
+
 /** `in 40 s`, or `any moment` for a time that has come. */
 export function inTime(ms: number): string {
   return ms < 1_000 ? 'any moment' : `in ${span(ms)}`;

@@ -122,7 +122,7 @@ describe('batch-jobs status', () => {
     expect(stdout).toContain(`${batch.id} "Slow work"`);
     expect(stdout).toMatch(/^status +running$/m);
     expect(stdout).toMatch(/^jobs +0 of 3 complete, 3 pending, 0 %$/m);
-    expect(stdout).toMatch(/^limits +\{"maxConcurrentJobs":2\}$/m);
+    expect(stdout).toMatch(/^limits +2 at once$/m);
     expect(stdout).toMatch(/^callback +OnFailure on failure: registered$/m);
     const { value } = await json(`status ${batch.id}`);
     expect(value).toMatchObject({ id: batch.id, status: 'running', total: 3, pending: 3, settledAt: null });
@@ -339,9 +339,12 @@ describe('a command that changes a batch', () => {
       exitCode: 0,
       value: { id: batch.id, action: 'pause' },
     });
-    await eventually(async () =>
-      expect((await cli(`status ${batch.id}`)).stdout).toMatch(/^status +paused$/m),
-    );
+    const paused = await eventually(async () => {
+      const { stdout } = await cli(`status ${batch.id}`);
+      expect(stdout).toMatch(/^status +paused$/m);
+      return stdout;
+    });
+    expect(paused).toMatch(new RegExp(`^batch-jobs resume ${batch.id} {3}lets it go on\\.$`, 'm'));
     expect((await cli(`resume ${batch.id} --yes`)).exitCode).toBe(0);
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
   });
@@ -353,7 +356,7 @@ describe('a command that changes a batch', () => {
     );
     expect({ exitCode, stdout }).toEqual({
       exitCode: 0,
-      stdout: `Batch ${batch.id} has failWhenFailed {"moreThan":"5%"}, deadline 1h, maxConcurrentJobs none, jobLimits {"Work":{"maxConcurrentJobs":8}}.\n`,
+      stdout: `Batch ${batch.id} has failWhenFailed more than 5%, deadline 1h, maxConcurrentJobs none, jobLimits {"Work":{"maxConcurrentJobs":8}}.\n`,
     });
     await eventually(async () =>
       expect((await json(`status ${batch.id}`)).value).toMatchObject({
@@ -362,6 +365,9 @@ describe('a command that changes a batch', () => {
         deadlineAt: expect.any(String),
       }),
     );
+    const status = await cli(`status ${batch.id}`);
+    expect(status.stdout).toMatch(/^limits +Work: 8 at once$/m);
+    expect(status.stdout).toMatch(/^fails +when more than 5% of its jobs fail$/m);
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
   });
 
@@ -413,7 +419,32 @@ describe('a command that changes a batch', () => {
     );
     const elsewhere = await cli('pause unreachable --yes --namespace not-there');
     expect(elsewhere).toMatchObject({ exitCode: 1, stdout: '' });
-    expect(elsewhere.stderr).toMatch(/^error.*not-there.*\n$/);
+    expect(elsewhere.stderr).toMatch(
+      /^error \[TEMPORAL_UNAVAILABLE\]: Temporal at .* has no namespace "not-there"\. Check --namespace.*\n$/,
+    );
+  });
+});
+
+describe('batch-jobs dev', () => {
+  test('uses servers that are named, and leaves them', async () => {
+    const { exitCode, value } = await json('dev');
+    expect(exitCode).toBe(0);
+    expect(value).toMatchObject({
+      databaseUrl: inject('databaseUrl'),
+      temporalAddress: inject('temporalAddress'),
+    });
+    await world.knex.raw('select 1');
+  });
+
+  test.each([
+    { env: { TEMPORAL_ADDRESS: '127.0.0.1:1' }, says: 'TEMPORAL_UNAVAILABLE' },
+    { env: { DATABASE_URL: 'postgres://127.0.0.1:1/none' }, says: 'DATABASE_UNAVAILABLE' },
+  ])('says in one line that a server that is named does not answer: $says', async ({ env, says }) => {
+    const { exitCode, stdout, stderr } = await cli('dev', { env });
+    expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });
+    expect(stderr.trimEnd().split('\n').at(-1)).toMatch(
+      new RegExp(`^error \\[${says}\\]: .*127\\.0\\.0\\.1:1`),
+    );
   });
 });
 

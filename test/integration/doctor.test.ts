@@ -70,6 +70,32 @@ test('jobs that wait for their retry say why they failed', async () => {
   });
 });
 
+test('a batch that its limits hold back is told so, with the command that raises them', async () => {
+  const batch = await createBatch(world, {
+    maxConcurrentJobs: 2,
+    jobLimits: { Noop: { perSecond: 0.001 } },
+  });
+  await batch.jobs(async () => {
+    for (let i = 0; i < 10; i++) await world.fixtures.jobs.work.performAsync(i, 60_000);
+    await world.fixtures.jobs.noop.performBulk([[1], [2], [3], [4]]);
+  });
+  await eventually(async () => expect(await world.ledger.of(batch.id, 'job')).toHaveLength(2));
+  const report = await examine(world, batch.id);
+  expect(report).toMatchObject({ exitCode: 0, verdict: 'waiting' });
+  expect(report.findings).toContainEqual(
+    expect.objectContaining({
+      code: 'WAITING_FOR_LIMIT',
+      message: expect.stringMatching(
+        /^Its limits hold it back: 2 at once, and 1[12] of 1[34] jobs wait .*; Noop 0\.001 a second, and [34] jobs take /,
+      ),
+      advice: expect.stringContaining(
+        `\`batch-jobs update ${batch.id} --max-concurrent-jobs 4 --job-limit Noop.perSecond=0.002\``,
+      ),
+    }),
+  );
+  await batch.cancel();
+});
+
 test('a chunk that runs is named, with its worker', async () => {
   const batch = await createBatch(world);
   await batch.jobs(() => world.fixtures.jobs.work.performAsync(1, 60_000));
@@ -118,7 +144,7 @@ test('a callback that fails is named, with its error and the next attempt', asyn
   expect(report.exitCode).toBe(1);
   expect(report.findings[0]).toMatchObject({
     message: 'The callback "FailingCallback" on complete failed 1 attempt: BrokenError: no mail server',
-    advice: expect.stringMatching(/^The next attempt is due in 9 min \d+ s\./),
+    advice: expect.stringMatching(/^The next attempt is due in (9 min \d+ s|10 min)\./),
     details: { event: 'complete', attempts: 1 },
   });
 });

@@ -355,7 +355,7 @@ describe('a handler', () => {
       jobs: [{ job, key: 'auto:1' }],
       queues: [otherQueue],
     });
-    expect(numbered).toEqual({ positions: [2], total: 2, queues: [otherQueue] });
+    expect(numbered).toEqual({ positions: [2], added: 1, total: 2, queues: [otherQueue] });
     gate('silent').open();
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2, complete: 2 });
     expect(await valuesOf(batch)).toEqual(['found']);
@@ -378,7 +378,7 @@ describe('a handler', () => {
         isRepeated: false,
       });
     const [first, second] = [await add('auto:first', otherQueue), await add('auto:second', null)];
-    expect(second).toEqual({ positions: [3], total: 3, queues: [otherQueue] });
+    expect(second).toEqual({ positions: [3], added: 1, total: 3, queues: [otherQueue] });
     const row = await world.knex.withSchema(world.schema).from('batches').where({ id: batch.id }).first();
     const tell = (numbered: typeof first) => {
       const { total: upTo, queues } = numbered as Numbered;

@@ -1,15 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { context, propagation, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
+import type { Client, WorkflowClientInterceptor } from '@temporalio/client';
 import { DataPointType, type MetricData } from '@opentelemetry/sdk-metrics';
 import type { ReadableSpan } from '@opentelemetry/sdk-trace-base';
 import { DefaultLogger, MetricsBuffer, type BufferedMetricUpdate, type LogEntry } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { JOBS_IN_BATCH_TRACE } from '../../activities/chunk-telemetry.ts';
-import { currentJob, defineCallback, defineJob, type Batch } from '../../src/index.ts';
+import { currentBatch, currentJob, defineCallback, defineJob, type Batch } from '../../src/index.ts';
 import { createBatch, runBatch } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
-import { startMemberApp } from '../support/member-app.ts';
+import { startMemberApp, type MemberApp } from '../support/member-app.ts';
 import { installTelemetry } from '../support/telemetry.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -27,6 +28,15 @@ const traced = defineJob('Traced', async () => {
   tracer.startSpan('inside', { attributes: { tenant: baggage?.getEntry('tenant')?.value ?? '' } }).end();
 });
 const returnsDate = defineJob('ReturnsDate', async () => new Date(), { storeResult: true });
+/** Starts a workflow in its batch, and does not wait for the answer. */
+const startsAndEnds = defineJob('StartsAndEnds', async () => {
+  void currentBatch()
+    .jobs(startsInHandler)
+    .catch(() => {});
+  await handlerMayEnd;
+});
+let startsInHandler: () => Promise<unknown>;
+let handlerMayEnd: Promise<void>;
 const onIdle = defineCallback('OnIdle', async () => {});
 const onSettledTraced = defineCallback('OnSettledTraced', async () => {
   tracer.startSpan('inside the callback').end();
@@ -42,7 +52,7 @@ beforeAll(async () => {
   });
   const { jobs, callbacks } = world.fixtures;
   await world.startWorker({
-    jobs: [...Object.values(jobs), ...Object.values(gates.jobs), logs, traced, returnsDate],
+    jobs: [...Object.values(jobs), ...Object.values(gates.jobs), logs, traced, returnsDate, startsAndEnds],
     callbacks: [...Object.values(callbacks), onIdle, onSettledTraced],
   });
 });
@@ -159,9 +169,10 @@ test('every metric, span and log field of docs/observability.md is emitted, and 
     expect(valueOf(now, 'batch_jobs.callbacks.ended', { outcome: 'failed' })).toBe(2);
     return now;
   });
+  await loseChunk();
   await eventually(() => {
     updates.push(...ofTemporal.retrieveUpdates());
-    expect(updates.map(({ metric }) => metric.name)).toContain('batch_idle_alerts');
+    expect(updates.map(({ metric }) => metric.name)).toEqual(expect.arrayContaining(OF_WORKFLOWS));
   });
 
   const emitted = new Map(
@@ -173,8 +184,10 @@ test('every metric, span and log field of docs/observability.md is emitted, and 
         return [metric.descriptor.name, [kindOf(metric), metric.descriptor.unit, [...attributes].sort()]];
       }),
   );
-  const alerts = updates.find(({ metric }) => metric.name === 'batch_idle_alerts')!.metric;
-  emitted.set(alerts.name, [alerts.kind, alerts.unit ?? '', []]);
+  for (const name of OF_WORKFLOWS) {
+    const { kind, unit } = updates.find(({ metric }) => metric.name === name)!.metric;
+    emitted.set(name, [kind, unit ?? '', []]);
+  }
   const promised = [...documented('metric')].map(
     ([name, [, kind, unit, attributes]]) =>
       [name, [kind, unit!.replaceAll('`', ''), namesIn(attributes!)]] as const,
@@ -211,6 +224,23 @@ test('every metric, span and log field of docs/observability.md is emitted, and 
   const ofCallback = await lineOfCallback();
   expect(Object.keys(ofCallback.meta!)).toEqual(expect.arrayContaining(named(/activities/)));
 });
+
+/** The metrics that workflows emit. */
+const OF_WORKFLOWS = ['batch_idle_alerts', 'batch_chunks_lost'];
+
+/** Kills a worker that runs a job, on a task queue of its own; another one does its work. */
+async function loseChunk(): Promise<void> {
+  const taskQueue = `${world.taskQueue}-lost`;
+  const victim = await world.spawnWorker({ taskQueue });
+  const batch = await createBatch(world);
+  await batch.jobs(() => world.fixtures.jobs.work.set({ taskQueue }).performAsync('lost', 300_000));
+  await eventually(async () => expect(await world.ledger.of(batch.id, 'job')).toHaveLength(1));
+  victim.kill('SIGKILL');
+  await victim.exited;
+  const successor = await world.startWorker({ taskQueue, jobs: [defineJob('Work', async () => {})] });
+  expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete', complete: 1 });
+  await successor.stop();
+}
 
 function isPlain(attributes: Record<string, unknown>): boolean {
   return attributes['batch_jobs.jid'] !== undefined && attributes['batch_jobs.batch_id'] === undefined;
@@ -272,6 +302,76 @@ test('counts workflows that are jobs, by their type', async () => {
   expect(grown('batch_jobs.jobs.ended', { outcome: 'complete', worker_class: 'returns' })).toBe(2);
   expect(grown('batch_jobs.jobs.ended', { outcome: 'failed', worker_class: 'fails' })).toBe(1);
   expect(grown('batch_jobs.job.duration', {})).toBe(0);
+});
+
+/** A client whose starts never leave: as if its process hung there. */
+function hangingClient(app: MemberApp): { client: Client; arrival: Promise<void> } {
+  let arrived!: () => void;
+  const arrival = new Promise<void>((resolve) => (arrived = resolve));
+  const interceptor: WorkflowClientInterceptor = {
+    startWithDetails: () => {
+      arrived();
+      return new Promise(() => {});
+    },
+  };
+  return { client: app.openClient({ interceptors: { workflow: [interceptor] } }), arrival };
+}
+
+test('counts workflows that became jobs because nobody said what came of their start', async () => {
+  await using app = await startMemberApp(world);
+  const { taskQueue } = app;
+  const enrolled = async () => valueOf(await telemetry.metrics(), 'batch_jobs.jobs.enrolled', {});
+  const start = async (client: Client) =>
+    client.workflow.start('returns', { workflowId: app.newId(), taskQueue });
+
+  // Another process takes the block over.
+  const before = await enrolled();
+  const lost = hangingClient(app);
+  const batch = await createBatch(world);
+  void batch.jobs(() => start(lost.client)).catch(() => {});
+  await lost.arrival;
+  const same = await world.batches.find(batch.id);
+  expect(await same.jobs(() => world.fixtures.jobs.noop.performAsync(1), { resume: true })).toMatchObject({
+    total: 2,
+  });
+  expect((await enrolled()) - before).toBe(2);
+
+  // The batch is sealed meanwhile.
+  const sealing = hangingClient(app);
+  const stopped = await createBatch(world);
+  void stopped.jobs(() => start(sealing.client)).catch(() => {});
+  await sealing.arrival;
+  await stopped.cancel();
+  expect(await stopped.wait({ timeout: '30s' })).toMatchObject({ status: 'cancelled', total: 1 });
+  expect((await enrolled()) - before).toBe(3);
+
+  // Its handler has ended.
+  const ofHandler = hangingClient(app);
+  startsInHandler = () => start(ofHandler.client);
+  handlerMayEnd = ofHandler.arrival;
+  const outer = await createBatch(world);
+  await outer.jobs(() => startsAndEnds.performAsync());
+  await eventually(async () => expect(await outer.progress()).toMatchObject({ complete: 1, total: 2 }));
+  expect((await enrolled()) - before).toBe(5);
+  await batch.cancel();
+  await outer.cancel();
+});
+
+test('counts a job once, though it is added again under its key', async () => {
+  const before = valueOf(await telemetry.metrics(), 'batch_jobs.jobs.enrolled', {});
+  const { progress } = await runBatch(world, async (jobs) => {
+    for (let i = 0; i < 3; i++) await jobs.noop.set({ key: 'one' }).performAsync(i);
+  });
+  expect(progress).toMatchObject({ total: 1 });
+  expect(valueOf(await telemetry.metrics(), 'batch_jobs.jobs.enrolled', {}) - before).toBe(1);
+});
+
+test('counts a chunk that was lost with its worker, once', async () => {
+  const countLost = () =>
+    [...ofTemporal.retrieveUpdates()].filter(({ metric }) => metric.name === 'batch_chunks_lost').length;
+  countLost();
+  await loseChunk();
+  expect(countLost()).toBe(1);
 });
 
 test('jobs of a batch that is cancelled are counted as such when it settles', async () => {

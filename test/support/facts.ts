@@ -79,6 +79,8 @@ export function stillBatch(
       },
       movedAt,
       endedLately: 0,
+      endedByName: {},
+      limits: null,
       callbacks: [],
       pending: [pendingJobs()],
       errors: [],

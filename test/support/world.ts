@@ -41,7 +41,7 @@ export interface WorldOptions {
 /** What a worker process gets beside all fixtures. */
 export interface ProcessOptions extends Pick<
   BatchWorkerOptions,
-  'hungProcessTimeout' | 'maxConcurrentJobs' | 'workerOptions'
+  'hungProcessTimeout' | 'maxConcurrentJobs' | 'taskQueue' | 'workerOptions'
 > {
   /** Flags for Node. */
   readonly nodeFlags?: readonly string[];

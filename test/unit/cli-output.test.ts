@@ -213,6 +213,21 @@ describe('a watched batch', () => {
     view.close();
     // The line is erased.
     await eventually(() => expect(text.endsWith('\u001B[2K')).toBe(true));
+    // Who ends the process by a signal finds lines that wrap, as before.
+    expect(text).not.toContain('\u001B[?7l');
+  });
+
+  test.each([20, 60])('is a bar that fits into a terminal of %i columns', async (columns) => {
+    const stream = Object.assign(new PassThrough({ encoding: 'utf8' }), { isTTY: true, columns });
+    let text = '';
+    stream.on('data', (part: string) => (text += part));
+    const view = openWatchView(stream, plain);
+    view.update(half);
+    await eventually(() => expect(text).toContain(' 50 %'));
+    view.close();
+    // What stands between the commands to the terminal, such as "go to column 1".
+    const shown = text.split('\u001B').map((part) => part.replace(/^(\[[?\d]*[A-Za-z]|\d)/, ''));
+    expect(Math.max(...shown.map(({ length }) => length))).toBe(columns - 1);
   });
 
   test('is a line of JSON for each change', () => {

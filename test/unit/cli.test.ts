@@ -80,7 +80,7 @@ test.each([
   { args: ['doctor', 'no/id', '--database-url', 'postgres://unused'], says: '[INVALID_OPTION]: id must be' },
   {
     args: ['doctor', '--idle', 'soon', '--database-url', 'postgres://unused'],
-    says: '[INVALID_OPTION]: idle must be',
+    says: '[INVALID_OPTION]: --idle must be',
   },
   { args: ['prune'], says: "required option '--older-than <duration>' not specified" },
   {
@@ -88,10 +88,13 @@ test.each([
     says: "required option '--older-than <duration>' not specified",
   },
   { args: ['prune', '--older-than', '30d'], says: 'Give --database-url, or set DATABASE_URL' },
-  { args: ['prune', '--older-than', 'soon'], says: '[INVALID_OPTION]: olderThan must be' },
-  { args: ['prune', '--older-than', '30d', '--limit', 'few'], says: '[INVALID_OPTION]: limit must be' },
+  { args: ['prune', '--older-than', 'soon'], says: '[INVALID_OPTION]: --older-than must be' },
+  { args: ['prune', '--older-than', '30d', '--limit', 'few'], says: 'Give a whole number of at least 1' },
   { args: ['prune', '--older-than', '30d', '--status', 'running'], says: 'Allowed choices are complete' },
-  { args: ['prune', '--older-than', '30d', '--schedule', '5s'], says: '[INVALID_OPTION]: every must be' },
+  {
+    args: ['prune', '--older-than', '30d', '--schedule', '5s'],
+    says: '[INVALID_OPTION]: --schedule must be',
+  },
   {
     args: ['prune', '--older-than', '30d', '--schedule', '1 day', '--schema', 'elsewhere'],
     says: "cannot be used with option '--schema <name>'",
@@ -100,23 +103,44 @@ test.each([
   { args: ['list'], says: 'Give --database-url, or set DATABASE_URL' },
   { args: ['list', '--status', 'done'], says: 'Allowed choices are pending, running, complete' },
   { args: ['list', '--limit', '0'], says: 'Give a whole number of at least 1' },
-  { args: ['list', '--newer-than', 'soon', ...UNUSED], says: '[INVALID_OPTION]: newerThan must be' },
+  { args: ['list', '--newer-than', 'soon', ...UNUSED], says: '[INVALID_OPTION]: --newer-than must be' },
   { args: ['list', '--after', 'no/id', ...UNUSED], says: '[INVALID_OPTION]: id must be' },
   { args: ['status'], says: "missing required argument 'id'" },
   { args: ['status', 'no/id', ...UNUSED], says: '[INVALID_OPTION]: id must be' },
   { args: ['failed', 'b', '--samples', 'few'], says: 'Give a whole number of at least 1' },
   { args: ['jobs', 'b', '--status', 'running'], says: 'Allowed choices are pending, complete, failed' },
-  { args: ['wait', 'b', '--timeout', 'soon', ...UNUSED], says: '[INVALID_OPTION]: timeout must be' },
-  { args: ['cancel', 'b', '--yes', '--grace-period', '-1'], says: '[INVALID_OPTION]: gracePeriod must be' },
-  { args: ['cancel', 'b', '--yes', '--reason', ' '], says: '[INVALID_OPTION]: reason must be' },
+  { args: ['wait', 'b', '--timeout', 'soon', ...UNUSED], says: '[INVALID_OPTION]: --timeout must be' },
+  {
+    args: ['cancel', 'b', '--yes', '--grace-period', '-1'],
+    says: '[INVALID_OPTION]: --grace-period must be',
+  },
+  { args: ['cancel', 'b', '--yes', '--reason', ' '], says: '[INVALID_OPTION]: --reason must be' },
   { args: ['update', 'b', '--yes'], says: 'Nothing to change: give at least one option.' },
   { args: ['update', 'b', '--yes', '--fail-when', 'later'], says: 'Allowed choices are settled, immediate' },
-  { args: ['update', 'b', '--yes', '--fail-when-failed', 'some'], says: '[INVALID_OPTION]: failWhenFailed' },
+  { args: ['update', 'b', '--yes', '--fail-when-failed', 'some'], says: 'Give any, all, a count such as 10' },
   { args: ['update', 'b', '--yes', '--deadline', '2026-31-31'], says: 'Give a date such as' },
-  { args: ['update', 'b', '--yes', '--deadline', '2020-01-01'], says: '[INVALID_OPTION]: deadline must be' },
-  { args: ['update', 'b', '--yes', '--per-second', 'few'], says: '[INVALID_OPTION]: perSecond must be' },
+  {
+    args: ['update', 'b', '--yes', '--deadline', '2020-01-01'],
+    says: '[INVALID_OPTION]: --deadline must be',
+  },
+  { args: ['update', 'b', '--yes', '--per-second', 'few'], says: 'Give a number, or none.' },
+  {
+    args: ['update', 'b', '--yes', '--max-concurrent-jobs', '0'],
+    says: '[INVALID_OPTION]: --max-concurrent-jobs must be',
+  },
+  {
+    args: ['update', 'b', '--yes', '--job-limit', 'Score.maxConcurrentJobs=0.5'],
+    says: '[INVALID_OPTION]: --job-limit',
+  },
+  { args: ['update', 'b', '--yes', '--fail-when-failed', '101%'], says: '--fail-when-failed must be' },
+  { args: ['list', '--database-url', 'mysql://x'], says: '[INVALID_OPTION]: --database-url must be' },
+  { args: ['list', '--database-url', 'postgres://[x'], says: '[INVALID_OPTION]: --database-url must be' },
+  { args: ['migrate', '--database-url', 'postgres://h:port/x'], says: '--database-url must be' },
   { args: ['update', 'b', '--yes', '--job-limit', 'Score=5'], says: 'such as SendMail.perSecond=20' },
-  { args: ['retry-failed', 'b', '--yes', '--task-queue', ''], says: '[INVALID_OPTION]: taskQueue must be' },
+  {
+    args: ['retry-failed', 'b', '--yes', '--task-queue', ''],
+    says: '[INVALID_OPTION]: --task-queue must be',
+  },
   { args: ['completion', 'tcsh'], says: 'Allowed choices are bash, zsh, fish' },
   { args: ['dev', '--temporal-port', '7233x'], says: 'Give a port between 1 and 65535' },
   { args: ['dev', '--ui-port', '65536'], says: 'Give a port between 1 and 65535' },
@@ -126,6 +150,15 @@ test.each([
   expect(stderr).toContain(says);
 });
 
+test('says of a connection string that cannot be read nothing that may be a password', async () => {
+  for (const url of ['postgres://u:Qq/Zz@host/x', 'postgres://u:Qq@Zz@[host', 'mysql://u:Qq/Zz@host']) {
+    const { exitCode, stderr } = await run(['list', '--database-url', url]);
+    expect(exitCode).toBe(2);
+    expect(stderr).toMatch(/^error \[INVALID_OPTION\]: --database-url must be .*\n$/);
+    expect(stderr).not.toMatch(/Qq|Zz/);
+  }
+});
+
 test('takes an empty DATABASE_URL as none', async () => {
   expect(await run(['migrate'], { DATABASE_URL: '' })).toMatchObject({ exitCode: 2 });
 });
@@ -133,7 +166,7 @@ test('takes an empty DATABASE_URL as none', async () => {
 test('reports a schema name that the library refuses as a usage error', async () => {
   const { exitCode, stderr } = await run(['migrate', '--print-sql', '--schema', 'Not Plain']);
   expect(exitCode).toBe(2);
-  expect(stderr).toMatch(/^error \[INVALID_OPTION\]: schema/);
+  expect(stderr).toMatch(/^error \[INVALID_OPTION\]: --schema must be/);
 });
 
 test('prefers --database-url to DATABASE_URL', async () => {

@@ -63,6 +63,9 @@ test('shows a batch that runs: what it is, how far, who runs which jobs, and whe
       '',
       '- `npx batch-jobs status b-1`',
       "- `select * from batch_progress where id = 'b-1'`",
+      '',
+      // What the Web UI cuts off.
+      '\u00a0',
     ].join('\n'),
   );
 });

@@ -4,7 +4,7 @@ import { diagnose, serverFindings } from '../../src/doctor/diagnose.ts';
 import type { Facts } from '../../src/doctor/facts.ts';
 import { verdictOf, type FindingCode, type Severity } from '../../src/doctor/findings.ts';
 import { describeDiagnosis, diagnosisJson } from '../../src/doctor/report.ts';
-import { span } from '../../src/doctor/words.ts';
+import { shellWord, span } from '../../src/doctor/words.ts';
 import {
   activity,
   callbackRow,
@@ -208,7 +208,7 @@ const CASES: readonly Case[] = [
     title: 'somebody paused it',
     facts: stillBatch({ batch: { pausedAt: new Date(NOW - 5 * MINUTE) } }),
     finds: [['PAUSED', 'attention']],
-    says: ['3 pending jobs', 'batch.resume()'],
+    says: ['3 pending jobs', '`batch-jobs resume b1`'],
     since: NOW - 5 * MINUTE,
   },
   {
@@ -523,6 +523,100 @@ const CASES: readonly Case[] = [
     finds: [['MOVING', 'ok']],
   },
   {
+    title: 'more jobs are due than may run at once',
+    facts: stillBatch({
+      mirror: { limits: { maxConcurrentJobs: 5 }, pending: [pendingJobs({ count: 990 })] },
+      workflow: { activities: [activity({ state: 'started', startedAt: NOW - MINUTE })] },
+    }),
+    finds: [
+      ['WAITING_FOR_LIMIT', 'waiting'],
+      ['LONG_RUNNING', 'waiting'],
+    ],
+    says: [
+      'Its limits hold it back: 5 at once, and 985 of 990 jobs wait for their turn.',
+      '`batch-jobs update b1 --max-concurrent-jobs 10`',
+    ],
+  },
+  {
+    title: 'a batch moves as fast as its rate lets it, and some of its jobs as theirs',
+    facts: stillBatch({
+      mirror: {
+        movedAt: NOW - SECOND,
+        endedLately: 40,
+        endedByName: { Score: 12, Mail: 28 },
+        limits: { perSecond: 0.5, jobLimits: { 'Send mail': { perSecond: 0.2 } } },
+        pending: [
+          pendingJobs({ count: 120 }),
+          pendingJobs({ count: 60, workerClass: 'Send mail', retrying: 8 }),
+        ],
+      },
+    }),
+    finds: [
+      ['WAITING_FOR_LIMIT', 'waiting'],
+      ['WAITING_FOR_RETRY', 'waiting'],
+      ['MOVING', 'ok'],
+    ],
+    says: [
+      '0.5 a second, and 172 jobs take 5 min 44 s at that rate; ' +
+        'Send mail 0.2 a second, and 52 jobs take 4 min 20 s at that rate.',
+      `batch-jobs update b1 --per-second 1 --job-limit 'Send mail.perSecond=0.4'`,
+    ],
+  },
+  {
+    title: 'a job an hour is due later',
+    facts: stillBatch({ mirror: { limits: { perSecond: 1 / 3_600 }, pending: [pendingJobs()] } }),
+    finds: [['WAITING_FOR_LIMIT', 'waiting']],
+    says: ['3 jobs take 3 h at that rate'],
+  },
+  {
+    title: 'a batch moves more slowly than its rate would let it: its jobs are slow',
+    facts: stillBatch({
+      mirror: {
+        movedAt: NOW - SECOND,
+        endedLately: 100,
+        limits: { perSecond: 20, maxConcurrentJobs: 500, jobLimits: { Other: { maxConcurrentJobs: 1 } } },
+        pending: [pendingJobs({ count: 400 })],
+      },
+    }),
+    finds: [['MOVING', 'ok']],
+  },
+  {
+    title: 'what is left of a batch with limits waits for its time',
+    facts: stillBatch({
+      mirror: {
+        limits: { maxConcurrentJobs: 1, perSecond: 0.001 },
+        pending: [pendingJobs({ retrying: 3, retryAt: NOW + MINUTE })],
+      },
+    }),
+    finds: [['WAITING_FOR_RETRY', 'waiting']],
+  },
+  {
+    title: 'workflows and batches that are jobs take no part of a limit',
+    facts: stillBatch({
+      mirror: {
+        limits: { maxConcurrentJobs: 1 },
+        workflows: { ...WORKFLOWS, pending: 2, pendingSince: NOW - 5 * MINUTE },
+        pending: [
+          pendingJobs({ count: 2, workerClass: 'someWorkflow' }),
+          pendingJobs({ count: 5, workerClass: 'batch-jobs:Batch' }),
+        ],
+      },
+    }),
+    finds: [['WAITING_FOR_WORKFLOWS', 'waiting']],
+  },
+  {
+    title: 'a batch with limits that has no worker, or is paused, waits for that',
+    facts: stillBatch({
+      batch: { pausedAt: new Date(NOW - MINUTE) },
+      mirror: { limits: { maxConcurrentJobs: 1 } },
+      temporal: { queues: { own: GONE } },
+    }),
+    finds: [
+      ['PAUSED', 'attention'],
+      ['NO_WORKFLOW_WORKER', 'attention'],
+    ],
+  },
+  {
     title: 'jobs wait for a retry and for their start',
     facts: stillBatch({
       mirror: {
@@ -591,6 +685,7 @@ const CODES: Readonly<Record<FindingCode, true>> = {
   TEMPORAL_UNREACHABLE: true,
   UNEXPLAINED: true,
   UNKNOWN_JOB: true,
+  WAITING_FOR_LIMIT: true,
   WAITING_FOR_RETRY: true,
   WAITING_FOR_SLOT: true,
   WAITING_FOR_START_DELAY: true,
@@ -641,6 +736,15 @@ test('the JSON has every time as an ISO text', () => {
       },
     ],
   });
+});
+
+test.each([
+  ['import-2026.05:7', 'import-2026.05:7'],
+  ['it is', "'it is'"],
+  ["don't; rm", String.raw`'don'\''t; rm'`],
+  ['', "''"],
+])('%j is %s in a command line', (text, word) => {
+  expect(shellWord(text)).toBe(word);
 });
 
 test.each([

@@ -15,5 +15,5 @@ test('says which batch created it', () => {
 test('cuts a long context', () => {
   const details = staticDetails('b-1', { text: 'x'.repeat(60_000) });
   expect(details.length).toBeLessThan(10_500);
-  expect(details).toMatch(/\.\.\.\n```$/);
+  expect(details).toMatch(/\.\.\.\n```\n\n\u00a0$/);
 });

@@ -1,7 +1,9 @@
 import { migrate } from '../../database/migrate.ts';
 import { startDevServers, type DevServers } from '../../dev/index.ts';
 import type { DevFlags } from '../commands/dev.ts';
+import { orUnavailable, withTemporal } from '../connections.ts';
 import type { CliContext } from '../context.ts';
+import { temporalSettings } from '../temporal.ts';
 
 /** Runs the servers until the process is asked to end. */
 export async function runDev(context: CliContext, flags: DevFlags): Promise<void> {
@@ -17,7 +19,12 @@ export async function runDev(context: CliContext, flags: DevFlags): Promise<void
     },
   });
   try {
-    await migrate(servers.databaseUrl, flags.schema === undefined ? {} : { schema: flags.schema });
+    // Servers of one's own may be away.
+    if (context.env['TEMPORAL_ADDRESS'])
+      await withTemporal(temporalSettings(context.env, {}), async () => {});
+    await orUnavailable(() =>
+      migrate(servers.databaseUrl, flags.schema === undefined ? {} : { schema: flags.schema }),
+    );
     context.stdout.write(flags.json ? `${JSON.stringify(addresses(servers))}\n` : describe(servers));
     if (shutdown !== undefined) await aborted(shutdown);
   } finally {

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { describeLimits } from '../../../workflows/limits.ts';
 import { assertBatchId } from '../../client/batch-options.ts';
 import type { Database } from '../../database/connect.ts';
 import { selectOverview, type BatchOverview } from '../../database/overview.ts';
@@ -94,7 +95,7 @@ function describe(overview: BatchOverview, paint: Paint): string {
     ['paused', overview.pausedAt === null ? undefined : since(overview.pausedAt, now)],
     ['stopped', describeStop(overview)],
     ['deadline', overview.deadlineAt === null ? undefined : timestamp(overview.deadlineAt)],
-    ['limits', limits === null ? undefined : JSON.stringify(limits)],
+    ['limits', limits === null ? undefined : describeLimits({ jobLimits: {}, ...limits })],
     ['fails', `when ${describeFailurePolicy(overview.failWhenFailed)}`],
     ['block', enrollmentError === null ? undefined : paint('red', `broke: ${enrollmentError}`)],
     ['parent', overview.parentId ?? undefined],
@@ -125,5 +126,6 @@ function describeStop({ stoppedAt, stopReason, now }: BatchOverview): string | u
 }
 
 function describeFailurePolicy(policy: string): string {
-  return policy === 'any' ? 'any job fails' : policy === 'all' ? 'all jobs fail' : `${policy} jobs fail`;
+  if (policy === 'any' || policy === 'all') return policy === 'any' ? 'any job fails' : 'all jobs fail';
+  return `${policy} ${policy.endsWith('%') ? 'of its jobs' : 'jobs'} fail`;
 }

@@ -1,6 +1,7 @@
 import type { Client } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import type { Command } from 'commander';
+import { describePolicy as policyText, isFailurePolicy } from '../../../workflows/failure-policy.ts';
 import type { Batch } from '../../client/batch.ts';
 import { BatchClient, batchWorkflowId } from '../../client/batch-client.ts';
 import { assertBatchId, resolveBatchChanges, type BatchPolicyOptions } from '../../client/batch-options.ts';
@@ -43,33 +44,24 @@ export async function runCancel(
   });
 }
 
-export async function runPause(
+/** Pauses a batch, or lets it go on. */
+export async function runHold(
   context: CliContext,
+  action: 'pause' | 'resume',
   id: string,
   flags: ChangeFlags,
   command: Command,
 ): Promise<void> {
+  const texts = {
+    pause: { verb: 'Pause', effect: '; those that have not started wait', done: 'is paused' },
+    resume: { verb: 'Resume', effect: '', done: 'goes on' },
+  };
+  const { verb, effect, done } = texts[action];
   await change(context, id, flags, command, {
-    question: (batch) =>
-      `Pause batch ${named(batch)}? ${unfinished(batch)}; those that have not started wait.`,
+    question: (batch) => `${verb} batch ${named(batch)}? ${unfinished(batch)}${effect}.`,
     make: async (batch) => {
-      await batch.pause();
-      return { text: `Batch ${id} is paused.`, json: { action: 'pause' } };
-    },
-  });
-}
-
-export async function runResume(
-  context: CliContext,
-  id: string,
-  flags: ChangeFlags,
-  command: Command,
-): Promise<void> {
-  await change(context, id, flags, command, {
-    question: (batch) => `Resume batch ${named(batch)}? ${unfinished(batch)}.`,
-    make: async (batch) => {
-      await batch.resume();
-      return { text: `Batch ${id} goes on.`, json: { action: 'resume' } };
+      await batch[action]();
+      return { text: `Batch ${id} ${done}.`, json: { action } };
     },
   });
 }
@@ -182,7 +174,7 @@ function unfinished({ pending, total }: BatchOverview): string {
 /** `maxConcurrentJobs 20, perSecond none`. */
 function describePolicy(policy: BatchPolicyOptions): string {
   return Object.entries(policy)
-    .map(([name, value]) => `${name} ${describeValue(value)}`)
+    .map(([name, value]) => `${name} ${isFailurePolicy(value) ? policyText(value) : describeValue(value)}`)
     .join(', ');
 }
 

@@ -18,7 +18,7 @@ export function pauseCommand(context: CliContext): Command {
         '\nExample:\n  $ batch-jobs pause import-2026-11-23 --yes',
     )
     .action(async (id: string, flags: ChangeFlags) => {
-      const { runPause } = await import('../actions/steer.ts');
-      await runPause(context, id, flags, command);
+      const { runHold } = await import('../actions/steer.ts');
+      await runHold(context, 'pause', id, flags, command);
     });
 }

@@ -3,7 +3,7 @@ import { Command, Option } from 'commander';
 import type { BatchOutcome } from '../../../workflows/batch-state.ts';
 import { DEFAULT_TASK_QUEUE } from '../../../workflows/names.ts';
 import type { CliContext } from '../context.ts';
-import { OUTCOMES } from '../flags.ts';
+import { OUTCOMES, wholeNumber } from '../flags.ts';
 import type { TemporalFlags } from '../temporal.ts';
 
 export interface PruneFlags extends TemporalFlags {
@@ -34,7 +34,11 @@ export function pruneCommand(context: CliContext): Command {
     .addOption(
       new Option('--status <outcome...>', 'batches of these outcomes (default: all)').choices(OUTCOMES),
     )
-    .option('--limit <count>', 'most batches, those first that settled first (default: no limit)', Number)
+    .option(
+      '--limit <count>',
+      'most batches, those first that settled first (default: no limit)',
+      wholeNumber(1),
+    )
     .option('--yes', 'remove them')
     .option('--database-url <url>', 'connection string (default: DATABASE_URL)')
     .option('--schema <name>', 'database schema of the tables (default: public)')

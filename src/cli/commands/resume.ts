@@ -15,7 +15,7 @@ export function resumeCommand(context: CliContext): Command {
         '\nExample:\n  $ batch-jobs resume import-2026-11-23 --yes',
     )
     .action(async (id: string, flags: ChangeFlags) => {
-      const { runResume } = await import('../actions/steer.ts');
-      await runResume(context, id, flags, command);
+      const { runHold } = await import('../actions/steer.ts');
+      await runHold(context, 'resume', id, flags, command);
     });
 }
