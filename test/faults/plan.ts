@@ -14,6 +14,8 @@ export interface WorkerPlan {
   readonly maxConcurrentJobs: number;
   /** Time until a process manager starts it again. */
   readonly restartMs: number;
+  /** Whether it has the plugin: then the app's workflows that end in it say so. */
+  readonly reports: boolean;
 }
 
 /** When a fault happens: so long after the start, or once so much is done. */
@@ -23,6 +25,10 @@ export type Trigger =
   | { readonly jobsStarted: number }
   /** Jobs of a batch that its block has enrolled. */
   | { readonly batch: number; readonly enrolled: number }
+  /** Workflows of a batch that its block is about to start, or has started. */
+  | { readonly batch: number; readonly starting: number }
+  /** Runs of the workflows that are jobs of a batch. */
+  | { readonly batch: number; readonly acted: number }
   /** A further round of a batch was asked for. */
   | { readonly batch: number; readonly retries: number };
 
@@ -44,6 +50,7 @@ export type Fault =
   | { readonly kind: 'terminate-runner'; readonly batch: number }
   | { readonly kind: 'pause-batch'; readonly batch: number; readonly ms: number }
   | { readonly kind: 'cancel-batch'; readonly batch: number }
+  | { readonly kind: 'end-workflow'; readonly batch: number; readonly how: 'cancel' | 'terminate' }
   | {
       readonly kind: 'update-batch';
       readonly batch: number;
@@ -73,6 +80,7 @@ export const FAULT_KINDS: readonly FaultKind[] = [
   'pause-batch',
   'cancel-batch',
   'update-batch',
+  'end-workflow',
 ];
 
 /**
@@ -91,22 +99,34 @@ export function planRound(seed: number, kinds: readonly FaultKind[] = FAULT_KIND
     planBatch(random, { index, capacity: capacity / count, isSecondQueueUsed, kinds }),
   );
   const faults = batches.flatMap((batch) => planEnqueuerFaults(random, batch, kinds));
-  const others = kinds.filter((kind) => kind !== 'kill-enqueuer' && kind !== 'pause-enqueuer');
+  const hasWorkflows = batches.some(({ workflows }) => workflows.length > 0);
+  const others = kinds.filter(
+    (kind) =>
+      kind !== 'kill-enqueuer' && kind !== 'pause-enqueuer' && (kind !== 'end-workflow' || hasWorkflows),
+  );
   const length = others.length === 0 ? 0 : random.int(faults.length === 0 ? 1 : 0, 4);
   for (let i = 0; i < length; i++) {
     const fault = planFault(random, random.pick(others), { batches, workers });
-    faults.push({ when: planTrigger(random, batches, capacity), fault });
+    faults.push({ when: planTrigger(random, fault, batches, capacity), fault });
   }
   return { seed, workers, batches, faults };
 }
 
 function planWorker(random: Random): WorkerPlan {
-  return { maxConcurrentJobs: random.pick([10, 20, 50, 100, 200]), restartMs: random.int(0, 2_000) };
+  return {
+    maxConcurrentJobs: random.pick([10, 20, 50, 100, 200]),
+    restartMs: random.int(0, 2_000),
+    reports: random.chance(0.6),
+  };
 }
 
 function planEnqueuerFaults(random: Random, batch: BatchPlan, kinds: readonly FaultKind[]): PlannedFault[] {
   if (!batch.enqueuer.isProcess) return [];
-  const when = { batch: batch.index, enrolled: random.int(0, batch.size) };
+  const { length } = batch.workflows;
+  const when =
+    length > 0 && random.chance(0.5)
+      ? { batch: batch.index, starting: random.int(1, length) }
+      : { batch: batch.index, enrolled: random.int(0, batch.size) };
   const isKill = kinds.includes('kill-enqueuer') && (!kinds.includes('pause-enqueuer') || random.chance(0.6));
   if (isKill) return [{ when, fault: { kind: 'kill-enqueuer', batch: batch.index } }];
   const ms = random.int(500, 2 * batch.enrollmentTimeoutMs);
@@ -149,6 +169,14 @@ function planFault(
       return { kind, batch };
     case 'update-batch':
       return { kind, batch, changes: planChanges(random), deadlineMs: planDeadlineChange(random) };
+    case 'end-workflow': {
+      const withWorkflows = batches.filter(({ workflows }) => workflows.length > 0);
+      return {
+        kind,
+        batch: random.pick(withWorkflows).index,
+        how: random.pick(['cancel', 'terminate'] as const),
+      };
+    }
     case 'kill-enqueuer':
     case 'pause-enqueuer':
       throw new Error(`${kind} is planned with its batch.`);
@@ -168,7 +196,9 @@ function largest(batches: readonly BatchPlan[]): number {
 }
 
 /** Two of three faults come while jobs run, by what is done and not by the clock: machines differ. */
-function planTrigger(random: Random, batches: readonly BatchPlan[], capacity: number): Trigger {
+function planTrigger(random: Random, fault: Fault, batches: readonly BatchPlan[], capacity: number): Trigger {
+  if (fault.kind === 'end-workflow')
+    return { batch: fault.batch, acted: random.int(1, batches[fault.batch]!.workflows.length) };
   const retried = batches.filter(({ retries }) => retries.length > 0);
   if (retried.length > 0 && random.chance(0.15)) return { batch: random.pick(retried).index, retries: 1 };
   const jobs = batches.reduce((sum, { size }) => sum + size, 0);
@@ -180,7 +210,7 @@ function planTrigger(random: Random, batches: readonly BatchPlan[], capacity: nu
 /** One line a batch and a fault, for people. */
 export function describePlan({ workers, batches, faults }: RoundPlan): string[] {
   return [
-    `workers: ${workers.map(({ maxConcurrentJobs }) => `${maxConcurrentJobs} at once`).join(', ')}`,
+    `workers: ${workers.map(({ maxConcurrentJobs, reports }) => `${maxConcurrentJobs} at once${reports ? ', with the plugin' : ''}`).join('; ')}`,
     ...batches.map(describeBatch),
     ...faults.map(({ when, fault }) => {
       const { kind, ...details } = fault;
