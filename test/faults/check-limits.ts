@@ -6,13 +6,26 @@ import type { JobEntry } from './ledger.ts';
 export function checkLimits(found: Findings): void {
   // A worker that was cut off goes on with what it had, beside those that took its place.
   if (found.evidence.mayLinger) return;
-  const { limits, jobLimits } = found.batch.expected;
+  const { jobLimits } = found.batch.expected;
   const names = new Map(found.batch.jobs.map(({ position, workerClass }) => [position, workerClass]));
-  checkLimit(found, limits, { what: 'jobs', isCounted: () => true });
+  checkLimit(found, highestOf(found), { what: 'jobs', isCounted: () => true });
   for (const [name, limit] of Object.entries(jobLimits)) {
     const isCounted = ({ position }: JobEntry) => names.get(position) === name;
     checkLimit(found, limit, { what: `jobs named ${name}`, isCounted });
   }
+}
+
+/** The highest of the limits that the batch had: null where it had none for a while. */
+function highestOf({ batch }: Findings): JobLimitPlan {
+  const changes = batch.runs
+    .flatMap((run) => run.steering)
+    .flatMap((steering) => (steering.verb === 'update' ? [steering.changes] : []));
+  const highest = (name: keyof JobLimitPlan) => {
+    const values = [batch.expected.limits[name], ...changes.map((change) => change[name])];
+    const known = values.filter((value) => value !== undefined);
+    return known.includes(null) ? null : Math.max(...(known as number[]));
+  };
+  return { maxConcurrentJobs: highest('maxConcurrentJobs'), perSecond: highest('perSecond') };
 }
 
 interface Counted {

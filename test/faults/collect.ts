@@ -28,7 +28,6 @@ import {
   type Task,
 } from './plan-batch.ts';
 import type { FaultKind, RoundPlan } from './plan.ts';
-import type { PolicyPlan } from './plan-policy.ts';
 import { endOfWorkflow } from './plan-workflows.ts';
 import { batchIdOf } from './settings.ts';
 
@@ -291,6 +290,8 @@ function toEvidence({ round, runs }: Chain): RunEvidence[] {
   });
 }
 
+type Changes = Extract<Steering, { verb: 'update' }>['changes'];
+
 /** Only what was accepted is in a history. */
 function steeringIn(event: NonNullable<History['events']>[number]): Steering[] {
   if (event.workflowExecutionSignaledEventAttributes?.signalName === 'cancelRequested')
@@ -298,5 +299,5 @@ function steeringIn(event: NonNullable<History['events']>[number]): Steering[] {
   const input = event.workflowExecutionUpdateAcceptedEventAttributes?.acceptedRequest?.input;
   if (input?.name === 'cancel') return [{ verb: 'cancel' }];
   if (input?.name !== 'update') return [];
-  return [{ verb: 'update', changes: decoded(input.args?.payloads)[0] as Partial<PolicyPlan> }];
+  return [{ verb: 'update', changes: decoded(input.args?.payloads)[0] as Changes }];
 }

@@ -189,7 +189,7 @@ export type Steering =
   | { readonly verb: 'cancel' }
   | {
       readonly verb: 'update';
-      readonly changes: Partial<PolicyPlan> & { readonly deadlineAt?: number | null };
+      readonly changes: Partial<PolicyPlan> & Partial<JobLimitPlan> & { readonly deadlineAt?: number | null };
     };
 
 export interface MirrorSample {

@@ -210,10 +210,10 @@ export class Injector {
 
   async #updateBatch(
     batchId: string,
-    { changes, deadlineMs }: Extract<Fault, { kind: 'update-batch' }>,
+    { changes, limits, deadlineMs }: Extract<Fault, { kind: 'update-batch' }>,
   ): Promise<void> {
     const deadlineAt = deadlineMs && Date.now() + deadlineMs;
-    const update = { ...changes, ...(deadlineAt === undefined ? {} : { deadlineAt }) };
+    const update = { ...changes, ...limits, ...(deadlineAt === undefined ? {} : { deadlineAt }) };
     if (await this.#steer(batchId, 'update', update)) this.casualties.batchesChanged++;
   }
 

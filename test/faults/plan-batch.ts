@@ -196,6 +196,11 @@ export function planBatch(
   };
 }
 
+/** What a batch may have instead of the limits that it has. */
+export function planNewLimits(random: Random, { size, jobMs }: BatchPlan): JobLimitPlan {
+  return planLimits(random, size, jobMs[1], { concurrency: 0.6, rate: 0.4 });
+}
+
 /** Within the budget: without faults, the jobs of a limited batch take not much longer than those of others. */
 function planLimits(
   random: Random,

@@ -1,5 +1,5 @@
 import { randomFrom, type Random } from '../support/random.ts';
-import { describeBatch, planBatch, type BatchPlan } from './plan-batch.ts';
+import { describeBatch, planBatch, planNewLimits, type BatchPlan, type JobLimitPlan } from './plan-batch.ts';
 import { planChanges, planDeadline, type PolicyPlan } from './plan-policy.ts';
 
 /** All that happens in one round, from one number. */
@@ -55,6 +55,8 @@ export type Fault =
       readonly kind: 'update-batch';
       readonly batch: number;
       readonly changes: Partial<PolicyPlan>;
+      /** Of all its jobs; undefined: they stay as they are. */
+      readonly limits: JobLimitPlan | undefined;
       /** From then on; null takes the deadline away; undefined leaves it as it is. */
       readonly deadlineMs: number | null | undefined;
     };
@@ -168,7 +170,13 @@ function planFault(
     case 'cancel-batch':
       return { kind, batch };
     case 'update-batch':
-      return { kind, batch, changes: planChanges(random), deadlineMs: planDeadlineChange(random) };
+      return {
+        kind,
+        batch,
+        changes: planChanges(random),
+        limits: random.chance(0.4) ? planNewLimits(random, batches[batch]!) : undefined,
+        deadlineMs: planDeadlineChange(random),
+      };
     case 'end-workflow': {
       const withWorkflows = batches.filter(({ workflows }) => workflows.length > 0);
       return {

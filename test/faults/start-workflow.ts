@@ -32,7 +32,7 @@ export async function startWorkflow({ client, ledger, batchId: batch }: StartOpt
     const handle =
       by === 'start'
         ? await client.workflow.start<typeof act>('act', options)
-        : await client.workflow.signalWithStart<typeof act, []>('act', { ...options, signal: wakeSignal });
+        : await client.workflow.signalWithStart<typeof act>('act', { ...options, signal: wakeSignal });
     const runId = 'firstExecutionRunId' in handle ? handle.firstExecutionRunId : handle.signaledRunId;
     ledger.write({ what: 'workflow-started', batch, name, runId });
   } catch (error) {

@@ -3,6 +3,7 @@ import { check } from '../faults/checker.ts';
 import type { BatchEvidence, Evidence, Expectation, RunEvidence } from '../faults/evidence.ts';
 import type { ViolationKind } from '../faults/findings.ts';
 import type { CallbackEvent, LedgerEntry } from '../faults/ledger.ts';
+import type { JobLimitPlan } from '../faults/plan-batch.ts';
 import type { PolicyPlan } from '../faults/plan-policy.ts';
 
 const ID = 'b';
@@ -320,6 +321,10 @@ function update(evidence: MutableEvidence, changes: Partial<PolicyPlan>): void {
   Object.assign(batch!.row!.policy, changes);
 }
 
+function limit(evidence: MutableEvidence, changes: Partial<JobLimitPlan>): void {
+  evidence.batches[0]!.runs[0]!.steering.push({ verb: 'update', changes });
+}
+
 const without = (evidence: MutableEvidence, isGone: (entry: LedgerEntry) => boolean) => {
   evidence.ledger = evidence.ledger.filter((entry) => !isGone(entry as LedgerEntry));
 };
@@ -344,6 +349,16 @@ const CLEAN: readonly [string, () => MutableEvidence][] = [
     () => {
       const evidence = clean();
       evidence.batches[0]!.expected.limits.perSecond = 5.5;
+      return evidence;
+    },
+  ],
+  [
+    'a limit that was raised, and one that was lifted',
+    () => {
+      const evidence = clean();
+      Object.assign(evidence.batches[0]!.expected.limits, { maxConcurrentJobs: 1, perSecond: 5 });
+      limit(evidence, { maxConcurrentJobs: 2, perSecond: 6 });
+      limit(evidence, { maxConcurrentJobs: null, perSecond: 4 });
       return evidence;
     },
   ],
@@ -505,6 +520,14 @@ const BREAKAGES: readonly Breakage[] = [
     'wrong',
     /6 jobs named Work started in a second, and 5 may/,
     (e) => (e.batches[0]!.expected.jobLimits['Work'] = { maxConcurrentJobs: null, perSecond: 5 }),
+  ],
+  [
+    'wrong',
+    /6 jobs started in a second, and 5 may/,
+    (e) => {
+      e.batches[0]!.expected.limits.perSecond = 4;
+      limit(e, { perSecond: 5 });
+    },
   ],
   ['wrong', /another name than planned: job 1/, (e) => (e.batches[0]!.jobs[0]!.workerClass = 'Side work')],
   ['wrong', /no alert was to be given/, (e) => e.batches[0]!.runs[0]!.scheduled.push('idle')],

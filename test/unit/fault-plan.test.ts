@@ -38,10 +38,21 @@ test('rounds have workflows of all kinds beside the jobs, and batches without an
     killsEnqueuer,
   ]);
   expect(new Set(kinds.flat())).toEqual(
-    new Set([
-      ...['complete', 'failed', null, 'HopelessError', 'FlakyError'],
-      ...['continues', 'has children', 'is retried', 'start', 'signalWithStart'],
-      ...[true, false, 'before', 'after'],
+    new Set<unknown>([
+      'complete',
+      'failed',
+      null,
+      'HopelessError',
+      'FlakyError',
+      'continues',
+      'has children',
+      'is retried',
+      'start',
+      'signalWithStart',
+      true,
+      false,
+      'before',
+      'after',
     ]),
   );
 });
