@@ -85,6 +85,9 @@ export const FAULT_KINDS: readonly FaultKind[] = [
   'end-workflow',
 ];
 
+/** Planned with a batch that can have them. */
+const OF_BATCHES: readonly FaultKind[] = ['kill-enqueuer', 'pause-enqueuer', 'end-workflow'];
+
 /**
  * Plans a round: the same seed gives the same plan.
  *
@@ -100,16 +103,15 @@ export function planRound(seed: number, kinds: readonly FaultKind[] = FAULT_KIND
   const batches = Array.from({ length: count }, (_, index) =>
     planBatch(random, { index, capacity: capacity / count, isSecondQueueUsed, kinds }),
   );
-  const faults = batches.flatMap((batch) => planEnqueuerFaults(random, batch, kinds));
-  const hasWorkflows = batches.some(({ workflows }) => workflows.length > 0);
-  const others = kinds.filter(
-    (kind) =>
-      kind !== 'kill-enqueuer' && kind !== 'pause-enqueuer' && (kind !== 'end-workflow' || hasWorkflows),
-  );
+  const faults = batches.flatMap((batch) => [
+    ...planEnqueuerFaults(random, batch, kinds),
+    ...planWorkflowFaults(random, batch, kinds),
+  ]);
+  const others = kinds.filter((kind) => !OF_BATCHES.includes(kind));
   const length = others.length === 0 ? 0 : random.int(faults.length === 0 ? 1 : 0, 4);
   for (let i = 0; i < length; i++) {
     const fault = planFault(random, random.pick(others), { batches, workers });
-    faults.push({ when: planTrigger(random, fault, batches, capacity), fault });
+    faults.push({ when: planTrigger(random, batches, capacity), fault });
   }
   return { seed, workers, batches, faults };
 }
@@ -133,6 +135,17 @@ function planEnqueuerFaults(random: Random, batch: BatchPlan, kinds: readonly Fa
   if (isKill) return [{ when, fault: { kind: 'kill-enqueuer', batch: batch.index } }];
   const ms = random.int(500, 2 * batch.enrollmentTimeoutMs);
   return [{ when, fault: { kind: 'pause-enqueuer', batch: batch.index, ms } }];
+}
+
+function planWorkflowFaults(
+  random: Random,
+  { index, workflows }: BatchPlan,
+  kinds: readonly FaultKind[],
+): PlannedFault[] {
+  if (workflows.length === 0 || !kinds.includes('end-workflow') || random.chance(0.6)) return [];
+  const how = random.pick(['cancel', 'terminate'] as const);
+  const when = { batch: index, acted: random.int(1, workflows.length) };
+  return [{ when, fault: { kind: 'end-workflow', batch: index, how } }];
 }
 
 function planFault(
@@ -177,14 +190,7 @@ function planFault(
         limits: random.chance(0.4) ? planNewLimits(random, batches[batch]!) : undefined,
         deadlineMs: planDeadlineChange(random),
       };
-    case 'end-workflow': {
-      const withWorkflows = batches.filter(({ workflows }) => workflows.length > 0);
-      return {
-        kind,
-        batch: random.pick(withWorkflows).index,
-        how: random.pick(['cancel', 'terminate'] as const),
-      };
-    }
+    case 'end-workflow':
     case 'kill-enqueuer':
     case 'pause-enqueuer':
       throw new Error(`${kind} is planned with its batch.`);
@@ -204,9 +210,7 @@ function largest(batches: readonly BatchPlan[]): number {
 }
 
 /** Two of three faults come while jobs run, by what is done and not by the clock: machines differ. */
-function planTrigger(random: Random, fault: Fault, batches: readonly BatchPlan[], capacity: number): Trigger {
-  if (fault.kind === 'end-workflow')
-    return { batch: fault.batch, acted: random.int(1, batches[fault.batch]!.workflows.length) };
+function planTrigger(random: Random, batches: readonly BatchPlan[], capacity: number): Trigger {
   const retried = batches.filter(({ retries }) => retries.length > 0);
   if (retried.length > 0 && random.chance(0.15)) return { batch: random.pick(retried).index, retries: 1 };
   const jobs = batches.reduce((sum, { size }) => sum + size, 0);
