@@ -7,6 +7,7 @@ const ERROR_CLASSES: Readonly<Record<string, string>> = {
   CANCELLED: 'WorkflowCancelledError',
   TERMINATED: 'WorkflowTerminatedError',
 };
+const HEALED = { end: 'complete', errorClass: null };
 /** Errors of a start that leave open whether it was done, or say that somebody else has done it. */
 const UNCLEAR = ['ServiceError', 'WORKFLOW_ENROLLED'];
 
@@ -23,7 +24,10 @@ export function checkWorkflows(found: Findings): void {
 
 /** What became of a workflow, whatever its job says. */
 function checkTruth(found: Findings, { name, workflowId, chain }: WorkflowEvidence): void {
-  const acted = entriesOf(found, 'workflow-acted', name).map(({ runId }) => runId!);
+  const startedAgain = startedAgainOf(found, name);
+  const acted = entriesOf(found, 'workflow-acted', name)
+    .filter(({ at }) => at + CLOCK_STEP_MS >= (startedAgain?.at ?? 0))
+    .map(({ runId }) => runId!);
   if (chain === null) {
     const wasThere = acted.length > 0 || entriesOf(found, 'workflow-started', name).length > 0;
     if (wasThere) found.add('lost', `${workflowId} was started, and is gone`);
@@ -34,7 +38,7 @@ function checkTruth(found: Findings, { name, workflowId, chain }: WorkflowEviden
     found.add('doubled', `${workflowId} was started more than once`);
   if (status === 'COMPLETED' && runIds.some((runId) => !acted.includes(runId)))
     found.add('lost', `${workflowId} is complete, and a run of it never acted`);
-  const planned = found.batch.expected.jobs[name]?.first;
+  const planned = startedAgain ? HEALED : found.batch.expected.jobs[name]?.first;
   const isEndedBy = (how: string) =>
     found.evidence.endedWorkflows.some((ended) => ended.workflowId === workflowId && ended.how === how);
   const isStopped = found.batch.rounds.some(({ stopReason }) => stopReason !== null);
@@ -68,6 +72,14 @@ function checkStarts(found: Findings): void {
       ({ what, name }) => what === 'workflow-acted' && !members.has(name) && !isStopped,
     ),
   );
+  const started = found.told.workflows.filter(({ what }) => what === 'workflow-started');
+  found.addJobs(
+    'doubled',
+    'workflows that were started by two calls',
+    started
+      .filter(({ name }, index) => started.findIndex((other) => other.name === name) < index)
+      .map(({ name }) => name),
+  );
   const isKnown = ({ name, error }: WorkflowEntry) =>
     error !== 'WORKFLOW_ENROLLED' || entriesOf(found, 'workflow-starting', name).length > 1;
   const refused = found.told.workflows.filter(
@@ -98,14 +110,14 @@ function checkRows(found: Findings): void {
     'jobs that are another workflow',
     where((job, truth) => {
       const { id, runId } = job.workflow!;
-      const isOther = runId !== null && truth?.chain && !truth.chain.runIds.includes(runId);
-      return id !== truth?.workflowId || Boolean(isOther);
+      const isOther = runId !== null && truth?.chain?.runIds.includes(runId) === false;
+      return id !== truth?.workflowId || (isOther && !startedAgainOf(found, job.name));
     }),
   );
   found.addJobs(
     'wrong',
     'jobs that ended other than their workflow',
-    where((job, truth) => hasEnded(job) && isOtherThan(truth, job)),
+    where((job, truth) => hasEnded(job) && isOfChain(found, job.name, job.round) && isOtherThan(truth, job)),
   );
   found.addJobs(
     'wrong',
@@ -136,6 +148,7 @@ function checkPast(found: Findings): void {
     'jobs that ended an earlier round other than their workflow',
     pastJobs
       .filter(({ position, status }) => names.has(position) && status === 'failed')
+      .filter(({ position, round }) => isOfChain(found, names.get(position)!, round))
       .filter((past) => isOtherThan(truths.get(names.get(past.position)!), past))
       .map(({ position }) => names.get(position)!),
   );
@@ -166,12 +179,23 @@ function checkCallbacks(found: Findings): void {
       .filter(({ name, workflow, status, round }) => {
         const endedAt = truths.get(name)?.chain?.endedAt;
         if (workflow === null || status === 'pending' || endedAt === undefined) return false;
+        if (!isOfChain(found, name, round)) return false;
         return starts.some(
           ({ runId, at }) => (roundOf.get(runId) ?? 0) >= round && at + CLOCK_STEP_MS < endedAt,
         );
       })
       .map(({ name }) => name),
   );
+}
+
+/** Whether what a row says of a round is said of the newest chain: it may have been started since. */
+function isOfChain(found: Findings, name: string, round: number): boolean {
+  return round >= (startedAgainOf(found, name)?.round ?? 0);
+}
+
+/** That it was started by hand, the last time. */
+function startedAgainOf(found: Findings, name: string): WorkflowEntry | undefined {
+  return entriesOf(found, 'workflow-started-again', name).at(-1);
 }
 
 function truthsOf({ batch }: Findings): ReadonlyMap<string, WorkflowEvidence> {

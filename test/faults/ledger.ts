@@ -81,11 +81,18 @@ export interface RetryEntry extends Written {
 
 /** What became of a workflow that is to be a job. */
 export interface WorkflowEntry extends Written {
-  /** `workflow-acted`: one of its runs did its work; the others are its enqueuer's. */
-  readonly what: 'workflow-starting' | 'workflow-started' | 'workflow-not-started' | 'workflow-acted';
+  /** `workflow-acted`: one of its runs did its work; `-started-again`: by hand, before a round; the others are its enqueuer's. */
+  readonly what:
+    | 'workflow-starting'
+    | 'workflow-started'
+    | 'workflow-not-started'
+    | 'workflow-acted'
+    | 'workflow-started-again';
   readonly name: string;
   /** The first of its runs, or the one that acted. */
   readonly runId?: string;
+  /** The one before which it was started again. */
+  readonly round?: number;
   /** Code or class of what was thrown. */
   readonly error?: string;
   readonly message?: string;

@@ -8,6 +8,10 @@ export interface WorkflowPlan {
   readonly by: 'start' | 'signalWithStart';
   /** Whether the block waits for its start before it goes on. */
   readonly isAwaited: boolean;
+  /** It is started a second time, which is to be refused: at once where the block does not wait, else after the first. */
+  readonly isRepeated: boolean;
+  /** Before its batch runs what failed again, somebody starts it again, and this time it completes. */
+  readonly isStartedAgain: boolean;
   /** An enqueuer in a process of its own is killed as it starts it: before the request leaves, or after its answer. */
   readonly killsEnqueuer: 'before' | 'after' | null;
 }
@@ -45,6 +49,8 @@ export function planWorkflows(
     before: random.int(0, size - 1),
     by: random.chance(0.2) ? 'signalWithStart' : 'start',
     isAwaited: random.chance(0.5),
+    isRepeated: random.chance(0.1),
+    isStartedAgain: random.chance(0.5),
     killsEnqueuer: index === killer ? random.pick(['before', 'after'] as const) : null,
   }));
 }
@@ -61,6 +67,11 @@ function planTask(random: Random, name: string): WorkflowTask {
     continuations: shape < 0.2 ? random.int(1, 3) : 0,
     children: shape > 0.8 ? random.int(1, 2) : 0,
   };
+}
+
+/** What a workflow does that is started again after it has failed. */
+export function healed(task: WorkflowTask): WorkflowTask {
+  return { ...task, failures: 0, isHopeless: false };
 }
 
 /** How a workflow ends when nobody ends it. */

@@ -6,6 +6,8 @@ import type { BatchClient } from '../../src/index.ts';
 import type { Ledger } from './ledger.ts';
 import { codeOf, isPassing, persist } from './persist.ts';
 import type { RetryPlan } from './plan-policy.ts';
+import { healed, type WorkflowPlan, type WorkflowTask } from './plan-workflows.ts';
+import { startOptionsOf } from './start-workflow.ts';
 
 export interface RetryOptions {
   /** Of two processes of the app. */
@@ -13,6 +15,7 @@ export interface RetryOptions {
   readonly ledger: Ledger;
   readonly batchId: string;
   readonly retries: readonly RetryPlan[];
+  readonly workflows: readonly WorkflowPlan[];
   /** Direct ways. */
   readonly client: Client;
   readonly knex: Knex;
@@ -31,8 +34,38 @@ export async function retryAsPlanned(options: RetryOptions): Promise<void> {
   for (const retry of options.retries) {
     const before = await settledRound(options);
     if (before === undefined) return;
+    await startFailedWorkflows(options, before + 1);
     await openRound(options, before + 1, retry);
   }
+}
+
+/** Those of which it is planned: `retryFailed` starts none. */
+async function startFailedWorkflows(options: RetryOptions, round: number): Promise<void> {
+  const { workflows, signal } = options;
+  for (const { task } of workflows.filter(({ isStartedAgain }) => isStartedAgain)) {
+    while (!signal.aborted) {
+      try {
+        await startAgain(options, healed(task), round);
+        break;
+      } catch {
+        // The server is away.
+        await delay(POLL_MS);
+      }
+    }
+  }
+}
+
+async function startAgain(
+  { client, ledger, batchId: batch }: RetryOptions,
+  task: WorkflowTask,
+  round: number,
+): Promise<void> {
+  const options = startOptionsOf(batch, task);
+  const status = await statusOf(client, options.workflowId);
+  if (status === undefined || status === 'RUNNING' || status === 'COMPLETED') return;
+  // Before its first run acts: what acts from now on is its.
+  ledger.write({ what: 'workflow-started-again', batch, name: task.name, round });
+  await client.workflow.start('act', options);
 }
 
 /** Calls until there is an answer, or the round is there: the servers may be away, and a call do its work all the same. */
@@ -73,7 +106,7 @@ async function settledRound(options: RetryOptions): Promise<number | undefined> 
   while (!signal.aborted) {
     const wasMade = isMade();
     try {
-      const status = await statusOf(options);
+      const status = await statusOf(options.client, `batch:${batchId}`);
       const row = await knex
         .withSchema(schema)
         .from('batches')
@@ -90,9 +123,9 @@ async function settledRound(options: RetryOptions): Promise<number | undefined> 
   return undefined;
 }
 
-async function statusOf({ client, batchId }: RetryOptions): Promise<string | undefined> {
+async function statusOf(client: Client, workflowId: string): Promise<string | undefined> {
   try {
-    return (await client.workflow.getHandle(`batch:${batchId}`).describe()).status.name;
+    return (await client.workflow.getHandle(workflowId).describe()).status.name;
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return undefined;
     throw error;

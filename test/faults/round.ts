@@ -1,4 +1,4 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -46,8 +46,10 @@ export interface RoundResult {
   readonly folder: string;
 }
 
-/** What is not over so long after the last fault was undone, or the last round of a batch began, is stuck. */
+/** Where nobody has done anything for so long, and no fault lasts, something is stuck. */
 const PATIENCE_MS = 120_000;
+/** ... and where it is not over so long after the last fault was undone, or the last round of a batch began. */
+const LONGEST_MS = 480_000;
 /** A fault whose time does not come within so long of the start is left out: the work it waited for is done. */
 const TRIGGER_TIMEOUT_MS = 60_000;
 const EXIT_TIMEOUT_MS = 30_000;
@@ -263,6 +265,7 @@ class Round {
           ledger,
           batchId: batchIdOf(schema, plan),
           retries: plan.retries,
+          workflows: plan.workflows,
           client,
           knex,
           schema,
@@ -280,12 +283,19 @@ class Round {
   ): Promise<void> {
     const done = new Set<string>();
     for (const [what, promise] of Object.entries(doing)) void promise.then(() => done.add(what));
+    let written = 0;
+    let writtenAt = performance.now();
     for (;;) {
+      const { size } = await stat(ledgerFile(this.#settings.folder)).catch(() => ({ size: 0 }));
+      if (size > written) writtenAt = performance.now();
+      written = size;
       const isOver = done.has('enqueuing') && done.has('retrying') && (await this.#isOver());
       if (isOver) this.#injector.skipTriggers();
       if (isOver && done.has('injecting') && (await this.#isOver())) return;
-      const calmMs = performance.now() - Math.max(this.#movedAt, this.#injector.calmSince);
-      if (done.has('injecting') && calmMs > PATIENCE_MS) return;
+      const calmSince = Math.max(this.#movedAt, this.#injector.calmSince);
+      const now = performance.now();
+      const isStuck = now - Math.max(calmSince, writtenAt) > PATIENCE_MS || now - calmSince > LONGEST_MS;
+      if (done.has('injecting') && isStuck) return;
       await delay(POLL_MS);
     }
   }

@@ -4,7 +4,7 @@ import { wakeSignal, type act } from './app-workflows.ts';
 import type { Ledger } from './ledger.ts';
 import { codeOf } from './persist.ts';
 import type { BatchPlan } from './plan-batch.ts';
-import { MAXIMUM_RUNS, type WorkflowPlan } from './plan-workflows.ts';
+import { MAXIMUM_RUNS, type WorkflowPlan, type WorkflowTask } from './plan-workflows.ts';
 import { appQueueOf, workflowIdOf } from './settings.ts';
 
 export interface StartOptions {
@@ -14,19 +14,22 @@ export interface StartOptions {
   readonly batchId: string;
 }
 
+/** Starts a workflow of the app in the block, as often as planned. */
+export async function startWorkflow(options: StartOptions, plan: WorkflowPlan): Promise<void> {
+  const first = startOnce(options, plan);
+  if (!plan.isRepeated) return first;
+  if (plan.isAwaited) await first;
+  await Promise.all([first, startOnce(options, plan)]);
+}
+
 /**
- * Starts a workflow of the app in the block; the ledger gets what came of it. What Temporal did not answer is no reason
- * to break the block: the workflow is a job, and looking tells what became of it.
+ * The ledger gets what came of it. What Temporal did not answer is no reason to break the block: the workflow is a job,
+ * and looking tells what became of it.
  */
-export async function startWorkflow({ client, ledger, batchId: batch }: StartOptions, plan: WorkflowPlan) {
+async function startOnce({ client, ledger, batchId: batch }: StartOptions, plan: WorkflowPlan) {
   const { task, by } = plan;
   const { name } = task;
-  const options = {
-    workflowId: workflowIdOf(batch, name),
-    taskQueue: appQueueOf(batch),
-    args: [task, batch] as Parameters<typeof act>,
-    retry: { initialInterval: '100ms', backoffCoefficient: 1, maximumAttempts: MAXIMUM_RUNS },
-  } as const;
+  const options = startOptionsOf(batch, task);
   ledger.write({ what: 'workflow-starting', batch, name });
   try {
     const handle =
@@ -42,6 +45,16 @@ export async function startWorkflow({ client, ledger, batchId: batch }: StartOpt
     if (error instanceof BatchError && code !== 'WORKFLOW_ENROLLED') throw error;
   }
   ledger.write({ what: 'enrolled', batch, name });
+}
+
+/** What a workflow of the app is started with, by whoever starts it. */
+export function startOptionsOf(batchId: string, task: WorkflowTask) {
+  return {
+    workflowId: workflowIdOf(batchId, task.name),
+    taskQueue: appQueueOf(batchId),
+    args: [task, batchId] as Parameters<typeof act>,
+    retry: { initialInterval: '100ms', backoffCoefficient: 1, maximumAttempts: MAXIMUM_RUNS },
+  } as const;
 }
 
 /** Kills its process where a workflow of the batch says so: its row is written then, and nobody hears of its start. */

@@ -90,6 +90,7 @@ export function tell({ ledger }: Evidence, batchId: string): Told {
       case 'workflow-started':
       case 'workflow-not-started':
       case 'workflow-acted':
+      case 'workflow-started-again':
         workflows.push(entry);
         break;
     }

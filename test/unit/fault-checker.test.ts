@@ -269,6 +269,52 @@ function endWorkflow(evidence: MutableEvidence, status: string, errorClass: stri
     if (entry.what === 'callback-start') entry.seen = { ...entry.seen!, ...counts };
 }
 
+/** Its workflow failed, was started again by hand, and completed in a second round. */
+function withWorkflowStartedAgain(): MutableEvidence {
+  const evidence = withWorkflow();
+  const batch = evidence.batches[0]!;
+  const name = 'workflow 0';
+  endWorkflow(evidence, '', 'FlakyError');
+  Object.assign(batch.workflows[0]!.chain!, { runIds: ['x1'], status: 'COMPLETED', endedAt: 2_500 });
+  batch.expected.jobs[name]!.first = FAILURE;
+  const end = { status: 'complete', total: 4, complete: 4, failed: 0 };
+  const at = 3_000;
+  batch.rounds.push({ round: 2, ...end, startedAt: 2_000, completedAt: at, settledAt: at, stopReason: null });
+  batch.pastJobs.push(
+    { position: 3, round: 1, status: 'failed', attempts: 4, errorClass: 'FlakyError' },
+    { position: 4, round: 1, status: 'failed', attempts: 1, errorClass: 'FlakyError' },
+  );
+  for (const job of batch.jobs.slice(2))
+    Object.assign(job, { round: 2, status: 'complete', attempts: 1, errorClass: null });
+  batch.callbacks.push(
+    { round: 2, event: 'complete', status: 'completed', attempts: 1 },
+    { round: 2, event: 'settled', status: 'completed', attempts: 1 },
+    { round: 2, event: 'failure', status: 'skipped', attempts: 0 },
+  );
+  batch.runs.push({
+    ...batch.runs[0]!,
+    runId: 'r2',
+    round: 2,
+    firstRunId: 'r2',
+    result: { ...end, enrollmentError: null },
+    scheduled: ['complete', 'settled'],
+  });
+  batch.row!.firstRunId = 'r2';
+  const saw = { ...seen, ...end };
+  evidence.ledger.push(
+    { ...stamp, at: 1_400, what: 'workflow-started-again', name, round: 2 },
+    { ...stamp, at: 1_410, what: 'workflow-acted', name, runId: 'x1' },
+    { ...stamp, at: 1_500, what: 'retrying', round: 2, retry: { cancelled: false, changes: {}, callers: 1 } },
+    { ...stamp, at: 2_001, what: 'retried', round: 2 },
+    { ...stamp, at, what: 'job-start', position: 3, attempt: 1 },
+    { ...stamp, at, what: 'job-end', position: 3, attempt: 1 },
+    ...called('complete', 'r2', at, saw),
+    ...called('settled', 'r2', at, saw),
+  );
+  evidence.samples.push({ id: ID, round: 2, ...end, cancelled: 0 });
+  return evidence;
+}
+
 /** Its enqueuer was killed as it started its workflow: nobody knows what became of that. */
 function withLostStart(): MutableEvidence {
   const evidence = withWorkflow();
@@ -335,6 +381,7 @@ const CLEAN: readonly [string, () => MutableEvidence][] = [
   ['a batch to which a job was added', grown],
   ['a batch with a workflow among its jobs', withWorkflow],
   ['a workflow of which nobody knows whether it was started, and which was not', withLostStart],
+  ['a workflow that was started again by hand', withWorkflowStartedAgain],
   [
     'a workflow that was terminated',
     () => {
@@ -663,6 +710,11 @@ const BREAKAGES_OF_WORKFLOWS: readonly Breakage[] = [
     /was started more than once/,
     (e) => e.ledger.push({ ...stamp, what: 'workflow-acted', name: 'workflow 0', runId: 'x1' }),
   ],
+  [
+    'doubled',
+    /were started by two calls: job workflow 0/,
+    (e) => e.ledger.push({ ...stamp, what: 'workflow-started', name: 'workflow 0', runId: 'w1' }),
+  ],
   ['doubled', /counted more than once: job workflow 0/, (e) => (e.batches[0]!.jobs[3]!.attempts = 2)],
   [
     'doubled',
@@ -746,6 +798,25 @@ const BREAKAGES_OF_WORKFLOWS: readonly Breakage[] = [
   ['wrong', /nobody has started: job 4/, (e) => (e.batches[0]!.jobs[3]!.name = 'a child')],
 ];
 
+const BREAKAGES_OF_WORKFLOWS_STARTED_AGAIN: readonly Breakage[] = [
+  [
+    'wrong',
+    /other than their workflow: job workflow 0/,
+    (e) => Object.assign(e.batches[0]!.jobs[3]!, { status: 'failed', errorClass: 'FlakyError' }),
+  ],
+  [
+    'wrong',
+    /ended after a callback had started: job workflow 0/,
+    (e) => (e.batches[0]!.workflows[0]!.chain!.endedAt = 3_050),
+  ],
+  ['wrong', /ended as FAILED/, (e) => (e.batches[0]!.workflows[0]!.chain!.status = 'FAILED')],
+  [
+    'doubled',
+    /was started more than once/,
+    (e) => e.ledger.push({ ...stamp, at: 2_000, what: 'workflow-acted', name: 'workflow 0', runId: 'x2' }),
+  ],
+];
+
 const BREAKAGES_OF_STOPS: readonly [ViolationKind, RegExp, () => MutableEvidence][] = [
   [
     'wrong',
@@ -824,6 +895,15 @@ test.each(BREAKAGES_OF_WORKFLOWS)(
   'finds what is %s with a workflow among the jobs: %s',
   (kind, message, breakIt) => {
     const evidence = withWorkflow();
+    breakIt(evidence);
+    expectFound(evidence, kind, message);
+  },
+);
+
+test.each(BREAKAGES_OF_WORKFLOWS_STARTED_AGAIN)(
+  'finds what is %s with a workflow that was started again: %s',
+  (kind, message, breakIt) => {
+    const evidence = withWorkflowStartedAgain();
     breakIt(evidence);
     expectFound(evidence, kind, message);
   },
