@@ -7,9 +7,8 @@ const ERROR_CLASSES: Readonly<Record<string, string>> = {
   CANCELLED: 'WorkflowCancelledError',
   TERMINATED: 'WorkflowTerminatedError',
 };
+/** How one ends that was started again by hand. */
 const HEALED = { end: 'complete', errorClass: null };
-/** Errors of a start that leave open whether it was done, or say that somebody else has done it. */
-const UNCLEAR = ['ServiceError', 'WORKFLOW_ENROLLED'];
 
 /** Jobs that are workflows: they are what Temporal says of them, and each was started once. */
 export function checkWorkflows(found: Findings): void {
@@ -25,16 +24,15 @@ export function checkWorkflows(found: Findings): void {
 /** What became of a workflow, whatever its job says. */
 function checkTruth(found: Findings, { name, workflowId, chain }: WorkflowEvidence): void {
   const startedAgain = startedAgainOf(found, name);
-  const acted = entriesOf(found, 'workflow-acted', name)
-    .filter(({ at }) => at + CLOCK_STEP_MS >= (startedAgain?.at ?? 0))
-    .map(({ runId }) => runId!);
+  const acted = entriesOf(found, 'workflow-acted', name).map(({ runId }) => runId!);
   if (chain === null) {
     const wasThere = acted.length > 0 || entriesOf(found, 'workflow-started', name).length > 0;
     if (wasThere) found.add('lost', `${workflowId} was started, and is gone`);
     return;
   }
   const { status, failure, runIds } = chain;
-  if (acted.some((runId) => !runIds.includes(runId)))
+  const known = entriesOf(found, 'workflow-started-again', name).flatMap(({ earlier }) => earlier!);
+  if (acted.some((runId) => ![...runIds, ...known].includes(runId)))
     found.add('doubled', `${workflowId} was started more than once`);
   if (status === 'COMPLETED' && runIds.some((runId) => !acted.includes(runId)))
     found.add('lost', `${workflowId} is complete, and a run of it never acted`);
@@ -80,22 +78,17 @@ function checkStarts(found: Findings): void {
       .filter(({ name }, index) => started.findIndex((other) => other.name === name) < index)
       .map(({ name }) => name),
   );
-  const isKnown = ({ name, error }: WorkflowEntry) =>
-    error !== 'WORKFLOW_ENROLLED' || entriesOf(found, 'workflow-starting', name).length > 1;
-  const refused = found.told.workflows.filter(
-    (entry) => entry.what === 'workflow-not-started' && !isBatchError(entry) && !isAllowed(entry, isKnown),
-  );
-  for (const { name, error, message } of refused)
-    found.add('wrong', `the start of ${name} was refused with ${error}: ${message}`);
+  for (const { what, name, error, message } of found.told.workflows) {
+    if (what === 'workflow-not-started' && !mayRefuse(found, name, error!))
+      found.add('wrong', `the start of ${name} was refused with ${error}: ${message}`);
+  }
 }
 
-/** Then the block has ended with it, which is judged elsewhere. */
-function isBatchError({ error }: WorkflowEntry): boolean {
-  return /^[A-Z_]+$/.test(error!) && error !== 'WORKFLOW_ENROLLED';
-}
-
-function isAllowed(entry: WorkflowEntry, isKnown: (entry: WorkflowEntry) => boolean): boolean {
-  return UNCLEAR.includes(entry.error!) && isKnown(entry);
+function mayRefuse(found: Findings, name: string, error: string): boolean {
+  // Another call has started it, or is about to.
+  if (error === 'WORKFLOW_ENROLLED') return entriesOf(found, 'workflow-starting', name).length > 1;
+  // Nobody knows whether it was started; or the code of an error that has ended the block, which is judged elsewhere.
+  return error === 'ServiceError' || /^[A-Z_]+$/.test(error);
 }
 
 /** Rows say what Temporal says. */

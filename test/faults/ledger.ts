@@ -93,6 +93,8 @@ export interface WorkflowEntry extends Written {
   readonly runId?: string;
   /** The one before which it was started again. */
   readonly round?: number;
+  /** The runs that it had until then. */
+  readonly earlier?: readonly string[];
   /** Code or class of what was thrown. */
   readonly error?: string;
   readonly message?: string;

@@ -3,6 +3,7 @@ import type { Client } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import type { Knex } from 'knex';
 import type { BatchClient } from '../../src/index.ts';
+import { runsIfAny } from './collect-workflows.ts';
 import type { Ledger } from './ledger.ts';
 import { codeOf, isPassing, persist } from './persist.ts';
 import type { RetryPlan } from './plan-policy.ts';
@@ -61,10 +62,11 @@ async function startAgain(
   round: number,
 ): Promise<void> {
   const options = startOptionsOf(batch, task);
-  const status = await statusOf(client, options.workflowId);
+  const runs = await runsIfAny(client, options.workflowId);
+  const status = runs.at(-1)?.status;
   if (status === undefined || status === 'RUNNING' || status === 'COMPLETED') return;
-  // Before its first run acts: what acts from now on is its.
-  ledger.write({ what: 'workflow-started-again', batch, name: task.name, round });
+  const earlier = runs.map(({ runId }) => runId);
+  ledger.write({ what: 'workflow-started-again', batch, name: task.name, round, earlier });
   await client.workflow.start('act', options);
 }
 
@@ -106,7 +108,7 @@ async function settledRound(options: RetryOptions): Promise<number | undefined> 
   while (!signal.aborted) {
     const wasMade = isMade();
     try {
-      const status = await statusOf(options.client, `batch:${batchId}`);
+      const status = await statusOf(options);
       const row = await knex
         .withSchema(schema)
         .from('batches')
@@ -123,9 +125,9 @@ async function settledRound(options: RetryOptions): Promise<number | undefined> 
   return undefined;
 }
 
-async function statusOf(client: Client, workflowId: string): Promise<string | undefined> {
+async function statusOf({ client, batchId }: RetryOptions): Promise<string | undefined> {
   try {
-    return (await client.workflow.getHandle(workflowId).describe()).status.name;
+    return (await client.workflow.getHandle(`batch:${batchId}`).describe()).status.name;
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return undefined;
     throw error;

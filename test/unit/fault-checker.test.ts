@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { check } from '../faults/checker.ts';
 import type { BatchEvidence, Evidence, Expectation, RunEvidence } from '../faults/evidence.ts';
 import type { ViolationKind } from '../faults/findings.ts';
-import type { CallbackEvent, LedgerEntry } from '../faults/ledger.ts';
+import type { CallbackEntry, CallbackEvent, LedgerEntry } from '../faults/ledger.ts';
 import type { JobLimitPlan } from '../faults/plan-batch.ts';
 import type { PolicyPlan } from '../faults/plan-policy.ts';
 
@@ -27,7 +27,7 @@ type Mutable<T> = T extends readonly (infer Item)[]
 type MutableEvidence = Mutable<Evidence>;
 
 /** What a callback that ran once leaves in the ledger. */
-function called(event: CallbackEvent, runId: string, at = 1_000, saw = seen): LedgerEntry[] {
+function called(event: CallbackEvent, runId: string, at = 1_000, saw = seen): CallbackEntry[] {
   const entry = { ...stamp, at, event, runId, attempt: 1 };
   return [
     { ...entry, what: 'callback-start', seen: saw },
@@ -302,7 +302,7 @@ function withWorkflowStartedAgain(): MutableEvidence {
   batch.row!.firstRunId = 'r2';
   const saw = { ...seen, ...end };
   evidence.ledger.push(
-    { ...stamp, at: 1_400, what: 'workflow-started-again', name, round: 2 },
+    { ...stamp, at: 1_400, what: 'workflow-started-again', name, round: 2, earlier: ['w1', 'w2'] },
     { ...stamp, at: 1_410, what: 'workflow-acted', name, runId: 'x1' },
     { ...stamp, at: 1_500, what: 'retrying', round: 2, retry: { cancelled: false, changes: {}, callers: 1 } },
     { ...stamp, at: 2_001, what: 'retried', round: 2 },
