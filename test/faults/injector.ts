@@ -261,7 +261,6 @@ export class Injector {
     if (!child || child.hasExited()) return;
     child.signal('SIGKILL');
     await child.exited;
-    this.casualties.enqueuersKilled++;
   }
 
   async #pause(child: Child | undefined, ms: number): Promise<void> {

@@ -126,6 +126,8 @@ function planWorker(random: Random): WorkerPlan {
 
 function planEnqueuerFaults(random: Random, batch: BatchPlan, kinds: readonly FaultKind[]): PlannedFault[] {
   if (!batch.enqueuer.isProcess) return [];
+  // It dies by itself, where its workflow says so.
+  if (batch.workflows.some(({ killsEnqueuer }) => killsEnqueuer !== null)) return [];
   const { length } = batch.workflows;
   const when =
     length > 0 && random.chance(0.5)

@@ -117,6 +117,8 @@ class Round {
   readonly #retrying = new AbortController();
   /** Batches that their enqueuers have made by now, or never will. */
   readonly #made = new Set<number>();
+  /** By a fault, or as they started a workflow. */
+  #enqueuersKilled = 0;
   /** When a further round of a batch was asked for last, by `performance.now()`. */
   #movedAt = 0;
 
@@ -142,7 +144,7 @@ class Round {
 
   get casualties(): Casualties {
     const workersKilled = this.#workers.reduce((sum, { kills }) => sum + kills, 0);
-    return { ...this.#injector.casualties, workersKilled };
+    return { ...this.#injector.casualties, workersKilled, enqueuersKilled: this.#enqueuersKilled };
   }
 
   async play(): Promise<Evidence> {
@@ -251,6 +253,7 @@ class Round {
     const child = spawn('enqueuer-process.ts', settings, `enqueuer-${plan.index}`);
     this.#enqueuers.set(plan.index, child);
     await child.exited;
+    if (child.wasKilled()) this.#enqueuersKilled++;
     if (plan.enqueuer.isResumed && child.wasKilled() && !isResuming) await this.#enqueueInProcess(plan, true);
   }
 
