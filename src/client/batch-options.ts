@@ -223,9 +223,16 @@ function resolveCheckInterval(interval: Duration): number {
   return ms;
 }
 
-/** Of a batch that is about to be made. @throws {@link InvalidOptionError} */
-export function assertDeadlineAhead({ settings: { deadlineAt } }: ResolvedBatchOptions): void {
-  if (deadlineAt !== null) resolveTime('deadline', new Date(deadlineAt));
+/**
+ * Of a batch that is about to be made. A Duration is always ahead: it may be over by the time that a slow database has
+ * answered, and then the batch is made, and stopped.
+ *
+ * @throws {@link InvalidOptionError}
+ */
+export function assertDeadlineAhead({
+  definition: { deadline },
+}: Pick<ResolvedBatchOptions, 'definition'>): void {
+  if (typeof deadline === 'number') resolveTime('deadline', new Date(deadline));
 }
 
 /** By the names of the options, so that a message can say which differ. */

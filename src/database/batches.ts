@@ -80,7 +80,8 @@ export function settingsColumns(settings: BatchSettings) {
 /**
  * Fixes what the block has enrolled, and removes rows that an enqueuer wrote and never announced (it died, or was too
  * late). Where the database numbers jobs, none is removed: their callers know that they are members, so that the total
- * is what the row says. Workflows that a block was about to start are jobs of the batch from then on.
+ * is what the row says. Workflows that a block was about to start are jobs of the batch from then on. All at once: no
+ * one sees a sealed batch whose total is still to change.
  *
  * `for update` waits for inserts that hold `for key share` on the batch, and makes later ones find it sealed:
  * without it, an insert that began before could add rows behind the delete.
@@ -94,30 +95,36 @@ export async function markSealed(
   onEnrolled?: (jobs: number) => void,
 ): Promise<Sealed | null> {
   const { batchId } = input;
-  const { rows } = await knex.raw(
-    `with locked as materialized (select id from :schema:.batches where id = :batchId for update)
-     update :schema:.batches
-     set status = 'running', total = case when shared then total else :total end, enrollment_error = :error,
-       sealed_at = now(), updated_at = now()
-     where id = (select id from locked) and sealed_at is null
-     returning total, queues, enrollment_error as error`,
-    { schema, batchId, total: input.total, error: input.error === null ? null : toStorable(input.error) },
-  );
-  // By itself, and also when the row was sealed before: whoever sealed it may have died in between. Handlers that add
-  // jobs meanwhile make the batch a shared one in the transaction of their rows, so that none of those is removed.
-  const { rows: starts } = await knex.raw(
-    `with removed as (
-       delete from :schema:.batch_jobs
-       where batch_id = :batchId and position >
-         (select total from :schema:.batches where id = :batchId and sealed_at is not null and not shared)
-     )
-     select 1 from :schema:.batch_starts where batch_id = :batchId and not by_handler limit 1`,
-    { schema, batchId },
-  );
-  if (starts.length > 0) await convertStarts({ knex, schema }, { batchId, ofHandlers: false }, onEnrolled);
-  if (starts.length === 0 && rows.length > 0) return rows[0];
-  const row = await selectStanding({ knex, schema }, batchId);
-  return row ? { total: row.total, queues: row.queues, error: row.error } : null;
+  let enrolled = 0;
+  const sealed = await knex.transaction(async (trx) => {
+    const { rows } = await trx.raw(
+      `with locked as materialized (select id from :schema:.batches where id = :batchId for update)
+       update :schema:.batches
+       set status = 'running', total = case when shared then total else :total end, enrollment_error = :error,
+         sealed_at = now(), updated_at = now()
+       where id = (select id from locked) and sealed_at is null
+       returning total, queues, enrollment_error as error`,
+      { schema, batchId, total: input.total, error: input.error === null ? null : toStorable(input.error) },
+    );
+    // By itself, so that it finds what the lock was waited for. Handlers that add jobs make the batch a shared one in
+    // the transaction of their rows, so that none of those is removed when a seal is repeated.
+    const { rows: starts } = await trx.raw(
+      `with removed as (
+         delete from :schema:.batch_jobs
+         where batch_id = :batchId and position >
+           (select total from :schema:.batches where id = :batchId and sealed_at is not null and not shared)
+       )
+       select 1 from :schema:.batch_starts where batch_id = :batchId and not by_handler limit 1`,
+      { schema, batchId },
+    );
+    if (starts.length > 0)
+      await convertStarts({ knex: trx, schema }, { batchId, ofHandlers: false }, (jobs) => (enrolled = jobs));
+    if (starts.length === 0 && rows.length > 0) return rows[0];
+    const row = await selectStanding({ knex: trx, schema }, batchId);
+    return row ? { total: row.total, queues: row.queues, error: row.error } : null;
+  });
+  if (enrolled > 0) onEnrolled?.(enrolled);
+  return sealed;
 }
 
 /**

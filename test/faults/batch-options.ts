@@ -1,5 +1,5 @@
 import type { BatchOptions } from '../../src/index.ts';
-import type { BatchPlan } from './plan-batch.ts';
+import { jobNameOf, type BatchPlan } from './plan-batch.ts';
 
 /** What a batch is created with, by whoever creates it. */
 export function optionsOf(plan: BatchPlan, batchId: string): BatchOptions {
@@ -10,7 +10,8 @@ export function optionsOf(plan: BatchPlan, batchId: string): BatchOptions {
     ...plan.policy,
     ...(plan.deadlineMs === null ? {} : { deadline: plan.deadlineMs }),
     ...(plan.alertAfterIdleMs === null ? {} : { alertAfterIdle: plan.alertAfterIdleMs }),
-    ...plan.limits,
+    ...limitsOf(plan),
+    ...(plan.workflowCheckMs === null ? {} : { workflowCheckInterval: plan.workflowCheckMs }),
     autoSeal: plan.enqueuer.openEnded === null,
     enrollmentTimeout: plan.enrollmentTimeoutMs,
     // For a batch whose enqueuer was lost before its block, or whose blocks nobody seals.
@@ -19,4 +20,11 @@ export function optionsOf(plan: BatchPlan, batchId: string): BatchOptions {
       ? {}
       : { continueAsNewAfterEvents: plan.continueAsNewAfterEvents }),
   };
+}
+
+/** The limits of a batch, as its options have them. */
+export function limitsOf(plan: BatchPlan) {
+  const { side, ...limits } = plan.limits;
+  const hasSide = Object.values(side).some((limit) => limit !== null);
+  return { ...limits, ...(hasSide ? { jobLimits: { [jobNameOf(plan, true)]: side } } : {}) };
 }

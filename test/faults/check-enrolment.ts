@@ -94,7 +94,8 @@ function checkNames(found: Findings): void {
   );
   const jidOf = (name: string) => `${id}/${positions.get(name)}`;
   const promised = found.told.enrolled.filter(
-    ({ name }) => positions.has(name!) || (numberedFrom !== null && Number(name) >= numberedFrom),
+    ({ name, jid }) =>
+      jid !== undefined && (positions.has(name!) || (numberedFrom !== null && Number(name) >= numberedFrom)),
   );
   found.addJobs(
     'lost',

@@ -7,6 +7,9 @@ export function checkJobs(found: Findings, last: RoundRow): void {
   const { jobs, rounds } = found.batch;
   const { starts, ends } = entriesOf(found);
   const where = (isBroken: (job: JobRow) => boolean) => jobs.filter(isBroken).map(({ position }) => position);
+  // What else must be true of those that are workflows is in check-workflows.ts.
+  const whereHandled = (isBroken: (job: JobRow) => boolean) =>
+    where((job) => job.workflow === null && isBroken(job));
   const isIn = (entries: ReadonlyMap<number, readonly JobEntry[]>, { position, round }: JobRow) =>
     (entries.get(position) ?? []).some(({ at }) => at + CLOCK_STEP_MS >= startOf(found, round));
   const planned = (job: JobRow) => plannedEnd(found, job.name, job.round);
@@ -18,6 +21,11 @@ export function checkJobs(found: Findings, last: RoundRow): void {
     where((job) => !hasEnded(job) && (rounds[job.round - 1]?.stopReason ?? null) === null),
   );
   found.addJobs(
+    'wrong',
+    'jobs of another name than planned',
+    where(({ name, workerClass }) => found.batch.expected.jobs[name]?.workerClass !== workerClass),
+  );
+  found.addJobs(
     'lost',
     'failed jobs that the next round left out',
     where(({ status, round }) => status === 'failed' && round < last.round),
@@ -25,37 +33,37 @@ export function checkJobs(found: Findings, last: RoundRow): void {
   found.addJobs(
     'lost',
     'complete jobs whose handler never returned',
-    where((job) => job.status === 'complete' && !isIn(ends, job)),
+    whereHandled((job) => job.status === 'complete' && !isIn(ends, job)),
   );
   found.addJobs(
     'lost',
     'failed jobs whose handler never started',
-    where((job) => job.status === 'failed' && !isIn(starts, job)),
+    whereHandled((job) => job.status === 'failed' && !isIn(starts, job)),
   );
   found.addJobs(
     'wrong',
     'jobs that lost their worker and were blamed',
-    where(({ errorClass, status }) => status === 'failed' && errorClass === 'WorkerLostError'),
+    whereHandled(({ errorClass, status }) => status === 'failed' && errorClass === 'WorkerLostError'),
   );
   found.addJobs(
     'wrong',
     'jobs that ended other than planned',
-    where((job) => hasEnded(job) && isOtherThan(planned(job), job)),
+    whereHandled((job) => hasEnded(job) && isOtherThan(planned(job), job)),
   );
   found.addJobs(
     'doubled',
     'attempts counted more than once',
-    where((job) => job.attempts > (planned(job)?.attempts ?? 0)),
+    whereHandled((job) => job.attempts > (planned(job)?.attempts ?? 0)),
   );
   found.addJobs(
     'wrong',
     'attempts not counted',
-    where((job) => hasEnded(job) && job.attempts < (planned(job)?.attempts ?? 0)),
+    whereHandled((job) => hasEnded(job) && job.attempts < (planned(job)?.attempts ?? 0)),
   );
   found.addJobs(
     'doubled',
     'attempts beyond maximumAttempts',
-    where(({ attempts, position }) => {
+    whereHandled(({ attempts, position }) => {
       const most = Math.max(attempts, ...(starts.get(position) ?? []).map(({ attempt }) => attempt));
       return most > found.evidence.maximumAttempts;
     }),
@@ -63,7 +71,7 @@ export function checkJobs(found: Findings, last: RoundRow): void {
   found.addJobs(
     'wrong',
     'jobs that started before their row existed',
-    where(({ position, createdAt }) =>
+    whereHandled(({ position, createdAt }) =>
       (starts.get(position) ?? []).some(({ at }) => at + CLOCK_STEP_MS < createdAt),
     ),
   );
@@ -71,7 +79,7 @@ export function checkJobs(found: Findings, last: RoundRow): void {
     'doubled',
     'complete jobs that ran again in a later round',
     // A worker that was cut off may go on with what it had, long after.
-    where(
+    whereHandled(
       ({ status, position, round }) =>
         !found.evidence.mayLinger &&
         status === 'complete' &&
@@ -85,7 +93,9 @@ export function checkJobs(found: Findings, last: RoundRow): void {
 /** What a complete job shows is what one of its executions returned, in its round. */
 function checkResults(found: Findings, ends: ReadonlyMap<number, readonly JobEntry[]>): void {
   const { jobs, expected } = found.batch;
-  const stored = jobs.filter(({ status }) => expected.storesResults && status === 'complete');
+  const stored = jobs.filter(
+    ({ status, workflow }) => expected.storesResults && workflow === null && status === 'complete',
+  );
   found.addJobs(
     'lost',
     'complete jobs without their result',
@@ -128,6 +138,7 @@ export function checkPastJobs(found: Findings): void {
     'wrong',
     'jobs that ended an earlier round other than planned',
     where((past, job) => {
+      if (job !== undefined && job.workflow !== null) return false;
       const planned = job && plannedEnd(found, job.name, past.round);
       if (past.status === 'failed') return isOtherThan(planned, past) || past.attempts !== planned?.attempts;
       return past.attempts > (planned?.attempts ?? 0);

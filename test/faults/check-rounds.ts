@@ -167,7 +167,12 @@ export function policiesOf(found: Findings, round: number): PolicyPlan[] {
     policies = [{ ...policies.at(-1)!, ...retry?.retry?.changes }];
     for (const steering of steeringIn(found, number)) {
       if (steering.verb !== 'update') continue;
-      const { deadlineAt: _deadlineAt, ...changes } = steering.changes;
+      const {
+        deadlineAt: _deadlineAt,
+        maxConcurrentJobs: _maxConcurrentJobs,
+        perSecond: _perSecond,
+        ...changes
+      } = steering.changes;
       policies.push({ ...policies.at(-1)!, ...changes });
     }
   }

@@ -1,10 +1,11 @@
 import { checkCallbacks, checkCallbacksDoubled } from './check-callbacks.ts';
 import { checkEnqueuer, checkMembers } from './check-enrolment.ts';
 import { checkJobs, checkPastJobs } from './check-jobs.ts';
-import { checkLimit } from './check-limit.ts';
+import { checkLimits } from './check-limits.ts';
 import { checkPrune } from './check-prune.ts';
 import { checkCounts, checkEnds, checkOutcomes, checkRetries, checkRuns } from './check-rounds.ts';
 import { checkSamples } from './check-samples.ts';
+import { checkWorkflows } from './check-workflows.ts';
 import type { Evidence } from './evidence.ts';
 import { Findings, type Violation } from './findings.ts';
 
@@ -48,7 +49,8 @@ function checkBatch(found: Findings): void {
   checkMembers(found, row, last);
   checkJobs(found, last);
   checkPastJobs(found);
-  checkLimit(found);
+  checkWorkflows(found);
+  checkLimits(found);
   checkCounts(found, row);
   checkOutcomes(found, row);
   checkRetries(found);

@@ -1,7 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Client } from '@temporalio/client';
-import { WorkflowNotFoundError } from '@temporalio/common';
 import type { Knex } from 'knex';
 import type {
   BatchEvidence,
@@ -15,10 +14,21 @@ import type {
   Steering,
 } from './evidence.ts';
 import type { CallbackEvent } from './ledger.ts';
-import { childrenOf, decoded, runOf, runsOf, type History, type Run } from '../support/histories.ts';
-import { blocksOf, jobOf, MAXIMUM_ATTEMPTS, type BatchPlan, type Task } from './plan-batch.ts';
+import { childrenOf, decoded, runOf, type History, type Run } from '../support/histories.ts';
+import { limitsOf } from './batch-options.ts';
+import { collectWorkflows, runsIfAny } from './collect-workflows.ts';
+import {
+  blocksOf,
+  jobNameOf,
+  jobOf,
+  MAXIMUM_ATTEMPTS,
+  workflowsOf as plannedWorkflowsOf,
+  type BatchPlan,
+  type JobName,
+  type Task,
+} from './plan-batch.ts';
 import type { FaultKind, RoundPlan } from './plan.ts';
-import type { PolicyPlan } from './plan-policy.ts';
+import { endOfWorkflow } from './plan-workflows.ts';
 import { batchIdOf } from './settings.ts';
 
 const LIST_TIMEOUT_MS = 15_000;
@@ -39,7 +49,8 @@ export async function collectEvidence(
     const mirror = await readMirror(knex, schema, id);
     const chains = await allChainsOf(client, id, mirror.rounds.length);
     const expected = expectationOf(batch);
-    batches.push({ id, expected, ...mirror, runs: chains.flatMap(toEvidence) });
+    const workflows = await collectWorkflows(client, id, batch);
+    batches.push({ id, expected, ...mirror, workflows, runs: chains.flatMap(toEvidence) });
   }
   const mayLinger = plan.faults.some(({ fault }) => LINGERING.includes(fault.kind));
   return { batches, ...gathered, maximumAttempts: MAXIMUM_ATTEMPTS, mayLinger };
@@ -57,24 +68,34 @@ const LINGERING: readonly FaultKind[] = [
 function expectationOf(batch: BatchPlan): Expectation {
   const { enqueuer } = batch;
   const jobs: Record<string, ExpectedJob> = {};
-  const add = (task: Task, parent: string | null) => {
-    jobs[task.name] = { first: endOf(task, false), later: endOf(task, task.isHealing), parent };
-    for (const child of task.children) add(child, task.name);
+  const add = (task: Task, parent: string | null, workerClass: JobName) => {
+    const [first, later] = [endOf(task, false), endOf(task, task.isHealing)];
+    jobs[task.name] = { first, later, parent, workerClass };
+    for (const child of task.children) add(child, task.name, workerClass);
   };
-  const enrolled = blocksOf(batch).flatMap(({ from, to }) =>
-    Array.from({ length: to - from }, (_, offset) => jobOf(batch, from + offset).task),
+  const blocks = blocksOf(batch);
+  const enrolled = blocks.flatMap(({ from, to }) =>
+    Array.from({ length: to - from }, (_, offset) => jobOf(batch, from + offset)),
   );
-  for (const task of enrolled) add(task, null);
+  for (const { task, isSide } of enrolled) add(task, null, jobNameOf(batch, isSide));
+  const workflows = blocks.flatMap((block) => plannedWorkflowsOf(batch, block));
+  for (const { task } of workflows) {
+    // In a later round it is looked at once more, and has ended as it had.
+    const end = { ...endOfWorkflow(task), attempts: 1 };
+    jobs[task.name] = { first: end, later: end, parent: null, workerClass: 'act' };
+  }
+  const { jobLimits = {}, ...limits } = limitsOf(batch);
   return {
     jobs,
-    enrolled: enrolled.map(({ name }) => name),
+    enrolled: [...enrolled, ...workflows].map(({ task }) => task.name),
     isBroken: enqueuer.throwsAt !== null && enqueuer.openEnded === null,
     isOpenEnded: enqueuer.openEnded !== null,
     numberedFrom: enqueuer.openEnded === null ? enqueuer.keyedFrom : 0,
     policy: batch.policy,
     deadlineMs: batch.deadlineMs,
     alertsWhenIdle: batch.alertAfterIdleMs !== null,
-    maxConcurrentJobs: batch.limits.maxConcurrentJobs,
+    limits,
+    jobLimits,
     storesResults: batch.storesResults,
     isEnqueuerDoomed: enqueuer.isProcess,
     isTransactional: batch.callbacks.isTransactional,
@@ -96,6 +117,7 @@ async function readMirror(knex: Knex, schema: string, id: string) {
   const jobs = await from('batch_jobs').where('batch_id', id).orderBy('position');
   const pastJobs = await from('batch_job_past_rounds').where('batch_id', id).orderBy(['position', 'round']);
   const callbacks = await from('batch_callbacks').where('batch_id', id).orderBy(['round', 'event']);
+  const openStarts = await from('batch_starts').where('batch_id', id).pluck('workflow_id');
   const effects = await from('effects').where('batch_id', id);
   const last = row && { ...row, started_at: row.round_started_at ?? row.created_at };
   return {
@@ -104,6 +126,8 @@ async function readMirror(knex: Knex, schema: string, id: string) {
     jobs: jobs.map((job) => ({
       name: job.args[0].name,
       position: job.position,
+      workerClass: job.worker_class,
+      workflow: job.workflow_id === null ? null : { id: job.workflow_id, runId: job.workflow_run_id },
       round: job.round,
       status: job.status,
       attempts: job.attempts,
@@ -118,6 +142,7 @@ async function readMirror(knex: Knex, schema: string, id: string) {
       attempts: job.attempts,
       errorClass: job.error_class,
     })),
+    openStarts,
     callbacks: callbacks.map(({ round, event, status, attempts }) => ({ round, event, status, attempts })),
     effects: effects.map(({ event, run_id }) => ({ event, runId: run_id })),
   };
@@ -162,10 +187,12 @@ export async function workflowsOf(client: Client, batchId: string): Promise<stri
 export async function saveHistories(client: Client, evidence: Evidence, folder: string): Promise<void> {
   const histories = path.join(folder, 'histories');
   await mkdir(histories, { recursive: true });
-  for (const { id, rounds } of evidence.batches) {
+  for (const { id, rounds, workflows } of evidence.batches) {
     const chains = await allChainsOf(client, id, rounds.length);
-    for (const { workflowId, runId, history } of chains.flatMap(({ runs }) => runs)) {
-      const file = `${workflowId.replaceAll(/[:/]/g, '_')}.${runId}.json`;
+    const runs = chains.flatMap((chain) => chain.runs);
+    for (const { workflowId } of workflows) runs.push(...(await runsIfAny(client, workflowId)));
+    for (const { workflowId, runId, history } of runs) {
+      const file = `${workflowId.replaceAll(/[:/ ]/g, '_')}.${runId}.json`;
       await writeFile(path.join(histories, file), JSON.stringify(history, readable, 1));
     }
   }
@@ -233,15 +260,6 @@ function ownWorkflow(batchId: string): string {
   return `batch:${batchId}`;
 }
 
-async function runsIfAny(client: Client, workflowId: string): Promise<Run[]> {
-  try {
-    return await runsOf(client, workflowId);
-  } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return [];
-    throw error;
-  }
-}
-
 /** For `JSON.stringify`: bytes as text, and no fields that are not there. */
 function readable(this: Record<string, unknown>, key: string, value: unknown): unknown {
   // What a Buffer has become by its own toJSON is of no use.
@@ -272,6 +290,8 @@ function toEvidence({ round, runs }: Chain): RunEvidence[] {
   });
 }
 
+type Changes = Extract<Steering, { verb: 'update' }>['changes'];
+
 /** Only what was accepted is in a history. */
 function steeringIn(event: NonNullable<History['events']>[number]): Steering[] {
   if (event.workflowExecutionSignaledEventAttributes?.signalName === 'cancelRequested')
@@ -279,5 +299,5 @@ function steeringIn(event: NonNullable<History['events']>[number]): Steering[] {
   const input = event.workflowExecutionUpdateAcceptedEventAttributes?.acceptedRequest?.input;
   if (input?.name === 'cancel') return [{ verb: 'cancel' }];
   if (input?.name !== 'update') return [];
-  return [{ verb: 'update', changes: decoded(input.args?.payloads)[0] as Partial<PolicyPlan> }];
+  return [{ verb: 'update', changes: decoded(input.args?.payloads)[0] as Changes }];
 }

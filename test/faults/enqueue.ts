@@ -1,15 +1,27 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Client } from '@temporalio/client';
 import type { Batch, BatchClient } from '../../src/index.ts';
 import { randomFrom } from '../support/random.ts';
 import { optionsOf } from './batch-options.ts';
 import type { Handlers } from './handlers.ts';
 import type { CallbackEvent, Ledger } from './ledger.ts';
 import { codeOf, persist } from './persist.ts';
-import { blocksOf, jobOf, type BatchPlan, type BlockPlan, type JobPlan } from './plan-batch.ts';
+import {
+  blocksOf,
+  jobNameOf,
+  jobOf,
+  workflowsOf,
+  type BatchPlan,
+  type BlockPlan,
+  type JobPlan,
+} from './plan-batch.ts';
 import { secondQueue } from './settings.ts';
+import { startWorkflow } from './start-workflow.ts';
 
 export interface EnqueueOptions {
   readonly batches: BatchClient;
+  /** With the plugin. */
+  readonly client: Client;
   readonly handlers: Handlers;
   readonly ledger: Ledger;
   readonly plan: BatchPlan;
@@ -96,17 +108,28 @@ async function fill(options: EnqueueOptions, batch: Batch, block: BlockPlan): Pr
   }
 }
 
-async function enrol(options: EnqueueOptions, { from, to, throws }: BlockPlan): Promise<void> {
+async function enrol(options: EnqueueOptions, block: BlockPlan): Promise<void> {
   const { plan } = options;
+  const { from, to, throws } = block;
   const { burst, pauseMs, keyedFrom } = plan.enqueuer;
   const random = randomFrom(plan.seed + from);
+  const workflows = workflowsOf(plan, block);
+  const starting: Promise<void>[] = [];
   for (let index = from; index < to; index++) {
+    for (const workflow of workflows.filter(({ before }) => before === index)) {
+      const started = startWorkflow(options, workflow);
+      // The block may have broken before it comes to wait for it.
+      started.catch(() => {});
+      if (workflow.isAwaited) await started;
+      else starting.push(started);
+    }
     await start(options, index);
     const isKeyed = keyedFrom !== null && index >= keyedFrom;
     if (isKeyed && random.chance(REPEATED))
       await start(options, random.int(Math.max(from, keyedFrom), index));
     if (pauseMs > 0 && (index + 1) % burst === 0) await delay(pauseMs);
   }
+  await Promise.all(starting);
   if (throws) throw new BlockError(`The block was planned to break at ${to}`);
 }
 
@@ -121,7 +144,7 @@ async function start(
     ...callOptions(job, batch),
     ...(keyedFrom !== null && index >= keyedFrom ? { key: task.name } : {}),
   };
-  const work = handlers.work[plan.storesResults ? 'stored' : 'plain'];
+  const work = handlers.work[jobNameOf(plan, job.isSide)];
   const jid = await (Object.keys(set).length > 0 ? work.set(set) : work).performAsync(task);
   ledger.write({ what: 'enrolled', batch, jid, name: task.name });
 }

@@ -1,17 +1,24 @@
 import { Client, Connection } from '@temporalio/client';
-import { BatchClient } from '../../src/index.ts';
+import { BatchClient, BatchPlugin } from '../../src/index.ts';
 import { enqueue } from './enqueue.ts';
 import { createHandlers } from './handlers.ts';
 import { Ledger } from './ledger.ts';
 import { stayWithParent } from './parent.ts';
+import { killerOf } from './start-workflow.ts';
 import { batchIdOf, fromEnvironment, ledgerFile, type EnqueuerSettings } from './settings.ts';
 
 // An app with one batch, to be killed or paused in its block.
 const settings = fromEnvironment() as EnqueuerSettings;
 const reportReady = stayWithParent();
 const connection = Connection.lazy({ address: settings.temporalAddress });
+const batchId = batchIdOf(settings.schema, settings.plan);
+const client = new Client({
+  connection,
+  plugins: [new BatchPlugin()],
+  interceptors: { workflow: settings.isResuming ? [] : [killerOf(settings.plan, batchId)] },
+});
 const batches = new BatchClient({
-  client: new Client({ connection }),
+  client,
   database: settings.databaseUrl,
   schema: settings.schema,
   taskQueue: settings.taskQueue,
@@ -20,11 +27,12 @@ const ledger = new Ledger(ledgerFile(settings.folder));
 reportReady();
 await enqueue({
   batches,
+  client,
   handlers: createHandlers(ledger, settings.schema),
   ledger,
   plan: settings.plan,
   isResuming: settings.isResuming,
-  batchId: batchIdOf(settings.schema, settings.plan),
+  batchId,
 });
 await batches.close();
 await connection.close();

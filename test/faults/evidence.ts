@@ -1,4 +1,5 @@
 import type { CallbackEvent, JobResult, LedgerEntry } from './ledger.ts';
+import type { JobLimitPlan } from './plan-batch.ts';
 import type { PolicyPlan } from './plan-policy.ts';
 
 /** All that a round leaves behind: what the checker judges. Plain JSON. */
@@ -15,6 +16,8 @@ export interface Evidence {
   readonly stubborn: readonly string[];
   /** Batches that took a cancellation. */
   readonly cancelled: readonly string[];
+  /** Workflows of the app that somebody was about to end. */
+  readonly endedWorkflows: readonly EndedWorkflow[];
   /** Sessions of Postgres that hold a transaction, or wait for a lock, with nothing left to do. */
   readonly sessions: readonly string[];
   readonly prune: PruneEvidence;
@@ -27,6 +30,10 @@ export interface BatchEvidence {
   /** Its rounds in order, the last one included. */
   readonly rounds: readonly RoundRow[];
   readonly jobs: readonly JobRow[];
+  /** Workflows of the app that are jobs of it, or were to be. */
+  readonly workflows: readonly WorkflowEvidence[];
+  /** Workflows that its rows have as about to be started. */
+  readonly openStarts: readonly string[];
   /** What was kept of jobs when they were to run again. */
   readonly pastJobs: readonly PastJobRow[];
   readonly callbacks: readonly CallbackRow[];
@@ -50,8 +57,10 @@ export interface Expectation {
   readonly policy: PolicyPlan;
   readonly deadlineMs: number | null;
   readonly alertsWhenIdle: boolean;
-  /** Of its jobs so many run at once, at most; null: any number. */
-  readonly maxConcurrentJobs: number | null;
+  /** Of its jobs that have handlers. */
+  readonly limits: JobLimitPlan;
+  /** By name of such jobs, beside those. */
+  readonly jobLimits: Readonly<Record<string, JobLimitPlan>>;
   readonly storesResults: boolean;
   /** Its enqueuer was to be killed, or paused: the batch may have closed its block itself. */
   readonly isEnqueuerDoomed: boolean;
@@ -65,6 +74,30 @@ export interface ExpectedJob {
   readonly later: ExpectedEnd;
   /** The job whose handler adds it, or null. */
   readonly parent: string | null;
+  /** Name of its handler, or type of the workflow that it is. */
+  readonly workerClass: string;
+}
+
+export interface EndedWorkflow {
+  readonly workflowId: string;
+  readonly how: 'cancel' | 'terminate';
+}
+
+export interface WorkflowEvidence {
+  /** Of the job. */
+  readonly name: string;
+  readonly workflowId: string;
+  /** Its newest chain of runs, as Temporal has it; null: there is none. */
+  readonly chain: {
+    /** In order. */
+    readonly runIds: readonly string[];
+    /** Temporal's name for how the last one stands. */
+    readonly status: string;
+    /** Type of the innermost application failure, if it failed. */
+    readonly failure: string | null;
+    /** When its last event was written. */
+    readonly endedAt: number;
+  } | null;
 }
 
 export interface ExpectedEnd {
@@ -104,6 +137,9 @@ export interface RoundRow {
 export interface JobRow {
   readonly name: string;
   readonly position: number;
+  readonly workerClass: string;
+  /** Set for a job that is a workflow. */
+  readonly workflow: { readonly id: string; readonly runId: string | null } | null;
   /** The last round in which it was to run. */
   readonly round: number;
   readonly status: string;
@@ -153,7 +189,7 @@ export type Steering =
   | { readonly verb: 'cancel' }
   | {
       readonly verb: 'update';
-      readonly changes: Partial<PolicyPlan> & { readonly deadlineAt?: number | null };
+      readonly changes: Partial<PolicyPlan> & Partial<JobLimitPlan> & { readonly deadlineAt?: number | null };
     };
 
 export interface MirrorSample {

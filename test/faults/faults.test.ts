@@ -1,10 +1,23 @@
-import { afterAll, expect, inject, test } from 'vitest';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { bundleApp, type AppBundles } from './app-bundles.ts';
 import { FAULT_KINDS } from './plan.ts';
 import { describeRound } from './report.ts';
 import { OpenRounds, runRounds } from './run-rounds.ts';
 
 const open = new OpenRounds();
-afterAll(() => open.close());
+let folder: string;
+let appBundles: AppBundles;
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'temporal-batch-jobs-faults-test-'));
+  appBundles = await bundleApp(folder);
+}, 60_000);
+afterAll(async () => {
+  await open.close();
+  await rm(folder, { recursive: true, force: true });
+});
 
 // A short fixed set of what `npm run faults` plays by the hundred.
 test('batches whose workers, enqueuers, servers and connections are broken at random end rightly, once', async () => {
@@ -14,6 +27,7 @@ test('batches whose workers, enqueuers, servers and connections are broken at ra
     parallel: 2,
     kinds: undefined,
     workflowBundlePath: inject('workflowBundlePath'),
+    appBundles,
     onResult: () => {},
     open,
   });
@@ -21,4 +35,5 @@ test('batches whose workers, enqueuers, servers and connections are broken at ra
   const failed = results.filter(({ violations }) => violations.length > 0);
   expect(failed.map((result) => describeRound(result, FAULT_KINDS))).toEqual([]);
   expect(results.reduce((sum, { jobs }) => sum + jobs, 0)).toBeGreaterThan(500);
+  expect(results.reduce((sum, { workflows }) => sum + workflows, 0)).toBeGreaterThan(5);
 }, 400_000);

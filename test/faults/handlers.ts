@@ -14,7 +14,7 @@ import {
 import type { TransactionCallbackContext } from '../../src/jobs/define-callback.ts';
 import type { CallbackEvent, JobResult, Ledger } from './ledger.ts';
 import { codeOf, persist } from './persist.ts';
-import { MAXIMUM_ATTEMPTS, type CallbackPlan, type Task } from './plan-batch.ts';
+import { MAXIMUM_ATTEMPTS, type CallbackPlan, type JobName, type Task } from './plan-batch.ts';
 
 /** Fails, and would succeed later. */
 export class FlakyError extends Error {
@@ -54,12 +54,19 @@ export function createHandlers(ledger: Ledger, schema: string) {
     backoffCoefficient: 1,
     maximumAttempts: MAXIMUM_ATTEMPTS,
   } as const;
-  const plainWork: Job<[Task]> = defineJob('Work', (task: Task) => perform(task, () => plainWork), { retry });
-  const storedWork: Job<[Task]> = defineJob(
-    'Work with a result',
-    (task: Task) => perform(task, () => storedWork),
-    { retry, storeResult: true },
-  );
+  const define = (name: JobName, storeResult: boolean) => {
+    const job: Job<[Task]> = defineJob(name, (task: Task) => perform(task, () => job), {
+      retry,
+      ...(storeResult ? { storeResult } : {}),
+    });
+    return job;
+  };
+  const work: Readonly<Record<JobName, Job<[Task]>>> = {
+    Work: define('Work', false),
+    'Work with a result': define('Work with a result', true),
+    'Side work': define('Side work', false),
+    'Side work with a result': define('Side work with a result', true),
+  };
 
   const attend = async (
     event: CallbackEvent,
@@ -98,7 +105,7 @@ export function createHandlers(ledger: Ledger, schema: string) {
     plain: Object.fromEntries(EVENTS.map((event) => [event, plain(event)])),
     transactional: Object.fromEntries(EVENTS.map((event) => [event, transactional(event)])),
   };
-  return { work: { plain: plainWork, stored: storedWork }, callbacks };
+  return { work, callbacks };
 }
 
 export type Handlers = ReturnType<typeof createHandlers>;

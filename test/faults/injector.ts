@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { WorkflowUpdateFailedError } from '@temporalio/client';
+import { WorkflowUpdateFailedError, type WorkflowHandle } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { signalsOf, type SentSignal } from '../support/messages.ts';
 import { workflowsOf } from './collect.ts';
+import type { EndedWorkflow } from './evidence.ts';
 import { LedgerReader } from './ledger.ts';
 import type { Fault, PlannedFault, ServerName, Trigger, Victim } from './plan.ts';
 import type { Child, SupervisedWorker } from './processes.ts';
@@ -24,6 +25,7 @@ export interface Casualties {
   batchesPaused: number;
   batchesCancelled: number;
   batchesChanged: number;
+  workflowsEnded: number;
 }
 
 export function noCasualties(): Casualties {
@@ -41,6 +43,7 @@ export function noCasualties(): Casualties {
     batchesPaused: 0,
     batchesCancelled: 0,
     batchesChanged: 0,
+    workflowsEnded: 0,
   };
 }
 
@@ -48,6 +51,8 @@ export interface InjectorOptions {
   readonly arena: Arena;
   readonly ledgerFile: string;
   readonly batchIds: readonly string[];
+  /** By batch: those of the app that are, or are to be, jobs of it. */
+  readonly workflowIds: readonly (readonly string[])[];
   readonly workers: readonly SupervisedWorker[];
   /** By index of their batch; filled in as they start. */
   readonly enqueuers: ReadonlyMap<number, Child>;
@@ -57,8 +62,8 @@ const POLL_MS = 20;
 /** An update whose worker or server has gone is asked for again. */
 const STEER_TIMEOUT_MS = 5_000;
 const REPEAT_INTERVAL_MS = 700;
-/** How long a runner to terminate is waited for: a batch may have none yet, or none at all. */
-const RUNNER_TIMEOUT_MS = 10_000;
+/** How long a workflow to end is waited for: a batch may have none yet, or none at all. */
+const VICTIM_TIMEOUT_MS = 10_000;
 /** A worker that is asked to end has 5 s for its jobs; outages that happen meanwhile take longer. */
 const STOP_TIMEOUT_MS = 60_000;
 
@@ -69,6 +74,8 @@ export class Injector {
   readonly stubborn: string[] = [];
   /** Batches that took a cancellation. */
   readonly cancelled: string[] = [];
+  /** Workflows of the app that were ended, or may have been: the answer was lost. */
+  readonly endedWorkflows: EndedWorkflow[] = [];
   /** When the last fault was undone, by `performance.now()`. */
   calmSince = performance.now();
   readonly #options: InjectorOptions;
@@ -78,6 +85,8 @@ export class Injector {
   readonly #counts = {
     jobsStarted: 0,
     enrolled: new Map<string, number>(),
+    starting: new Map<string, number>(),
+    acted: new Map<string, number>(),
     retries: new Map<string, number>(),
   };
   /** Process that started a job last. */
@@ -129,6 +138,8 @@ export class Injector {
     if ('jobsStarted' in when) return this.#counts.jobsStarted >= when.jobsStarted;
     const batchId = this.#options.batchIds[when.batch]!;
     if ('retries' in when) return (this.#counts.retries.get(batchId) ?? 0) >= when.retries;
+    if ('starting' in when) return (this.#counts.starting.get(batchId) ?? 0) >= when.starting;
+    if ('acted' in when) return (this.#counts.acted.get(batchId) ?? 0) >= when.acted;
     const enrolled = this.#counts.enrolled.get(batchId);
     return enrolled !== undefined && enrolled >= when.enrolled;
   }
@@ -141,7 +152,9 @@ export class Injector {
   }
 
   async #count(): Promise<void> {
-    const { enrolled, retries } = this.#counts;
+    const { enrolled, retries, starting, acted } = this.#counts;
+    const add = (counts: Map<string, number>, batch: string) =>
+      counts.set(batch, (counts.get(batch) ?? 0) + 1);
     for (const { what, batch, pid } of await this.#ledger.next()) {
       if (what === 'job-start') {
         this.#counts.jobsStarted++;
@@ -149,8 +162,10 @@ export class Injector {
       }
       // The batch is known from here on, with no job yet.
       if (what === 'created') enrolled.set(batch, 0);
-      else if (what === 'enrolled') enrolled.set(batch, (enrolled.get(batch) ?? 0) + 1);
-      else if (what === 'retried') retries.set(batch, (retries.get(batch) ?? 0) + 1);
+      else if (what === 'enrolled') add(enrolled, batch);
+      else if (what === 'retried') add(retries, batch);
+      else if (what === 'workflow-starting') add(starting, batch);
+      else if (what === 'workflow-acted') add(acted, batch);
     }
   }
 
@@ -188,15 +203,17 @@ export class Injector {
         return this.#cancelBatch(this.#options.batchIds[fault.batch]!);
       case 'update-batch':
         return this.#updateBatch(this.#options.batchIds[fault.batch]!, fault);
+      case 'end-workflow':
+        return this.#endWorkflow(this.#options.workflowIds[fault.batch]!, fault.how);
     }
   }
 
   async #updateBatch(
     batchId: string,
-    { changes, deadlineMs }: Extract<Fault, { kind: 'update-batch' }>,
+    { changes, limits, deadlineMs }: Extract<Fault, { kind: 'update-batch' }>,
   ): Promise<void> {
     const deadlineAt = deadlineMs && Date.now() + deadlineMs;
-    const update = { ...changes, ...(deadlineAt === undefined ? {} : { deadlineAt }) };
+    const update = { ...changes, ...limits, ...(deadlineAt === undefined ? {} : { deadlineAt }) };
     if (await this.#steer(batchId, 'update', update)) this.casualties.batchesChanged++;
   }
 
@@ -244,7 +261,6 @@ export class Injector {
     if (!child || child.hasExited()) return;
     child.signal('SIGKILL');
     await child.exited;
-    this.casualties.enqueuersKilled++;
   }
 
   async #pause(child: Child | undefined, ms: number): Promise<void> {
@@ -311,19 +327,44 @@ export class Injector {
 
   async #terminateRunner(batchId: string): Promise<void> {
     const { client } = this.#options.arena;
-    const deadline = performance.now() + RUNNER_TIMEOUT_MS;
+    await this.#withOneThatRuns(
+      async () => (await workflowsOf(client, batchId)).filter((id) => id.includes('/runner/')),
+      async (handle) => {
+        await handle.terminate('A fault');
+        this.casualties.runnersTerminated++;
+      },
+    );
+  }
+
+  /** As an operator would, by the Web UI. */
+  async #endWorkflow(workflowIds: readonly string[], how: 'cancel' | 'terminate'): Promise<void> {
+    await this.#withOneThatRuns(
+      async () => workflowIds,
+      async (handle) => {
+        this.endedWorkflows.push({ workflowId: handle.workflowId, how });
+        await handle[how]();
+        this.casualties.workflowsEnded++;
+      },
+    );
+  }
+
+  /** Does something to the first of these workflows that runs. Waits for one, for a while. */
+  async #withOneThatRuns(
+    candidates: () => Promise<readonly string[]>,
+    act: (handle: WorkflowHandle) => Promise<void>,
+  ): Promise<void> {
+    const { client } = this.#options.arena;
+    const deadline = performance.now() + VICTIM_TIMEOUT_MS;
     do {
-      try {
-        const workflows = await workflowsOf(client, batchId);
-        for (const workflowId of workflows.filter((id) => id.includes('/runner/'))) {
+      for (const workflowId of await candidates().catch(() => [])) {
+        try {
           const handle = client.workflow.getHandle(workflowId);
           if ((await handle.describe()).status.name !== 'RUNNING') continue;
-          await handle.terminate('A fault');
-          this.casualties.runnersTerminated++;
+          await act(handle);
           return;
+        } catch {
+          // It has just ended, or was not started, or Temporal is away.
         }
-      } catch {
-        // The runner has just ended, or Temporal is away.
       }
       await delay(POLL_MS);
     } while (!this.#isSkipping && performance.now() < deadline);

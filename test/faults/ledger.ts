@@ -52,8 +52,9 @@ export interface EnqueuerEntry extends Written {
   /** `closed`: jobs() or seal() resolved; `broken`: it threw, or the batch could not be made. */
   readonly what: 'created' | 'registered' | 'enrolled' | 'closed' | 'broken';
   readonly event?: CallbackEvent;
+  /** Absent for a job that is a workflow. */
   readonly jid?: string;
-  /** Of the job that has this jid. */
+  /** Of the job that was enrolled. */
   readonly name?: string;
   readonly total?: number;
   /** Code or class of what was thrown. */
@@ -78,7 +79,29 @@ export interface RetryEntry extends Written {
   readonly error?: string;
 }
 
-export type LedgerEntry = JobEntry | CallbackEntry | EnqueuerEntry | CreatorEntry | RetryEntry;
+/** What became of a workflow that is to be a job. */
+export interface WorkflowEntry extends Written {
+  /** `workflow-acted`: one of its runs did its work; `-started-again`: by hand, before a round; the others are its enqueuer's. */
+  readonly what:
+    | 'workflow-starting'
+    | 'workflow-started'
+    | 'workflow-not-started'
+    | 'workflow-acted'
+    | 'workflow-started-again';
+  readonly name: string;
+  /** The first of its runs, or the one that acted. */
+  readonly runId?: string;
+  /** The one before which it was started again. */
+  readonly round?: number;
+  /** The runs that it had until then. */
+  readonly earlier?: readonly string[];
+  /** Code or class of what was thrown. */
+  readonly error?: string;
+  readonly message?: string;
+}
+
+export type LedgerEntry =
+  JobEntry | CallbackEntry | EnqueuerEntry | CreatorEntry | RetryEntry | WorkflowEntry;
 
 type WithoutStamp<T> = T extends Written ? Omit<T, 'pid' | 'at'> : never;
 

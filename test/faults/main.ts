@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { SingleBar } from 'cli-progress';
 import { Command, InvalidArgumentError } from 'commander';
+import { bundleApp } from './app-bundles.ts';
 import { FAULT_KINDS, type FaultKind } from './plan.ts';
 import { describeRound, summarize, summaryTable } from './report.ts';
 import type { RoundResult } from './round.ts';
@@ -72,6 +73,7 @@ async function run(options: Options): Promise<void> {
       parallel: options.parallel,
       kinds: options.only,
       workflowBundlePath: await bundleWorkflows(folder),
+      appBundles: await bundleApp(folder),
       onResult: (result) => view.show(result),
       open,
     });

@@ -8,6 +8,7 @@ import {
   type PolicyPlan,
   type RetryPlan,
 } from './plan-policy.ts';
+import { describeWorkflows, planWorkflows, type WorkflowPlan } from './plan-workflows.ts';
 
 export interface BatchPlan {
   /** Its place in the round; its id is made from it. */
@@ -34,7 +35,13 @@ export interface BatchPlan {
     readonly delayed: number;
     /** Jobs of the second task queue. */
     readonly second: number;
+    /** Jobs of the second name. */
+    readonly side: number;
   };
+  /** Jobs that are workflows, beside the others. */
+  readonly workflows: readonly WorkflowPlan[];
+  /** How often these are looked at; null: as often as without the option. */
+  readonly workflowCheckMs: number | null;
   readonly policy: PolicyPlan;
   /** From its creation; null: none. */
   readonly deadlineMs: number | null;
@@ -50,7 +57,12 @@ export interface BatchPlan {
 }
 
 /** How fast it goes, over all workers; null: as fast as it can. */
-export interface LimitPlan {
+export interface LimitPlan extends JobLimitPlan {
+  /** Of its jobs of the second name. */
+  readonly side: JobLimitPlan;
+}
+
+export interface JobLimitPlan {
   readonly maxConcurrentJobs: number | null;
   readonly perSecond: number | null;
 }
@@ -102,7 +114,11 @@ export interface JobPlan {
   readonly task: Task;
   readonly startDelayMs: number;
   readonly isSecondQueue: boolean;
+  readonly isSide: boolean;
 }
+
+/** Names of the jobs that have handlers. */
+export type JobName = 'Work' | 'Work with a result' | 'Side work' | 'Side work with a result';
 
 /** A block of a batch: it enrols the jobs with the indexes `from` to below `to`, and throws then where it is to. */
 export interface BlockPlan {
@@ -119,6 +135,7 @@ const SLOW_JOB_MS = 3_000;
 const HEALING_MS = 2_000;
 /** A round's jobs take about so long at most when nothing goes wrong. */
 const WORK_BUDGET_MS = 6_000;
+const NO_LIMITS: JobLimitPlan = { maxConcurrentJobs: null, perSecond: null };
 /** Longer than any outage of a plan: only an enqueuer that is gone is given up. */
 const PATIENT_MS = 30_000;
 
@@ -140,6 +157,7 @@ export function planBatch(
   const isKilling = kinds.includes('kill-enqueuer');
   const isDoomed = (isKilling || kinds.includes('pause-enqueuer')) && random.chance(0.25);
   const retries = planRetries(random);
+  const side = share(0.2, 1);
   return {
     index,
     seed: random.int(0, 2 ** 31),
@@ -155,11 +173,20 @@ export function planBatch(
       parents: size <= 300 ? share(0.2, 0.15) : 0,
       delayed: share(0.2, 0.2),
       second: isSecondQueueUsed ? share(0.7, 1) : 0,
+      side,
     },
+    workflows: planWorkflows(random, { size, isDoomed, isKilling }),
+    workflowCheckMs: random.pick([null, 1_000, 5_000]),
     policy: planPolicy(random),
     deadlineMs: random.chance(0.15) ? planDeadline(random) : null,
     alertAfterIdleMs: random.chance(0.15) ? random.int(500, 3_000) : null,
-    limits: planLimits(random, size, longest),
+    limits: {
+      ...planLimits(random, size, longest, { concurrency: 0.12, rate: 0.1 }),
+      side:
+        side > 0
+          ? planLimits(random, Math.ceil(size * side), longest, { concurrency: 0.5, rate: 0.5 })
+          : NO_LIMITS,
+    },
     retries,
     storesResults: random.chance(0.3),
     continueAsNewAfterEvents: planHistory(random),
@@ -169,12 +196,24 @@ export function planBatch(
   };
 }
 
+/** What a batch may have instead of the limits that it has. */
+export function planNewLimits(random: Random, { size, jobMs }: BatchPlan): JobLimitPlan {
+  return planLimits(random, size, jobMs[1], { concurrency: 0.6, rate: 0.4 });
+}
+
 /** Within the budget: without faults, the jobs of a limited batch take not much longer than those of others. */
-function planLimits(random: Random, size: number, longest: number): LimitPlan {
+function planLimits(
+  random: Random,
+  size: number,
+  longest: number,
+  probability: { readonly concurrency: number; readonly rate: number },
+): JobLimitPlan {
   const least = Math.ceil((size * (longest + 20)) / WORK_BUDGET_MS);
   return {
-    maxConcurrentJobs: random.chance(0.12) ? least + random.int(0, 10) : null,
-    perSecond: random.chance(0.08) ? Math.ceil((1_000 * size) / WORK_BUDGET_MS) + random.int(0, 20) : null,
+    maxConcurrentJobs: random.chance(probability.concurrency) ? least + random.int(0, 10) : null,
+    perSecond: random.chance(probability.rate)
+      ? Math.ceil((1_000 * size) / WORK_BUDGET_MS) + random.int(0, 20) / 2
+      : null,
   };
 }
 
@@ -243,6 +282,11 @@ export function blocksOf({ size, enqueuer: { openEnded, throwsAt } }: BatchPlan)
   });
 }
 
+/** The workflows that a block starts. */
+export function workflowsOf({ workflows }: BatchPlan, { from, to }: BlockPlan): WorkflowPlan[] {
+  return workflows.filter(({ before }) => before >= from && before < to);
+}
+
 /** What a job of a batch does. Positions count from 1, indexes from 0. */
 export function jobOf({ seed, jobMs, share }: BatchPlan, index: number): JobPlan {
   const random = randomFrom(Math.imul(seed + index, 0x9e3779b1));
@@ -253,6 +297,7 @@ export function jobOf({ seed, jobMs, share }: BatchPlan, index: number): JobPlan
   const isFlaky = !isHopeless && !isExhausting && fate > 1 - share.flaky;
   const startDelayMs = random.chance(share.delayed) ? random.int(200, 3_000) : 0;
   const isSecondQueue = random.chance(share.second);
+  const isSide = random.chance(share.side);
   const name = `${index}`;
   const children = random.chance(share.parents) ? random.int(1, 3) : 0;
   return {
@@ -267,7 +312,14 @@ export function jobOf({ seed, jobMs, share }: BatchPlan, index: number): JobPlan
     },
     startDelayMs,
     isSecondQueue,
+    isSide,
   };
+}
+
+/** By the name it has limits, and a definition. */
+export function jobNameOf({ storesResults }: Pick<BatchPlan, 'storesResults'>, isSide: boolean): JobName {
+  if (isSide) return storesResults ? 'Side work with a result' : 'Side work';
+  return storesResults ? 'Work with a result' : 'Work';
 }
 
 function planChild(random: Random, name: string, jobMs: BatchPlan['jobMs']): Task {
@@ -295,8 +347,12 @@ export function describeBatch(batch: BatchPlan): string {
     ...describePolicy(policy),
     ...(batch.deadlineMs === null ? [] : [`deadline ${batch.deadlineMs} ms, then ${policy.afterDeadline}`]),
     ...(batch.alertAfterIdleMs === null ? [] : [`alert after ${batch.alertAfterIdleMs} ms`]),
-    ...(batch.limits.maxConcurrentJobs === null ? [] : [`${batch.limits.maxConcurrentJobs} at once`]),
-    ...(batch.limits.perSecond === null ? [] : [`${batch.limits.perSecond} a second`]),
+    ...describeLimits(batch.limits),
+    ...describeLimits(batch.limits.side).map((limit) => `of the second name ${limit}`),
+    ...describeWorkflows(batch.workflows),
+    ...(batch.workflows.length === 0 || batch.workflowCheckMs === null
+      ? []
+      : [`looked at every ${batch.workflowCheckMs} ms`]),
     ...(batch.storesResults ? ['results'] : []),
     ...(batch.continueAsNewAfterEvents === null
       ? []
@@ -319,4 +375,11 @@ export function describeBatch(batch: BatchPlan): string {
       ].join(' '),
     ),
   ].join(', ');
+}
+
+function describeLimits({ maxConcurrentJobs, perSecond }: JobLimitPlan): string[] {
+  return [
+    ...(maxConcurrentJobs === null ? [] : [`${maxConcurrentJobs} at once`]),
+    ...(perSecond === null ? [] : [`${perSecond} a second`]),
+  ];
 }

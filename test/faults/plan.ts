@@ -1,5 +1,5 @@
 import { randomFrom, type Random } from '../support/random.ts';
-import { describeBatch, planBatch, type BatchPlan } from './plan-batch.ts';
+import { describeBatch, planBatch, planNewLimits, type BatchPlan, type JobLimitPlan } from './plan-batch.ts';
 import { planChanges, planDeadline, type PolicyPlan } from './plan-policy.ts';
 
 /** All that happens in one round, from one number. */
@@ -14,6 +14,8 @@ export interface WorkerPlan {
   readonly maxConcurrentJobs: number;
   /** Time until a process manager starts it again. */
   readonly restartMs: number;
+  /** Whether it has the plugin: then the app's workflows that end in it say so. */
+  readonly reports: boolean;
 }
 
 /** When a fault happens: so long after the start, or once so much is done. */
@@ -23,6 +25,10 @@ export type Trigger =
   | { readonly jobsStarted: number }
   /** Jobs of a batch that its block has enrolled. */
   | { readonly batch: number; readonly enrolled: number }
+  /** Workflows of a batch that its block is about to start, or has started. */
+  | { readonly batch: number; readonly starting: number }
+  /** Runs of the workflows that are jobs of a batch. */
+  | { readonly batch: number; readonly acted: number }
   /** A further round of a batch was asked for. */
   | { readonly batch: number; readonly retries: number };
 
@@ -44,10 +50,13 @@ export type Fault =
   | { readonly kind: 'terminate-runner'; readonly batch: number }
   | { readonly kind: 'pause-batch'; readonly batch: number; readonly ms: number }
   | { readonly kind: 'cancel-batch'; readonly batch: number }
+  | { readonly kind: 'end-workflow'; readonly batch: number; readonly how: 'cancel' | 'terminate' }
   | {
       readonly kind: 'update-batch';
       readonly batch: number;
       readonly changes: Partial<PolicyPlan>;
+      /** Of all its jobs; undefined: they stay as they are. */
+      readonly limits: JobLimitPlan | undefined;
       /** From then on; null takes the deadline away; undefined leaves it as it is. */
       readonly deadlineMs: number | null | undefined;
     };
@@ -73,7 +82,11 @@ export const FAULT_KINDS: readonly FaultKind[] = [
   'pause-batch',
   'cancel-batch',
   'update-batch',
+  'end-workflow',
 ];
+
+/** Planned with a batch that can have them. */
+const OF_BATCHES: readonly FaultKind[] = ['kill-enqueuer', 'pause-enqueuer', 'end-workflow'];
 
 /**
  * Plans a round: the same seed gives the same plan.
@@ -90,8 +103,11 @@ export function planRound(seed: number, kinds: readonly FaultKind[] = FAULT_KIND
   const batches = Array.from({ length: count }, (_, index) =>
     planBatch(random, { index, capacity: capacity / count, isSecondQueueUsed, kinds }),
   );
-  const faults = batches.flatMap((batch) => planEnqueuerFaults(random, batch, kinds));
-  const others = kinds.filter((kind) => kind !== 'kill-enqueuer' && kind !== 'pause-enqueuer');
+  const faults = batches.flatMap((batch) => [
+    ...planEnqueuerFaults(random, batch, kinds),
+    ...planWorkflowFaults(random, batch, kinds),
+  ]);
+  const others = kinds.filter((kind) => !OF_BATCHES.includes(kind));
   const length = others.length === 0 ? 0 : random.int(faults.length === 0 ? 1 : 0, 4);
   for (let i = 0; i < length; i++) {
     const fault = planFault(random, random.pick(others), { batches, workers });
@@ -101,16 +117,37 @@ export function planRound(seed: number, kinds: readonly FaultKind[] = FAULT_KIND
 }
 
 function planWorker(random: Random): WorkerPlan {
-  return { maxConcurrentJobs: random.pick([10, 20, 50, 100, 200]), restartMs: random.int(0, 2_000) };
+  return {
+    maxConcurrentJobs: random.pick([10, 20, 50, 100, 200]),
+    restartMs: random.int(0, 2_000),
+    reports: random.chance(0.6),
+  };
 }
 
 function planEnqueuerFaults(random: Random, batch: BatchPlan, kinds: readonly FaultKind[]): PlannedFault[] {
   if (!batch.enqueuer.isProcess) return [];
-  const when = { batch: batch.index, enrolled: random.int(0, batch.size) };
+  // It dies by itself, where its workflow says so.
+  if (batch.workflows.some(({ killsEnqueuer }) => killsEnqueuer !== null)) return [];
+  const { length } = batch.workflows;
+  const when =
+    length > 0 && random.chance(0.5)
+      ? { batch: batch.index, starting: random.int(1, length) }
+      : { batch: batch.index, enrolled: random.int(0, batch.size) };
   const isKill = kinds.includes('kill-enqueuer') && (!kinds.includes('pause-enqueuer') || random.chance(0.6));
   if (isKill) return [{ when, fault: { kind: 'kill-enqueuer', batch: batch.index } }];
   const ms = random.int(500, 2 * batch.enrollmentTimeoutMs);
   return [{ when, fault: { kind: 'pause-enqueuer', batch: batch.index, ms } }];
+}
+
+function planWorkflowFaults(
+  random: Random,
+  { index, workflows }: BatchPlan,
+  kinds: readonly FaultKind[],
+): PlannedFault[] {
+  if (workflows.length === 0 || !kinds.includes('end-workflow') || random.chance(0.6)) return [];
+  const how = random.pick(['cancel', 'terminate'] as const);
+  const when = { batch: index, acted: random.int(1, workflows.length) };
+  return [{ when, fault: { kind: 'end-workflow', batch: index, how } }];
 }
 
 function planFault(
@@ -148,7 +185,14 @@ function planFault(
     case 'cancel-batch':
       return { kind, batch };
     case 'update-batch':
-      return { kind, batch, changes: planChanges(random), deadlineMs: planDeadlineChange(random) };
+      return {
+        kind,
+        batch,
+        changes: planChanges(random),
+        limits: random.chance(0.4) ? planNewLimits(random, batches[batch]!) : undefined,
+        deadlineMs: planDeadlineChange(random),
+      };
+    case 'end-workflow':
     case 'kill-enqueuer':
     case 'pause-enqueuer':
       throw new Error(`${kind} is planned with its batch.`);
@@ -180,7 +224,7 @@ function planTrigger(random: Random, batches: readonly BatchPlan[], capacity: nu
 /** One line a batch and a fault, for people. */
 export function describePlan({ workers, batches, faults }: RoundPlan): string[] {
   return [
-    `workers: ${workers.map(({ maxConcurrentJobs }) => `${maxConcurrentJobs} at once`).join(', ')}`,
+    `workers: ${workers.map(({ maxConcurrentJobs, reports }) => `${maxConcurrentJobs} at once${reports ? ', with the plugin' : ''}`).join('; ')}`,
     ...batches.map(describeBatch),
     ...faults.map(({ when, fault }) => {
       const { kind, ...details } = fault;

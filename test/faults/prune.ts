@@ -7,6 +7,7 @@ const OWED = ['registered', 'scheduled', 'running'];
 const TABLES = {
   batches: 'id',
   batch_jobs: 'batch_id',
+  batch_starts: 'batch_id',
   batch_callbacks: 'batch_id',
   batch_past_rounds: 'batch_id',
   batch_job_past_rounds: 'batch_id',

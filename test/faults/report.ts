@@ -12,6 +12,8 @@ export interface Summary extends Casualties, Record<ViolationKind, number> {
   /** Further rounds of these batches. */
   readonly retries: number;
   readonly jobs: number;
+  /** Those of them that are workflows. */
+  readonly workflows: number;
   readonly seconds: number;
   /** Seeds of the rounds with violations. */
   readonly failedSeeds: readonly number[];
@@ -33,6 +35,7 @@ export function summarize(results: readonly RoundResult[], seconds: number): Sum
     batches: sum(({ batches }) => batches),
     retries: sum(({ retries }) => retries),
     jobs: sum(({ jobs }) => jobs),
+    workflows: sum(({ workflows }) => workflows),
     ...casualties,
     lost: ofKind('lost'),
     doubled: ofKind('doubled'),
@@ -50,6 +53,7 @@ export function summaryTable(summary: Summary): string {
     ['batches', summary.batches],
     ['further rounds of batches', summary.retries],
     ['jobs', summary.jobs],
+    ['jobs that are workflows', summary.workflows],
     ['workers killed', summary.workersKilled],
     ['workers stopped and started again', summary.workersStopped],
     ['enqueuers killed', summary.enqueuersKilled],
@@ -63,6 +67,7 @@ export function summaryTable(summary: Summary): string {
     ['batches cancelled', summary.batchesCancelled],
     ['batches changed', summary.batchesChanged],
     ['runners terminated', summary.runnersTerminated],
+    ['workflows of the app ended', summary.workflowsEnded],
     ['lost', summary.lost],
     ['doubled', summary.doubled],
     ['stuck', summary.stuck],
@@ -74,8 +79,9 @@ export function summaryTable(summary: Summary): string {
 
 /** A round in one line, and with all that it takes to look into it where it failed. */
 export function describeRound(result: RoundResult, kinds: readonly FaultKind[] | undefined): string {
-  const { seed, batches, jobs, violations, seconds, folder } = result;
-  const line = `seed ${seed}: ${batches} batches, ${jobs} jobs, ${seconds.toFixed(0)} s`;
+  const { seed, batches, jobs, workflows, violations, seconds, folder } = result;
+  const some = workflows === 0 ? '' : ` (${workflows} workflows)`;
+  const line = `seed ${seed}: ${batches} batches, ${jobs} jobs${some}, ${seconds.toFixed(0)} s`;
   if (violations.length === 0) return `${line}, clean`;
   const only = kinds === undefined ? '' : ` --only ${kinds.join(',') || 'none'}`;
   return [

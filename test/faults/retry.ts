@@ -3,9 +3,12 @@ import type { Client } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import type { Knex } from 'knex';
 import type { BatchClient } from '../../src/index.ts';
+import { runsIfAny } from './collect-workflows.ts';
 import type { Ledger } from './ledger.ts';
 import { codeOf, isPassing, persist } from './persist.ts';
 import type { RetryPlan } from './plan-policy.ts';
+import { healed, type WorkflowPlan, type WorkflowTask } from './plan-workflows.ts';
+import { startOptionsOf } from './start-workflow.ts';
 
 export interface RetryOptions {
   /** Of two processes of the app. */
@@ -13,6 +16,7 @@ export interface RetryOptions {
   readonly ledger: Ledger;
   readonly batchId: string;
   readonly retries: readonly RetryPlan[];
+  readonly workflows: readonly WorkflowPlan[];
   /** Direct ways. */
   readonly client: Client;
   readonly knex: Knex;
@@ -31,8 +35,39 @@ export async function retryAsPlanned(options: RetryOptions): Promise<void> {
   for (const retry of options.retries) {
     const before = await settledRound(options);
     if (before === undefined) return;
+    await startFailedWorkflows(options, before + 1);
     await openRound(options, before + 1, retry);
   }
+}
+
+/** Those of which it is planned: `retryFailed` starts none. */
+async function startFailedWorkflows(options: RetryOptions, round: number): Promise<void> {
+  const { workflows, signal } = options;
+  for (const { task } of workflows.filter(({ isStartedAgain }) => isStartedAgain)) {
+    while (!signal.aborted) {
+      try {
+        await startAgain(options, healed(task), round);
+        break;
+      } catch {
+        // The server is away.
+        await delay(POLL_MS);
+      }
+    }
+  }
+}
+
+async function startAgain(
+  { client, ledger, batchId: batch }: RetryOptions,
+  task: WorkflowTask,
+  round: number,
+): Promise<void> {
+  const options = startOptionsOf(batch, task);
+  const runs = await runsIfAny(client, options.workflowId);
+  const status = runs.at(-1)?.status;
+  if (status === undefined || status === 'RUNNING' || status === 'COMPLETED') return;
+  const earlier = runs.map(({ runId }) => runId);
+  ledger.write({ what: 'workflow-started-again', batch, name: task.name, round, earlier });
+  await client.workflow.start('act', options);
 }
 
 /** Calls until there is an answer, or the round is there: the servers may be away, and a call do its work all the same. */

@@ -1,10 +1,10 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
-import { BatchClient, migrate } from '../../src/index.ts';
+import { BatchClient, BatchPlugin, migrate } from '../../src/index.ts';
 import { check } from './checker.ts';
 import type { Violation } from './findings.ts';
 import { createAgain, enqueue } from './enqueue.ts';
@@ -23,7 +23,9 @@ import type { Arena } from './servers.ts';
 import {
   batchIdOf,
   hasSecondQueue,
+  hasWorkflows,
   ledgerFile,
+  workflowIdOf,
   type EnqueuerSettings,
   type RoundSettings,
 } from './settings.ts';
@@ -35,6 +37,8 @@ export interface RoundResult {
   readonly retries: number;
   /** Jobs that became members. */
   readonly jobs: number;
+  /** Those of them that are workflows. */
+  readonly workflows: number;
   readonly casualties: Casualties;
   readonly violations: readonly Violation[];
   readonly seconds: number;
@@ -42,8 +46,10 @@ export interface RoundResult {
   readonly folder: string;
 }
 
-/** What is not over so long after the last fault was undone, or the last round of a batch began, is stuck. */
+/** Where nobody has done anything for so long, and no fault lasts, something is stuck. */
 const PATIENCE_MS = 120_000;
+/** ... and where it is not over so long after the last fault was undone, or the last round of a batch began. */
+const LONGEST_MS = 480_000;
 /** A fault whose time does not come within so long of the start is left out: the work it waited for is done. */
 const TRIGGER_TIMEOUT_MS = 60_000;
 const EXIT_TIMEOUT_MS = 30_000;
@@ -92,6 +98,7 @@ export async function playRound(arena: Arena, plan: RoundPlan): Promise<RoundRes
     batches: plan.batches.length,
     retries: evidence.batches.reduce((sum, { rounds }) => sum + Math.max(0, rounds.length - 1), 0),
     jobs: evidence.batches.reduce((sum, { rounds }) => sum + (rounds.at(-1)?.total ?? 0), 0),
+    workflows: evidence.batches.flatMap(({ jobs }) => jobs.filter(({ workflow }) => workflow)).length,
     casualties: round.casualties,
     violations,
     seconds: (performance.now() - startedAt) / 1000,
@@ -110,6 +117,8 @@ class Round {
   readonly #retrying = new AbortController();
   /** Batches that their enqueuers have made by now, or never will. */
   readonly #made = new Set<number>();
+  /** By a fault, or as they started a workflow. */
+  #enqueuersKilled = 0;
   /** When a further round of a batch was asked for last, by `performance.now()`. */
   #movedAt = 0;
 
@@ -117,14 +126,17 @@ class Round {
     this.#arena = arena;
     this.#plan = plan;
     this.#settings = settings;
-    this.#workers = plan.workers.map(({ maxConcurrentJobs, restartMs }, index) => {
-      const worker = { ...settings, maxConcurrentJobs, hasSecondQueue: hasSecondQueue(plan) };
+    const { reporting, silent } = arena.appBundles;
+    this.#workers = plan.workers.map(({ maxConcurrentJobs, restartMs, reports }, index) => {
+      const app = hasWorkflows(plan) ? { bundlePath: reports ? reporting : silent, reports } : null;
+      const worker = { ...settings, maxConcurrentJobs, hasSecondQueue: hasSecondQueue(plan), app };
       return new SupervisedWorker(() => spawn('worker-process.ts', worker, `worker-${index}`), restartMs);
     });
     this.#injector = new Injector({
       arena,
       ledgerFile: ledgerFile(settings.folder),
       batchIds: plan.batches.map((batch) => batchIdOf(settings.schema, batch)),
+      workflowIds: plan.batches.map((batch) => appWorkflowsOf(settings, batch)),
       workers: this.#workers,
       enqueuers: this.#enqueuers,
     });
@@ -132,7 +144,7 @@ class Round {
 
   get casualties(): Casualties {
     const workersKilled = this.#workers.reduce((sum, { kills }) => sum + kills, 0);
-    return { ...this.#injector.casualties, workersKilled };
+    return { ...this.#injector.casualties, workersKilled, enqueuersKilled: this.#enqueuersKilled };
   }
 
   async play(): Promise<Evidence> {
@@ -141,7 +153,7 @@ class Round {
     const apps = [this.#openApp(), this.#openApp()];
     try {
       await Promise.all(this.#workers.map(({ child }) => child.ready.catch(() => {})));
-      const enqueuing = this.#enqueueAll(apps[0]!.batches);
+      const enqueuing = this.#enqueueAll(apps[0]!);
       const retrying = this.#retryAll(apps.map(({ batches }) => batches));
       const injecting = this.#injector.run(this.#plan.faults, TRIGGER_TIMEOUT_MS);
       await this.#waitForEnd({ enqueuing, retrying, injecting });
@@ -161,6 +173,7 @@ class Round {
         samples: watch.samples,
         stubborn: [...this.#stubborn, ...this.#injector.stubborn],
         cancelled: this.#injector.cancelled,
+        endedWorkflows: this.#injector.endedWorkflows,
         sessions,
       });
       const { databaseUrl } = this.#arena.servers;
@@ -178,10 +191,8 @@ class Round {
   /** Ends what a failed round left running: the next round has the same servers. */
   async terminateLeftovers(): Promise<void> {
     for (const batch of this.#plan.batches) {
-      for (const workflowId of await workflowsOf(
-        this.#arena.client,
-        batchIdOf(this.#settings.schema, batch),
-      )) {
+      const own = await workflowsOf(this.#arena.client, batchIdOf(this.#settings.schema, batch));
+      for (const workflowId of [...own, ...appWorkflowsOf(this.#settings, batch)]) {
         await this.#arena.client.workflow
           .getHandle(workflowId)
           .terminate('The round is over')
@@ -194,8 +205,9 @@ class Round {
   #openApp() {
     const { schema, taskQueue, databaseUrl, temporalAddress } = this.#settings;
     const connection = Connection.lazy({ address: temporalAddress });
+    const client = new Client({ connection, plugins: [new BatchPlugin()] });
     const batches = new BatchClient({
-      client: new Client({ connection }),
+      client,
       database: databaseUrl,
       logger: { warn: () => {} },
       schema,
@@ -205,10 +217,10 @@ class Round {
       await batches.close();
       await connection.close();
     };
-    return { batches, close };
+    return { batches, client, close };
   }
 
-  async #enqueueAll(batches: BatchClient): Promise<void> {
+  async #enqueueAll({ batches, client }: { batches: BatchClient; client: Client }): Promise<void> {
     const { folder, schema } = this.#settings;
     const ledger = new Ledger(ledgerFile(folder));
     const handlers = createHandlers(ledger, schema);
@@ -216,6 +228,7 @@ class Round {
       const { startMs, createdAgainMs, isProcess } = plan.enqueuer;
       const options = {
         batches,
+        client,
         handlers,
         ledger,
         plan,
@@ -240,6 +253,7 @@ class Round {
     const child = spawn('enqueuer-process.ts', settings, `enqueuer-${plan.index}`);
     this.#enqueuers.set(plan.index, child);
     await child.exited;
+    if (child.wasKilled()) this.#enqueuersKilled++;
     if (plan.enqueuer.isResumed && child.wasKilled() && !isResuming) await this.#enqueueInProcess(plan, true);
   }
 
@@ -254,6 +268,7 @@ class Round {
           ledger,
           batchId: batchIdOf(schema, plan),
           retries: plan.retries,
+          workflows: plan.workflows,
           client,
           knex,
           schema,
@@ -271,12 +286,19 @@ class Round {
   ): Promise<void> {
     const done = new Set<string>();
     for (const [what, promise] of Object.entries(doing)) void promise.then(() => done.add(what));
+    let written = 0;
+    let writtenAt = performance.now();
     for (;;) {
+      const { size } = await stat(ledgerFile(this.#settings.folder)).catch(() => ({ size: 0 }));
+      if (size > written) writtenAt = performance.now();
+      written = size;
       const isOver = done.has('enqueuing') && done.has('retrying') && (await this.#isOver());
       if (isOver) this.#injector.skipTriggers();
       if (isOver && done.has('injecting') && (await this.#isOver())) return;
-      const calmMs = performance.now() - Math.max(this.#movedAt, this.#injector.calmSince);
-      if (done.has('injecting') && calmMs > PATIENCE_MS) return;
+      const calmSince = Math.max(this.#movedAt, this.#injector.calmSince);
+      const now = performance.now();
+      const isStuck = now - Math.max(calmSince, writtenAt) > PATIENCE_MS || now - calmSince > LONGEST_MS;
+      if (done.has('injecting') && isStuck) return;
       await delay(POLL_MS);
     }
   }
@@ -287,7 +309,8 @@ class Round {
       for (const batch of this.#plan.batches) {
         const batchId = batchIdOf(this.#settings.schema, batch);
         if (await isRunning(client, `batch:${batchId}`)) return false;
-        for (const workflowId of await workflowsOf(client, batchId)) {
+        const own = await workflowsOf(client, batchId);
+        for (const workflowId of [...own, ...appWorkflowsOf(this.#settings, batch)]) {
           if (await isRunning(client, workflowId)) return false;
         }
       }
@@ -304,12 +327,17 @@ class Round {
   }
 }
 
+/** Ids of the workflows of the app that are, or may be, jobs of a batch. */
+function appWorkflowsOf({ schema }: RoundSettings, batch: BatchPlan): string[] {
+  return batch.workflows.map(({ task: { name } }) => workflowIdOf(batchIdOf(schema, batch), name));
+}
+
 async function isRunning(client: Client, workflowId: string): Promise<boolean> {
   try {
     const { status } = await client.workflow.getHandle(workflowId).describe();
     return status.name === 'RUNNING';
   } catch (error) {
-    // Its enqueuer was killed before it made the batch.
+    // Its enqueuer was killed before it made the batch, or started the workflow.
     if (error instanceof WorkflowNotFoundError) return false;
     throw error;
   }

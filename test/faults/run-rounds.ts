@@ -1,4 +1,5 @@
 import { rm } from 'node:fs/promises';
+import type { AppBundles } from './app-bundles.ts';
 import { noCasualties } from './injector.ts';
 import { planRound, type FaultKind } from './plan.ts';
 import { killAllChildren } from './processes.ts';
@@ -13,6 +14,7 @@ export interface RunOptions {
   readonly parallel: number;
   readonly kinds: readonly FaultKind[] | undefined;
   readonly workflowBundlePath: string;
+  readonly appBundles: AppBundles;
   readonly onResult: (result: RoundResult) => void;
   /** What is open: who ends a run before its time closes it. */
   readonly open: OpenRounds;
@@ -42,7 +44,7 @@ export async function runRounds(options: RunOptions): Promise<RoundResult[]> {
     let arena: Promise<Arena> | undefined;
     while (next < rounds && !open.isClosed) {
       const seed = firstSeed + next++;
-      arena ??= openArena(options.workflowBundlePath);
+      arena ??= openArena(options.workflowBundlePath, options.appBundles);
       open.arenas.add(arena);
       open.seeds.add(seed);
       const result = await play(await arena, seed, options.kinds);
@@ -83,6 +85,7 @@ async function play(
       batches: plan.batches.length,
       retries: 0,
       jobs: 0,
+      workflows: 0,
       casualties: noCasualties(),
       violations: [{ kind: 'stuck', batch: null, message }],
       seconds: 0,

@@ -6,6 +6,7 @@ import knexFactory, { type Knex } from 'knex';
 import { startDevServers, type DevServers } from '../../src/dev/index.ts';
 import { OWN_SERVERS } from '../support/own-servers.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
+import type { AppBundles } from './app-bundles.ts';
 import type { ServerName } from './plan.ts';
 
 /** Servers of a slot, which its rounds share one after the other; with a way to them that can be cut. */
@@ -16,13 +17,14 @@ export interface Arena extends AsyncDisposable {
   /** The connection string that leads through the proxy. */
   readonly proxiedDatabaseUrl: string;
   readonly workflowBundlePath: string;
+  readonly appBundles: AppBundles;
   /** Direct ways, for the conductor and the checker. */
   readonly client: Client;
   readonly knex: Knex;
 }
 
 /** Starts Postgres and Temporal with their data on disk, so that both survive being killed. */
-export async function openArena(workflowBundlePath: string): Promise<Arena> {
+export async function openArena(workflowBundlePath: string, appBundles: AppBundles): Promise<Arena> {
   const cleanup: (() => Promise<unknown>)[] = [];
   const dispose = async () => {
     for (const clean of cleanup.splice(0).toReversed()) await clean();
@@ -57,6 +59,7 @@ export async function openArena(workflowBundlePath: string): Promise<Arena> {
       proxies: { temporal, postgres },
       proxiedDatabaseUrl: proxied.href,
       workflowBundlePath,
+      appBundles,
       client: new Client({ connection }),
       knex,
       [Symbol.asyncDispose]: dispose,

@@ -16,6 +16,8 @@ export interface RoundSettings {
 export interface WorkerSettings extends RoundSettings {
   readonly maxConcurrentJobs: number;
   readonly hasSecondQueue: boolean;
+  /** How it runs the app's workflows; null: it does not. */
+  readonly app: { readonly bundlePath: string; readonly reports: boolean } | null;
 }
 
 export interface EnqueuerSettings extends RoundSettings {
@@ -34,6 +36,24 @@ export function secondQueue(taskQueue: string): string {
 
 export function hasSecondQueue(plan: RoundPlan): boolean {
   return plan.batches.some(({ share }) => share.second > 0);
+}
+
+/** Of the workflows that are jobs of a batch. */
+export function appQueueOf(batchId: string): string {
+  return appQueue(batchId.slice(0, batchId.lastIndexOf('-')));
+}
+
+export function appQueue(taskQueue: string): string {
+  return `${taskQueue}-app`;
+}
+
+/** Id of the workflow that is a job of this name. */
+export function workflowIdOf(batchId: string, name: string): string {
+  return `${batchId}/${name}`;
+}
+
+export function hasWorkflows(plan: RoundPlan): boolean {
+  return plan.batches.some(({ workflows }) => workflows.length > 0);
 }
 
 /** A batch's id: of this round, and of no other on the same servers. */

@@ -6,6 +6,7 @@ import type {
   EnqueuerEntry,
   JobEntry,
   RetryEntry,
+  WorkflowEntry,
 } from './ledger.ts';
 
 /** What the ledger says of one batch. */
@@ -24,6 +25,7 @@ export interface Told {
   readonly closed: EnqueuerEntry | undefined;
   readonly broken: EnqueuerEntry | undefined;
   readonly retries: readonly RetryEntry[];
+  readonly workflows: readonly WorkflowEntry[];
 }
 
 export function tell({ ledger }: Evidence, batchId: string): Told {
@@ -35,6 +37,7 @@ export function tell({ ledger }: Evidence, batchId: string): Told {
   const registered = new Set<CallbackEvent>();
   const enrolled: EnqueuerEntry[] = [];
   const retries: RetryEntry[] = [];
+  const workflows: WorkflowEntry[] = [];
   let created = false;
   let closed: EnqueuerEntry | undefined;
   let broken: EnqueuerEntry | undefined;
@@ -83,7 +86,27 @@ export function tell({ ledger }: Evidence, batchId: string): Told {
       case 'not-retried':
         retries.push(entry);
         break;
+      case 'workflow-starting':
+      case 'workflow-started':
+      case 'workflow-not-started':
+      case 'workflow-acted':
+      case 'workflow-started-again':
+        workflows.push(entry);
+        break;
     }
   }
-  return { starts, ends, runs, callbacks, created, creators, registered, enrolled, closed, broken, retries };
+  return {
+    starts,
+    ends,
+    runs,
+    callbacks,
+    created,
+    creators,
+    registered,
+    enrolled,
+    closed,
+    broken,
+    retries,
+    workflows,
+  };
 }

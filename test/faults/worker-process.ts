@@ -1,16 +1,19 @@
-import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { BatchPlugin } from '../../src/index.ts';
 import { createBatchWorker } from '../../src/worker/index.ts';
+import { createAppActivities } from './app-activities.ts';
 import { createHandlers } from './handlers.ts';
 import { Ledger } from './ledger.ts';
 import { stayWithParent } from './parent.ts';
-import { fromEnvironment, ledgerFile, secondQueue, type WorkerSettings } from './settings.ts';
+import { appQueue, fromEnvironment, ledgerFile, secondQueue, type WorkerSettings } from './settings.ts';
 
 // A worker process, to be killed, paused and started again.
 const settings = fromEnvironment() as WorkerSettings;
 const { databaseUrl, temporalAddress, schema, taskQueue, workflowBundlePath, maxConcurrentJobs } = settings;
 const reportReady = stayWithParent();
 Runtime.install({ logger: new DefaultLogger('WARN') });
-const { work, callbacks } = createHandlers(new Ledger(ledgerFile(settings.folder)), schema);
+const ledger = new Ledger(ledgerFile(settings.folder));
+const { work, callbacks } = createHandlers(ledger, schema);
 const connection = await NativeConnection.connect({ address: temporalAddress });
 const queues = settings.hasSecondQueue ? [taskQueue, secondQueue(taskQueue)] : [taskQueue];
 const workers = await Promise.all(
@@ -28,7 +31,18 @@ const workers = await Promise.all(
     }),
   ),
 );
-const running = Promise.all(workers.map((worker) => worker.run()));
+const app =
+  settings.app &&
+  (await Worker.create({
+    connection,
+    taskQueue: appQueue(taskQueue),
+    workflowBundle: { codePath: settings.app.bundlePath },
+    plugins: settings.app.reports ? [new BatchPlugin()] : [],
+    activities: createAppActivities(ledger),
+    stickyQueueScheduleToStartTimeout: '1s',
+    shutdownGraceTime: '5s',
+  }));
+const running = Promise.all([...workers, ...(app ? [app] : [])].map((worker) => worker.run()));
 reportReady();
 await running;
 await connection.close();

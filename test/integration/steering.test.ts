@@ -346,6 +346,12 @@ describe('a deadline', () => {
     expect(await firedCallbacks(world, batch.id)).toEqual(CANCELLED);
   });
 
+  test('that is over before the database has answered stops the batch all the same', async () => {
+    const batch = await world.batches.create({ description: 'd', deadline: 1 });
+    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', total: 0 });
+    expect((await batch.reload()).stopReason).toContain('deadline');
+  });
+
   test('can be moved, set and taken away while the batch runs', async () => {
     const batch = await workingBatch(60, 1_000, { deadline: '1s' });
     await batch.update({ deadline: null });

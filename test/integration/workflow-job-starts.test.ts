@@ -7,6 +7,7 @@ import { spawnEnqueuer } from '../support/enqueuers.ts';
 import { eventually } from '../support/eventually.ts';
 import { startMemberApp, type MemberApp } from '../support/member-app.ts';
 import { finishSignal } from '../support/member-workflows.ts';
+import { lockTable } from '../support/table-lock.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -220,6 +221,22 @@ describe('an enqueuer that is killed while it starts a workflow', () => {
     else expect(job).toBeUndefined();
     await expectConsistent(world, batch);
   });
+});
+
+test('a batch that closes its block is not sealed before what was being started is a job', async () => {
+  await using enqueuer = await spawnEnqueuer(world);
+  const batch = await createBatch(world, { enrollmentTimeout: '2s' });
+  const workflowId = app.newId();
+  const workflow = { ...optionsOf(workflowId), workflowType: 'returns', hangs: 'after' as const };
+  enqueuer.enrol({ batchId: batch.id, name: 'a', count: 1, workflow });
+  await eventually(() => statusOf(workflowId));
+  await enqueuer.kill();
+  await using lock = await lockTable(world, 'batch_starts');
+  await eventually(async () => expect(await lock.waiting()).toHaveLength(1));
+  expect(await batch.progress()).toMatchObject({ status: 'pending' });
+  await lock.release();
+  expect(await batch.wait({ timeout: '40s' })).toMatchObject({ status: 'failed', total: 2, complete: 2 });
+  await expectConsistent(world, batch);
 });
 
 describe('an enqueuer that hangs while it starts a workflow', () => {

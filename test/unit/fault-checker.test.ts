@@ -2,7 +2,8 @@ import { expect, test } from 'vitest';
 import { check } from '../faults/checker.ts';
 import type { BatchEvidence, Evidence, Expectation, RunEvidence } from '../faults/evidence.ts';
 import type { ViolationKind } from '../faults/findings.ts';
-import type { CallbackEvent, LedgerEntry } from '../faults/ledger.ts';
+import type { CallbackEntry, CallbackEvent, LedgerEntry } from '../faults/ledger.ts';
+import type { JobLimitPlan } from '../faults/plan-batch.ts';
 import type { PolicyPlan } from '../faults/plan-policy.ts';
 
 const ID = 'b';
@@ -26,7 +27,7 @@ type Mutable<T> = T extends readonly (infer Item)[]
 type MutableEvidence = Mutable<Evidence>;
 
 /** What a callback that ran once leaves in the ledger. */
-function called(event: CallbackEvent, runId: string, at = 1_000, saw = seen): LedgerEntry[] {
+function called(event: CallbackEvent, runId: string, at = 1_000, saw = seen): CallbackEntry[] {
   const entry = { ...stamp, at, event, runId, attempt: 1 };
   return [
     { ...entry, what: 'callback-start', seen: saw },
@@ -63,9 +64,9 @@ function clean(): MutableEvidence {
   ];
   const expected: Expectation = {
     jobs: {
-      '0': { first: SUCCESS, later: SUCCESS, parent: null },
-      '1': { first: SUCCESS, later: SUCCESS, parent: null },
-      '2': { first: FAILURE, later: SUCCESS, parent: null },
+      '0': { first: SUCCESS, later: SUCCESS, parent: null, workerClass: 'Work' },
+      '1': { first: SUCCESS, later: SUCCESS, parent: null, workerClass: 'Work' },
+      '2': { first: FAILURE, later: SUCCESS, parent: null, workerClass: 'Work' },
     },
     enrolled: ['0', '1', '2'],
     isBroken: false,
@@ -74,7 +75,8 @@ function clean(): MutableEvidence {
     policy: { ...policy },
     deadlineMs: null,
     alertsWhenIdle: false,
-    maxConcurrentJobs: null,
+    limits: { maxConcurrentJobs: null, perSecond: null },
+    jobLimits: {},
     storesResults: false,
     isEnqueuerDoomed: false,
     isTransactional: false,
@@ -105,6 +107,8 @@ function clean(): MutableEvidence {
     jobs: [1, 2, 3].map((position) => ({
       name: `${position - 1}`,
       position,
+      workerClass: 'Work',
+      workflow: null,
       round: 1,
       status: position === 3 ? 'failed' : 'complete',
       attempts: position === 3 ? 4 : 1,
@@ -112,6 +116,8 @@ function clean(): MutableEvidence {
       result: null,
       createdAt: 900,
     })),
+    workflows: [],
+    openStarts: [],
     pastJobs: [],
     callbacks: [
       { round: 1, event: 'failure', status: 'completed', attempts: 1 },
@@ -132,6 +138,7 @@ function clean(): MutableEvidence {
     mayLinger: false,
     stubborn: [],
     cancelled: [],
+    endedWorkflows: [],
     sessions: [],
     prune: {
       before: [{ id: ID, isPrunable: true, jobs: 3 }],
@@ -183,7 +190,7 @@ function grown(): MutableEvidence {
   const batch = evidence.batches[0]!;
   const total = 4;
   const complete = 3;
-  batch.expected.jobs['0.0'] = { first: SUCCESS, later: SUCCESS, parent: '0' };
+  batch.expected.jobs['0.0'] = { first: SUCCESS, later: SUCCESS, parent: '0', workerClass: 'Work' };
   batch.expected.numberedFrom = 0;
   batch.expected.storesResults = true;
   batch.jobs.push({ ...batch.jobs[0]!, name: '0.0', position: 4 });
@@ -209,6 +216,115 @@ function grown(): MutableEvidence {
   return evidence;
 }
 
+/** The same batch with a fourth job that is a workflow, which continued as new once. */
+function withWorkflow(): MutableEvidence {
+  const evidence = clean();
+  const batch = evidence.batches[0]!;
+  const name = 'workflow 0';
+  const total = 4;
+  const complete = 3;
+  const workflowId = `${ID}/${name}`;
+  batch.expected.jobs[name] = { first: SUCCESS, later: SUCCESS, parent: null, workerClass: 'act' };
+  batch.expected.enrolled.push(name);
+  batch.jobs.push({
+    ...batch.jobs[0]!,
+    name,
+    position: 4,
+    workerClass: 'act',
+    workflow: { id: workflowId, runId: 'w1' },
+  });
+  const chain = { runIds: ['w1', 'w2'], status: 'COMPLETED', failure: null, endedAt: 950 };
+  batch.workflows.push({ name, workflowId, chain });
+  Object.assign(batch.rounds[0]!, { total, complete });
+  Object.assign(batch.runs[0]!.result as object, { total, complete });
+  Object.assign(evidence.samples[1]!, { total, complete });
+  Object.assign(evidence.prune, {
+    before: [{ id: ID, isPrunable: true, jobs: total }],
+    result: { batches: 1, jobs: total },
+  });
+  for (const entry of evidence.ledger) {
+    if (entry.what === 'callback-start') entry.seen = { ...entry.seen!, total, complete };
+    if (entry.what === 'closed') entry.total = total;
+  }
+  evidence.ledger.push(
+    { ...stamp, what: 'workflow-starting', name },
+    { ...stamp, what: 'workflow-started', name, runId: 'w1' },
+    { ...stamp, what: 'enrolled', name },
+    { ...stamp, what: 'workflow-acted', name, runId: 'w1' },
+    { ...stamp, what: 'workflow-acted', name, runId: 'w2' },
+  );
+  return evidence;
+}
+
+/** Its workflow ended in another way, and its row says so. */
+function endWorkflow(evidence: MutableEvidence, status: string, errorClass: string): void {
+  const batch = evidence.batches[0]!;
+  const counts = { complete: 2, failed: 2 };
+  Object.assign(batch.workflows[0]!.chain!, { status });
+  Object.assign(batch.jobs[3]!, { status: 'failed', errorClass });
+  Object.assign(batch.rounds[0]!, counts);
+  Object.assign(batch.runs[0]!.result as object, counts);
+  Object.assign(evidence.samples[1]!, counts);
+  for (const entry of evidence.ledger)
+    if (entry.what === 'callback-start') entry.seen = { ...entry.seen!, ...counts };
+}
+
+/** Its workflow failed, was started again by hand, and completed in a second round. */
+function withWorkflowStartedAgain(): MutableEvidence {
+  const evidence = withWorkflow();
+  const batch = evidence.batches[0]!;
+  const name = 'workflow 0';
+  endWorkflow(evidence, '', 'FlakyError');
+  Object.assign(batch.workflows[0]!.chain!, { runIds: ['x1'], status: 'COMPLETED', endedAt: 2_500 });
+  batch.expected.jobs[name]!.first = FAILURE;
+  const end = { status: 'complete', total: 4, complete: 4, failed: 0 };
+  const at = 3_000;
+  batch.rounds.push({ round: 2, ...end, startedAt: 2_000, completedAt: at, settledAt: at, stopReason: null });
+  batch.pastJobs.push(
+    { position: 3, round: 1, status: 'failed', attempts: 4, errorClass: 'FlakyError' },
+    { position: 4, round: 1, status: 'failed', attempts: 1, errorClass: 'FlakyError' },
+  );
+  for (const job of batch.jobs.slice(2))
+    Object.assign(job, { round: 2, status: 'complete', attempts: 1, errorClass: null });
+  batch.callbacks.push(
+    { round: 2, event: 'complete', status: 'completed', attempts: 1 },
+    { round: 2, event: 'settled', status: 'completed', attempts: 1 },
+    { round: 2, event: 'failure', status: 'skipped', attempts: 0 },
+  );
+  batch.runs.push({
+    ...batch.runs[0]!,
+    runId: 'r2',
+    round: 2,
+    firstRunId: 'r2',
+    result: { ...end, enrollmentError: null },
+    scheduled: ['complete', 'settled'],
+  });
+  batch.row!.firstRunId = 'r2';
+  const saw = { ...seen, ...end };
+  evidence.ledger.push(
+    { ...stamp, at: 1_400, what: 'workflow-started-again', name, round: 2, earlier: ['w1', 'w2'] },
+    { ...stamp, at: 1_410, what: 'workflow-acted', name, runId: 'x1' },
+    { ...stamp, at: 1_500, what: 'retrying', round: 2, retry: { cancelled: false, changes: {}, callers: 1 } },
+    { ...stamp, at: 2_001, what: 'retried', round: 2 },
+    { ...stamp, at, what: 'job-start', position: 3, attempt: 1 },
+    { ...stamp, at, what: 'job-end', position: 3, attempt: 1 },
+    ...called('complete', 'r2', at, saw),
+    ...called('settled', 'r2', at, saw),
+  );
+  evidence.samples.push({ id: ID, round: 2, ...end, cancelled: 0 });
+  return evidence;
+}
+
+/** Its enqueuer was killed as it started its workflow: nobody knows what became of that. */
+function withLostStart(): MutableEvidence {
+  const evidence = withWorkflow();
+  endWorkflow(evidence, '', 'WorkflowNotStartedError');
+  evidence.batches[0]!.workflows[0]!.chain = null;
+  evidence.batches[0]!.jobs[3]!.workflow!.runId = null;
+  without(evidence, ({ what }) => what === 'workflow-started' || what === 'workflow-acted');
+  return evidence;
+}
+
 /** The same batch after it was stopped, with its third job never run. */
 function stopped(stopReason: string, status = 'cancelled'): MutableEvidence {
   const evidence = clean();
@@ -224,7 +340,7 @@ function stopped(stopReason: string, status = 'cancelled'): MutableEvidence {
   });
   Object.assign(evidence.samples[1]!, { status, failed: 0, cancelled: 1 });
   for (const entry of evidence.ledger) {
-    if ('runId' in entry && entry.event === 'failure') entry.event = event;
+    if ('event' in entry && entry.event === 'failure') entry.event = event;
     if (entry.what === 'callback-start') entry.seen = { ...seen, status, failed: 0, cancelled: 1 };
   }
   return evidence;
@@ -251,6 +367,10 @@ function update(evidence: MutableEvidence, changes: Partial<PolicyPlan>): void {
   Object.assign(batch!.row!.policy, changes);
 }
 
+function limit(evidence: MutableEvidence, changes: Partial<JobLimitPlan>): void {
+  evidence.batches[0]!.runs[0]!.steering.push({ verb: 'update', changes });
+}
+
 const without = (evidence: MutableEvidence, isGone: (entry: LedgerEntry) => boolean) => {
   evidence.ledger = evidence.ledger.filter((entry) => !isGone(entry as LedgerEntry));
 };
@@ -259,6 +379,36 @@ const CLEAN: readonly [string, () => MutableEvidence][] = [
   ['a batch with a failed job', clean],
   ['a batch that was retried', retried],
   ['a batch to which a job was added', grown],
+  ['a batch with a workflow among its jobs', withWorkflow],
+  ['a workflow of which nobody knows whether it was started, and which was not', withLostStart],
+  ['a workflow that was started again by hand', withWorkflowStartedAgain],
+  [
+    'a workflow that was terminated',
+    () => {
+      const evidence = withWorkflow();
+      endWorkflow(evidence, 'TERMINATED', 'WorkflowTerminatedError');
+      evidence.endedWorkflows.push({ workflowId: `${ID}/workflow 0`, how: 'terminate' });
+      return evidence;
+    },
+  ],
+  [
+    'jobs that start at a rate',
+    () => {
+      const evidence = clean();
+      evidence.batches[0]!.expected.limits.perSecond = 5.5;
+      return evidence;
+    },
+  ],
+  [
+    'a limit that was raised, and one that was lifted',
+    () => {
+      const evidence = clean();
+      Object.assign(evidence.batches[0]!.expected.limits, { maxConcurrentJobs: 1, perSecond: 5 });
+      limit(evidence, { maxConcurrentJobs: 2, perSecond: 6 });
+      limit(evidence, { maxConcurrentJobs: null, perSecond: 4 });
+      return evidence;
+    },
+  ],
   ['a batch that was cancelled', () => stopped('a fault')],
   ['a batch that its deadline failed', pastDeadline],
   [
@@ -395,13 +545,38 @@ const BREAKAGES: readonly Breakage[] = [
     'wrong',
     /2 jobs ran at once, and 1 may/,
     (e) => {
-      e.batches[0]!.expected.maxConcurrentJobs = 1;
+      e.batches[0]!.expected.limits.maxConcurrentJobs = 1;
       // It has started again before it has ended.
       e.ledger.push(
         ...[1, 2].map((position) => ({ ...stamp, what: 'job-start' as const, position, attempt: 1 })),
       );
     },
   ],
+  [
+    'wrong',
+    /2 jobs named Work ran at once, and 1 may/,
+    (e) => {
+      e.batches[0]!.expected.jobLimits['Work'] = { maxConcurrentJobs: 1, perSecond: null };
+      e.ledger.push(
+        ...[1, 2].map((position) => ({ ...stamp, what: 'job-start' as const, position, attempt: 1 })),
+      );
+    },
+  ],
+  ['wrong', /6 jobs started in a second, and 5 may/, (e) => (e.batches[0]!.expected.limits.perSecond = 4.5)],
+  [
+    'wrong',
+    /6 jobs named Work started in a second, and 5 may/,
+    (e) => (e.batches[0]!.expected.jobLimits['Work'] = { maxConcurrentJobs: null, perSecond: 5 }),
+  ],
+  [
+    'wrong',
+    /6 jobs started in a second, and 5 may/,
+    (e) => {
+      e.batches[0]!.expected.limits.perSecond = 4;
+      limit(e, { perSecond: 5 });
+    },
+  ],
+  ['wrong', /another name than planned: job 1/, (e) => (e.batches[0]!.jobs[0]!.workerClass = 'Side work')],
   ['wrong', /no alert was to be given/, (e) => e.batches[0]!.runs[0]!.scheduled.push('idle')],
   [
     'doubled',
@@ -529,6 +704,119 @@ const BREAKAGES_OF_FAMILIES: readonly Breakage[] = [
   ['wrong', /no execution has returned: job 2/, (e) => (e.batches[0]!.jobs[1]!.result!.nonce = 'n1')],
 ];
 
+const BREAKAGES_OF_WORKFLOWS: readonly Breakage[] = [
+  [
+    'doubled',
+    /was started more than once/,
+    (e) => e.ledger.push({ ...stamp, what: 'workflow-acted', name: 'workflow 0', runId: 'x1' }),
+  ],
+  [
+    'doubled',
+    /were started by two calls: job workflow 0/,
+    (e) => e.ledger.push({ ...stamp, what: 'workflow-started', name: 'workflow 0', runId: 'w1' }),
+  ],
+  ['doubled', /counted more than once: job workflow 0/, (e) => (e.batches[0]!.jobs[3]!.attempts = 2)],
+  [
+    'doubled',
+    /same name or key: job workflow 0/,
+    (e) => e.batches[0]!.jobs.push({ ...e.batches[0]!.jobs[3]!, position: 5 }),
+  ],
+  [
+    'lost',
+    /a run of it never acted/,
+    (e) => without(e, (l) => l.what === 'workflow-acted' && l.runId === 'w2'),
+  ],
+  ['lost', /were started, and are no jobs: job workflow 0/, (e) => e.batches[0]!.jobs.pop()],
+  [
+    'lost',
+    /ran, and are no jobs: job workflow 0/,
+    (e) => {
+      e.batches[0]!.jobs.pop();
+      without(e, ({ what }) => what === 'workflow-started');
+    },
+  ],
+  ['lost', /3 of 4 jobs are members/, (e) => e.batches[0]!.jobs.pop()],
+  ['lost', /was started, and is gone/, (e) => (e.batches[0]!.workflows[0]!.chain = null)],
+  ['lost', /not terminal: job 4/, (e) => (e.batches[0]!.jobs[3]!.status = 'pending')],
+  ['stuck', /nothing became: job b\/workflow 1/, (e) => e.batches[0]!.openStarts.push(`${ID}/workflow 1`)],
+  ['wrong', /other than their workflow: job workflow 0/, (e) => (e.batches[0]!.jobs[3]!.status = 'failed')],
+  [
+    'wrong',
+    /other than their workflow: job workflow 0/,
+    (e) => (e.batches[0]!.workflows[0]!.chain!.status = 'RUNNING'),
+  ],
+  [
+    'wrong',
+    /other than their workflow: job workflow 0/,
+    (e) => endWorkflow(e, 'TERMINATED', 'WorkflowCancelledError'),
+  ],
+  ['wrong', /ended as TERMINATED/, (e) => endWorkflow(e, 'TERMINATED', 'WorkflowTerminatedError')],
+  ['wrong', /ended as CANCELLED/, (e) => endWorkflow(e, 'CANCELLED', 'WorkflowCancelledError')],
+  ['wrong', /ended as FAILED/, (e) => endWorkflow(e, 'FAILED', 'FlakyError')],
+  [
+    'wrong',
+    /held to be not started: job workflow 0/,
+    (e) => (e.batches[0]!.jobs[3]!.errorClass = 'WorkflowNotStartedError'),
+  ],
+  ['wrong', /are another workflow: job workflow 0/, (e) => (e.batches[0]!.jobs[3]!.workflow!.runId = 'x1')],
+  ['wrong', /not counted: job workflow 0/, (e) => (e.batches[0]!.jobs[3]!.attempts = 0)],
+  [
+    'wrong',
+    /ended after a callback had started: job workflow 0/,
+    (e) => (e.batches[0]!.workflows[0]!.chain!.endedAt = 1_050),
+  ],
+  [
+    'wrong',
+    /earlier round other than their workflow: job workflow 0/,
+    (e) =>
+      e.batches[0]!.pastJobs.push({ position: 4, round: 1, status: 'failed', attempts: 1, errorClass: 'X' }),
+  ],
+  [
+    'wrong',
+    /was refused with WorkflowExecutionAlreadyStartedError/,
+    (e) =>
+      e.ledger.push({
+        ...stamp,
+        what: 'workflow-not-started',
+        name: 'workflow 0',
+        error: 'WorkflowExecutionAlreadyStartedError',
+        message: 'It runs',
+      }),
+  ],
+  [
+    'wrong',
+    /was refused with WORKFLOW_ENROLLED/,
+    (e) =>
+      e.ledger.push({
+        ...stamp,
+        what: 'workflow-not-started',
+        name: 'workflow 0',
+        error: 'WORKFLOW_ENROLLED',
+        message: 'It is a job',
+      }),
+  ],
+  ['wrong', /nobody has started: job 4/, (e) => (e.batches[0]!.jobs[3]!.name = 'a child')],
+];
+
+const BREAKAGES_OF_WORKFLOWS_STARTED_AGAIN: readonly Breakage[] = [
+  [
+    'wrong',
+    /other than their workflow: job workflow 0/,
+    (e) => Object.assign(e.batches[0]!.jobs[3]!, { status: 'failed', errorClass: 'FlakyError' }),
+  ],
+  [
+    'wrong',
+    /ended after a callback had started: job workflow 0/,
+    (e) => (e.batches[0]!.workflows[0]!.chain!.endedAt = 3_050),
+  ],
+  ['wrong', /ended as FAILED/, (e) => (e.batches[0]!.workflows[0]!.chain!.status = 'FAILED')],
+  [
+    'doubled',
+    /was started more than once/,
+    (e) => e.ledger.push({ ...stamp, at: 2_000, what: 'workflow-acted', name: 'workflow 0', runId: 'x2' }),
+  ],
+];
+
 const BREAKAGES_OF_STOPS: readonly [ViolationKind, RegExp, () => MutableEvidence][] = [
   [
     'wrong',
@@ -598,6 +886,24 @@ test.each(BREAKAGES_OF_FAMILIES)(
   'finds what is %s with jobs that were added: %s',
   (kind, message, breakIt) => {
     const evidence = grown();
+    breakIt(evidence);
+    expectFound(evidence, kind, message);
+  },
+);
+
+test.each(BREAKAGES_OF_WORKFLOWS)(
+  'finds what is %s with a workflow among the jobs: %s',
+  (kind, message, breakIt) => {
+    const evidence = withWorkflow();
+    breakIt(evidence);
+    expectFound(evidence, kind, message);
+  },
+);
+
+test.each(BREAKAGES_OF_WORKFLOWS_STARTED_AGAIN)(
+  'finds what is %s with a workflow that was started again: %s',
+  (kind, message, breakIt) => {
+    const evidence = withWorkflowStartedAgain();
     breakIt(evidence);
     expectFound(evidence, kind, message);
   },
