@@ -3,19 +3,20 @@ import {
   endOf,
   isOfJob,
   nextLookMs,
+  type ExecutionJob,
   type SeenRun,
-  type WorkflowJob,
 } from '../../activities/workflow-look.ts';
 
-const job: WorkflowJob = {
+const job: ExecutionJob = {
   batchId: 'b-1',
-  workflowId: 'order-1',
+  kind: 'workflow',
+  id: 'order-1',
   runId: 'r1',
   mayAttach: false,
   isRetried: false,
 };
 const seen: SeenRun = { runId: 'r1', firstRunId: 'r1', isClosed: false, startedAt: 0, mark: undefined };
-const mark = { batchId: 'b-1', workflowId: 'order-1' };
+const mark = { batchId: 'b-1', id: 'order-1' };
 
 describe('the newest run of a workflow id', () => {
   test('is of the job when its chain began with the run that was started', () => {
@@ -36,7 +37,7 @@ describe('the newest run of a workflow id', () => {
     expect(isOfJob(unanswered, seen)).toBe(false);
     expect(isOfJob(unanswered, { ...seen, mark: { ...mark, batchId: 'b-2' } })).toBe(false);
     // A workflow that copies its memo to another one does not make that one the job.
-    expect(isOfJob(unanswered, { ...seen, mark: { ...mark, workflowId: 'order-2' } })).toBe(false);
+    expect(isOfJob(unanswered, { ...seen, mark: { ...mark, id: 'order-2' } })).toBe(false);
   });
 
   test('is of a job whose start was not answered, whoever started it, when that may attach', () => {
