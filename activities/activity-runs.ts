@@ -1,11 +1,8 @@
-import { randomUUID } from 'node:crypto';
-import { isGrpcServiceError, type Client } from '@temporalio/client';
+import type { Client } from '@temporalio/client';
+import { cancelActivity } from '../src/cancel-activity.ts';
 import { MARK } from '../workflows/names.ts';
 import { epochMs, markOf, unlessNotFound, type Runs } from './runs.ts';
 import { endOfActivity } from './workflow-look.ts';
-
-/** A gRPC status code. */
-const FAILED_PRECONDITION: readonly number[] = [9];
 
 /** How Temporal is asked about activities that belong to no workflow. An id has one run at a time, and no chain. */
 export const ACTIVITY_RUNS: Runs = {
@@ -30,18 +27,11 @@ export const ACTIVITY_RUNS: Runs = {
   },
 
   async requestCancel(client, activityId, { runId }, reason) {
-    const { namespace, identity } = client.options;
-    const request = { namespace, activityId, runId, identity, requestId: randomUUID(), reason };
-    try {
-      const asked = await unlessNotFound(client, () =>
-        client.workflowService.requestCancelActivityExecution(request),
-      );
-      return asked !== undefined;
-    } catch (error) {
-      // It was asked before, by whomever.
-      if (isGrpcServiceError(error) && FAILED_PRECONDITION.includes(error.code)) return true;
-      throw error;
-    }
+    const asked = await unlessNotFound(client, async () => {
+      await cancelActivity(client, { activityId, runId }, reason);
+      return true;
+    });
+    return asked ?? false;
   },
 };
 

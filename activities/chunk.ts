@@ -717,5 +717,7 @@ function memberFailure(
 }
 
 function executionOf({ workflow_id, activity_id }: ChunkJob): Execution {
-  return workflow_id === null ? { kind: 'activity', id: activity_id! } : { kind: 'workflow', id: workflow_id };
+  return workflow_id === null
+    ? { kind: 'activity', id: activity_id! }
+    : { kind: 'workflow', id: workflow_id };
 }

@@ -51,7 +51,9 @@ export async function lookAt(client: Client, job: ExecutionJob, ageMs: number): 
     const running: Look = job.runId === firstRunId ? LATER : { isOver: false, firstRunId };
     if (!seen.isClosed) return running;
     const closed = await runs.closed(client, job.id, seen.runId);
-    return closed?.end && closed.end.nextRunId === undefined ? over(closed.end, startedAt, closed.at) : running;
+    return closed?.end && closed.end.nextRunId === undefined
+      ? over(closed.end, startedAt, closed.at)
+      : running;
   }
   if (job.runId === null) return ageMs < START_TIMEOUT_MS ? LATER : gone(notStarted(job));
   return followChain(client, job, job.runId, gone);

@@ -1,3 +1,4 @@
+import { cancelActivity } from '../cancel-activity.ts';
 import { InvalidOptionError, NestedEnrollmentError } from '../errors.ts';
 import type { BatchClient, BatchLogger } from './batch-client.ts';
 import type { Enrollment, EnrollmentOptions } from './enrollment.ts';
@@ -24,7 +25,7 @@ export function executionsOf({ client, logger }: BatchClient): EnrollmentOptions
     cancel: async ({ kind, id, runId }) => {
       try {
         if (kind === 'workflow') await client.workflow.getHandle(id, runId).cancel();
-        else await client.activity.getHandle(id, runId).cancel('Its batch was stopped');
+        else await cancelActivity(client, { activityId: id, runId }, 'Its batch was stopped');
       } catch (error) {
         logger.warn('What was started in a batch that was stopped could not be asked to cancel', {
           [`${kind}Id`]: id,

@@ -32,7 +32,11 @@ export async function selectPositions(
        select position from :schema:.batch_jobs
        where batch_id = :batchId and key = key.value and key is not null and status = 'pending' offset 0
      ) job`,
-    { schema, batchId, keys: JSON.stringify(workflowIds.map((id) => executionKey({ kind: 'workflow', id }))) },
+    {
+      schema,
+      batchId,
+      keys: JSON.stringify(workflowIds.map((id) => executionKey({ kind: 'workflow', id }))),
+    },
   );
   return rows.map(({ position }: { position: number }) => position);
 }

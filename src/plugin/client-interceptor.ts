@@ -143,7 +143,10 @@ class EnrollingActivityInterceptor implements ActivityClientInterceptor {
     const { activityType, options, headers } = input;
     const { batchId } = enrollment;
     // An activity has no memo. Its headers are kept with it, too.
-    const mark = defaultPayloadConverter.toPayload({ batchId, activityId: options.id } satisfies ActivityMark);
+    const mark = defaultPayloadConverter.toPayload({
+      batchId,
+      activityId: options.id,
+    } satisfies ActivityMark);
     return enrollment.startExecution({
       kind: 'activity',
       id: options.id,

@@ -33,7 +33,12 @@ const activities = {
   returns: async (...args: unknown[]) => args,
   fails: async () => {
     const cause = ApplicationFailure.create({ type: 'CardDeclinedError', message: 'The card was declined' });
-    throw ApplicationFailure.create({ type: 'PaymentError', message: 'No payment', nonRetryable: true, cause });
+    throw ApplicationFailure.create({
+      type: 'PaymentError',
+      message: 'No payment',
+      nonRetryable: true,
+      cause,
+    });
   },
   failsAtFirst: async (times: number) => {
     if (Context.current().info.attempt <= times) throw new Error('not yet');
@@ -199,9 +204,9 @@ describe('a start of an activity that is refused', () => {
       await expect(activity.start('waits', { id: app.newId(), taskQueue: taskQueueOf() })).rejects.toThrow(
         'startToCloseTimeout',
       );
-      await expect(
-        activity.start('returns', optionsOf({ args: ['x'.repeat(3_000_000)] })),
-      ).rejects.toThrow(/./);
+      await expect(activity.start('returns', optionsOf({ args: ['x'.repeat(3_000_000)] }))).rejects.toThrow(
+        /./,
+      );
       await world.fixtures.jobs.record.performAsync(1);
     });
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
@@ -264,9 +269,7 @@ describe('a start of an activity whose answer is lost', () => {
     };
     const client = app.openClient({ interceptors: { activity: [away] } });
     const batch = await createBatch(world);
-    await batch.jobs(() =>
-      expect(client.activity.start('waits', optionsOf({ id }))).rejects.toThrow('away'),
-    );
+    await batch.jobs(() => expect(client.activity.start('waits', optionsOf({ id }))).rejects.toThrow('away'));
     await age(batch);
     expect(await endOf({ batch })).toEqual(failed('ActivityNotStartedError'));
     open.add(id);

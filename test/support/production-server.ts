@@ -156,7 +156,10 @@ async function writeConfig(
     dynamicFile,
     JSON.stringify(
       Object.fromEntries(
-        Object.entries({ ...DEFAULT_DYNAMIC_CONFIG, ...dynamicConfig }).map(([key, value]) => [key, [{ value }]]),
+        Object.entries({ ...DEFAULT_DYNAMIC_CONFIG, ...dynamicConfig }).map(([key, value]) => [
+          key,
+          [{ value }],
+        ]),
       ),
     ),
   );

@@ -127,7 +127,14 @@ const CASES: readonly Case[] = [
     title: 'workflows that ended were found by looking',
     facts: stillBatch({
       mirror: {
-        workflows: { pending: 1, activities: 0, pendingSince: NOW - 5 * MINUTE, ended: 4, late: 3, lagMs: 28 * SECOND },
+        workflows: {
+          pending: 1,
+          activities: 0,
+          pendingSince: NOW - 5 * MINUTE,
+          ended: 4,
+          late: 3,
+          lagMs: 28 * SECOND,
+        },
       },
     }),
     finds: [
@@ -147,7 +154,9 @@ const CASES: readonly Case[] = [
   {
     title: 'few of the workflows that ended were found by looking: a worker was lost, or a hint',
     facts: stillBatch({
-      mirror: { workflows: { pending: 1, activities: 0, pendingSince: null, ended: 20, late: 9, lagMs: 28 * SECOND } },
+      mirror: {
+        workflows: { pending: 1, activities: 0, pendingSince: null, ended: 20, late: 9, lagMs: 28 * SECOND },
+      },
     }),
     finds: [['WAITING_FOR_WORKFLOWS', 'waiting']],
   },

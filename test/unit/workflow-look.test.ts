@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import {
   endOf,
+  endOfActivity,
   isOfJob,
   nextLookMs,
   type ExecutionJob,
@@ -154,5 +155,29 @@ describe('the time to the next look', () => {
   test('is longer where there are many, so that all of them cost a hundred looks a second', () => {
     expect(nextLookMs(0, { ...few, pending: 1_000 })).toBe(10_000);
     expect(nextLookMs(86_400_000, { ...few, pending: 100_000 })).toBe(1_000_000);
+  });
+});
+
+describe('the status of an activity', () => {
+  const cause = { message: 'The card was declined', applicationFailureInfo: { type: 'CardDeclinedError' } };
+  const failure = { message: 'No payment', applicationFailureInfo: { type: 'PaymentError' }, cause };
+
+  test.each([
+    [3, failure, 'CardDeclinedError', 'The card was declined'],
+    [3, { message: 'lost' }, 'ActivityFailedError', 'lost'],
+    [4, undefined, 'ActivityCancelledError', 'The activity was cancelled.'],
+    [5, { message: 'no need' }, 'ActivityTerminatedError', 'The activity was terminated: no need'],
+    [6, { message: 'late' }, 'ActivityTimedOutError', 'The activity did not end in time: late'],
+    [6, undefined, 'ActivityTimedOutError', 'The activity did not end in time.'],
+  ])('%j with %j is its failure', (status, given, errorClass, errorMessage) => {
+    expect(endOfActivity(status, given)).toEqual({ failure: { errorClass, errorMessage } });
+  });
+
+  test('says that it is complete', () => {
+    expect(endOfActivity(2, undefined)).toEqual({ failure: undefined });
+  });
+
+  test.each([0, 1, 7, undefined, null])('%j is not its end', (status) => {
+    expect(endOfActivity(status, undefined)).toBeUndefined();
   });
 });
