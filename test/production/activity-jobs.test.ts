@@ -326,10 +326,12 @@ describe('an activity that is a job', () => {
   });
 
   test('has ended though another activity has its id by now', async () => {
-    const started = await startJob('returns');
+    const started = await startJob('waits');
     await started.batch.pause();
-    await started.handle.result();
     const { activityId: id } = started.handle;
+    open.add(id);
+    await started.handle.result();
+    open.delete(id);
     await world.client.activity.start('waits', optionsOf({ id }));
     await started.batch.resume();
     expect(await endOf(started)).toEqual(COMPLETE);
