@@ -1,11 +1,11 @@
 import { Context, log } from '@temporalio/activity';
 import { isGrpcServiceError } from '@temporalio/client';
-import { selectPendingWorkflows, type PendingWorkflow } from '../src/database/workflow-jobs.ts';
+import { selectPendingExecutions, type PendingExecution } from '../src/database/workflow-jobs.ts';
 import type { ActivityDependencies } from './dependencies.ts';
+import { requestCancel } from './executions.ts';
 import { withHeartbeat } from './heartbeat.ts';
 import { patiently } from './patiently.ts';
 import { sideBySide } from './side-by-side.ts';
-import { requestCancel } from './workflows.ts';
 
 const PAGE_SIZE = 200;
 const CONCURRENCY = 20;
@@ -14,7 +14,7 @@ const CONCURRENCY = 20;
 const TRANSIENT: readonly number[] = [4, 8, 14];
 
 /**
- * Asks the workflows to cancel that are jobs of a batch which was stopped. They may take their time, or refuse. One
+ * Asks the workflows and activities to cancel that are jobs of a batch which was stopped. They may take their time, or refuse. One
  * that cannot be asked is left alone; where the server is away, the next attempt begins again: asking twice is asking.
  */
 export async function cancelWorkflowJobs(
@@ -24,26 +24,26 @@ export async function cancelWorkflowJobs(
   await withHeartbeat(async () => {
     for (let after = 0; ;) {
       const page = { after, limit: PAGE_SIZE };
-      const workflows = await patiently(
-        () => selectPendingWorkflows(database, batchId, page),
+      const executions = await patiently(
+        () => selectPendingExecutions(database, batchId, page),
         'The database did not answer',
       );
-      if (workflows.length === 0) return;
-      after = workflows.at(-1)!.position;
-      await sideBySide(workflows, CONCURRENCY, cancel);
+      if (executions.length === 0) return;
+      after = executions.at(-1)!.position;
+      await sideBySide(executions, CONCURRENCY, cancel);
     }
   });
 
-  async function cancel({ workflowId, runId, mayAttach, round }: PendingWorkflow): Promise<void> {
+  async function cancel({ kind, id, runId, mayAttach, round }: PendingExecution): Promise<void> {
     Context.current().cancellationSignal.throwIfAborted();
-    const job = { batchId, workflowId, runId, mayAttach, isRetried: round > 1 };
+    const job = { batchId, kind, id, runId, mayAttach, isRetried: round > 1 };
     try {
       await requestCancel(batches.client, job, reason);
     } catch (error) {
       if (isGrpcServiceError(error) && !TRANSIENT.includes(error.code))
-        log.warn('A workflow of a batch that was stopped could not be asked to cancel', {
+        log.warn('What is a job of a batch that was stopped could not be asked to cancel', {
           batchId,
-          workflowId,
+          [`${kind}Id`]: id,
           error,
         });
       else throw error;

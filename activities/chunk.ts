@@ -12,6 +12,7 @@ import {
   type Failure,
 } from '../src/database/chunks.ts';
 import { batchWorkflowId } from '../src/client/batch-client.ts';
+import type { Execution } from '../src/database/executions.ts';
 import { selectFailedJobs } from '../src/database/failed-sample.ts';
 import { selectMembers, type MemberBatch } from '../src/database/members.ts';
 import { withRetry } from '../src/database/retry.ts';
@@ -27,6 +28,7 @@ import { countOf, formatSpans, parseSpans, spansOf, type Span } from '../workflo
 import { observeChunk, type AttemptOutcome, type ChunkTelemetry } from './chunk-telemetry.ts';
 import type { ChunkInput } from './contract.ts';
 import type { ActivityDependencies, AnyJob } from './dependencies.ts';
+import type { Look } from './executions.ts';
 import { withHeartbeat } from './heartbeat.ts';
 import { isShareUsed } from './loop-share.ts';
 import { Outbox } from './outbox.ts';
@@ -36,7 +38,6 @@ import { ShareSlots, type JobSlots } from './share.ts';
 import type { RowSteering } from './steering.ts';
 import { nextLookMs } from './workflow-look.ts';
 import { lookAtAll, type LookRequest } from './workflow-looks.ts';
-import type { Look } from './workflows.ts';
 
 /** A job that was lost so often while it was watched runs alone in its worker, so that it is proven guilty or not. */
 const LOSSES_BEFORE_SOLO = 1;
@@ -85,8 +86,8 @@ class ChunkRun {
   readonly #unknown: number[] = [];
   /** Jobs that are batches. */
   readonly #members: ChunkJob[] = [];
-  /** Jobs that are workflows. */
-  readonly #workflows: ChunkJob[] = [];
+  /** Jobs that are workflows or activities. */
+  readonly #executions: ChunkJob[] = [];
   /** Local time when each of these is due again. */
   readonly #dueAt = new Map<number, number>();
   /** Some of those that another execution of the chunk has failed: their rows say why. */
@@ -162,7 +163,7 @@ class ChunkRun {
       jobs = await this.#load();
       const runnable = this.#fitting(jobs.filter((job) => this.#sort(job)));
       await this.#askMembers();
-      const looks = this.#lookAtWorkflows();
+      const looks = this.#lookAtExecutions();
       if (this.#input.careful) await this.#runWatched(runnable);
       else await this.#runTogether(runnable);
       await looks;
@@ -210,7 +211,7 @@ class ChunkRun {
       if (this.#failedBefore.length < MAX_CHUNK_SAMPLE) this.#failedBefore.push(job.position);
     } else if (job.round < this.#input.round) this.#cancelled++;
     else if (job.due_in_ms > DUE_TOLERANCE_MS) this.#dueAt.set(job.position, Date.now() + job.due_in_ms);
-    else if (job.workflow_id !== null) this.#workflows.push(job);
+    else if (job.workflow_id !== null || job.activity_id !== null) this.#executions.push(job);
     else if (job.worker_class === MEMBER_BATCH.name) this.#members.push(job);
     else if (!this.#deps.jobs.has(job.worker_class)) this.#reportUnknown(job);
     else if (job.losses >= LOSSES_BEFORE_FAILURE) this.#failLost(job);
@@ -238,17 +239,17 @@ class ChunkRun {
     }
   }
 
-  /** Looks how the workflows stand that are jobs of this batch, beside the handlers that run. Never throws. */
-  async #lookAtWorkflows(): Promise<void> {
-    if (this.#workflows.length === 0) return;
+  /** Looks how the workflows and activities stand that are jobs of this batch, beside handlers that run. Never throws. */
+  async #lookAtExecutions(): Promise<void> {
+    if (this.#executions.length === 0) return;
     const { batchId } = this.#input;
     const { batches, database } = this.#deps;
-    const rows = new Map(this.#workflows.map((row) => [row.position, row]));
+    const rows = new Map(this.#executions.map((row) => [row.position, row]));
     const found: { position: number; runId: string }[] = [];
     try {
       const pace = await this.#retrying(() => selectLookPace(database, batchId));
       this.#queueMs ??= Math.max(0, Date.now() - this.#scheduledAt);
-      const requests = this.#workflows.map((row) => this.#lookRequest(row));
+      const requests = this.#executions.map((row) => this.#lookRequest(row));
       const rest = await lookAtAll(
         batches.client,
         requests,
@@ -277,8 +278,8 @@ class ChunkRun {
       ageMs: this.#ageOf(row),
       job: {
         batchId: this.#input.batchId,
-        workflowId: row.workflow_id!,
-        runId: row.workflow_run_id,
+        ...executionOf(row),
+        runId: row.run_id,
         mayAttach: row.options?.mayAttach ?? false,
         isRetried: row.round > 1 && this.#input.round > 1,
       },
@@ -721,4 +722,10 @@ function memberFailure(
     errorClass: outcome === 'cancelled' ? 'BatchCancelledError' : 'BatchFailedError',
     errorMessage: `Batch "${id}" is ${outcome}: ${why}.`,
   };
+}
+
+function executionOf({ workflow_id, activity_id }: ChunkJob): Execution {
+  return workflow_id === null
+    ? { kind: 'activity', id: activity_id! }
+    : { kind: 'workflow', id: workflow_id };
 }

@@ -15,7 +15,7 @@ import {
   markAlertCallbackScheduled,
   markCallbackFailure,
 } from '../src/database/callbacks.ts';
-import { selectPendingWorkflows, selectPositions } from '../src/database/workflow-jobs.ts';
+import { selectPendingExecutions, selectPositions } from '../src/database/workflow-jobs.ts';
 import { instruments } from '../src/telemetry/instruments.ts';
 import { quietly } from '../src/telemetry/quietly.ts';
 import { formatSpans, spansOf } from '../workflows/spans.ts';
@@ -48,7 +48,7 @@ export function createMirrorActivities({
     findWorkflowJobs: async ({ batchId, workflowIds }) =>
       formatSpans(spansOf(await selectPositions(database, batchId, workflowIds))),
     hasWorkflowJobs: async ({ batchId }) =>
-      (await selectPendingWorkflows(database, batchId, { after: 0, limit: 1 })).length > 0,
+      (await selectPendingExecutions(database, batchId, { after: 0, limit: 1 })).length > 0,
     readMovement: ({ batchId }) => selectMovement(database, batchId),
     alertBatch: (input) => markAlerted(database, input),
     scheduleAlertCallback: (input) => markAlertCallbackScheduled(database, input),

@@ -1,13 +1,13 @@
 import { log } from '@temporalio/activity';
 import type { Client } from '@temporalio/client';
 import { sideBySide } from './side-by-side.ts';
-import { lookAt, type Look } from './workflows.ts';
-import type { WorkflowJob } from './workflow-look.ts';
+import { lookAt, type Look } from './executions.ts';
+import type { ExecutionJob } from './workflow-look.ts';
 
-/** A workflow to look at. */
+/** A workflow or an activity to look at. */
 export interface LookRequest {
   readonly position: number;
-  readonly job: WorkflowJob;
+  readonly job: ExecutionJob;
   readonly ageMs: number;
 }
 
@@ -16,7 +16,7 @@ const CONCURRENCY = 20;
 const MAX_ERRORS = 20;
 
 /**
- * Looks at workflows that are jobs, several at once, in order.
+ * Looks at workflows and activities that are jobs, several at once, in order.
  *
  * @param isStopping the rest is left out
  * @param onLook told of each; undefined where nobody answered
@@ -43,10 +43,10 @@ export async function lookAtAll(
       return await lookAt(client, job, ageMs);
     } catch (error) {
       errors++;
-      const { batchId, workflowId } = job;
-      log.debug('A workflow could not be looked at; later again', {
+      const { batchId, kind, id } = job;
+      log.debug('What is a job could not be looked at; later again', {
         batchId,
-        workflowId,
+        [`${kind}Id`]: id,
         error: String(error),
       });
       return undefined;

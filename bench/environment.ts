@@ -5,7 +5,7 @@ import knexFactory, { type Knex } from 'knex';
 import { startDevServers, startPostgres } from '../src/dev/index.ts';
 import { BatchClient, migrate } from '../src/index.ts';
 import { createBatchWorker, type BatchWorkerOptions } from '../src/worker/index.ts';
-import { startProductionServer } from './production-server.ts';
+import { startProductionServer } from '../test/support/production-server.ts';
 
 const SCHEMA = 'bench';
 

@@ -14,8 +14,9 @@ import type { Knex } from 'knex';
  * look for the batch once a row. The insert itself locks the batch and finds it open, and who deletes a batch deletes
  * its jobs.
  *
- * `batch_starts` are workflows that were about to be started as jobs: a row is written before the request leaves, and
- * becomes a job when the answer is there, or when the batch is closed and nobody can say any more what the answer was.
+ * `batch_starts` are workflows and activities that were about to be started as jobs: a row is written before the request
+ * leaves, and becomes a job when the answer is there, or when the batch is closed and nobody can say any more what the
+ * answer was. `key` is that of the job.
  *
  * A batch whose `pruned_at` is set is being removed, in many transactions: no view shows it, and nothing revives it.
  */
@@ -77,7 +78,8 @@ create table :schema:.batch_jobs (
   jid text not null,
   key text,
   workflow_id text,
-  workflow_run_id text,
+  activity_id text,
+  run_id text,
   worker_class text not null,
   args jsonb not null,
   options jsonb,
@@ -102,14 +104,17 @@ create table :schema:.batch_jobs (
 
 create table :schema:.batch_starts (
   batch_id text not null references :schema:.batches (id) on delete cascade,
-  workflow_id text not null,
+  key text not null,
+  workflow_id text,
+  activity_id text,
   token text not null,
   by_handler boolean not null,
   worker_class text not null,
   args jsonb not null,
   options jsonb,
   created_at timestamptz not null default now(),
-  primary key (batch_id, workflow_id)
+  primary key (batch_id, key),
+  check (num_nonnulls(workflow_id, activity_id) = 1)
 );
 
 -- By the primary key, whatever the statistics say: where few large batches make up the table, the planner would scan
@@ -176,11 +181,13 @@ create index batch_jobs_errors on :schema:.batch_jobs (batch_id, position) where
 
 -- One job a key. Jobs that their block numbers itself have none, and their inserts do not touch this index. Those that
 -- the database numbers have one each, their caller's ('key:...') or one of ours ('auto:...'), so that an insert whose
--- answer was lost finds what it wrote. That of a workflow is its id ('workflow:...').
+-- answer was lost finds what it wrote. That of a workflow or an activity is its id ('workflow:...', 'activity:...').
 create unique index batch_jobs_keys on :schema:.batch_jobs (batch_id, key) where key is not null;
 
--- Serves the cancellation of workflows that are jobs of a batch. Others have no entry, and updates leave it alone.
-create index batch_jobs_workflows on :schema:.batch_jobs (batch_id, position) where workflow_id is not null;
+-- Serves the cancellation of workflows and activities that are jobs of a batch. Others have no entry, and updates leave
+-- it alone.
+create index batch_jobs_executions on :schema:.batch_jobs (batch_id, position)
+  where workflow_id is not null or activity_id is not null;
 
 -- Serves list({ parentId }).
 create index batches_parent on :schema:.batches (parent_batch_id, created_at desc) where parent_batch_id is not null;
@@ -267,7 +274,8 @@ select
   j.created_at,
   j.updated_at,
   j.round,
-  j.workflow_id
+  j.workflow_id,
+  j.activity_id
 from :schema:.batch_jobs j join :schema:.batches b on b.id = j.batch_id
 where b.pruned_at is null;
 

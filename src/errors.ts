@@ -1,5 +1,6 @@
 /** Stable codes of the errors that this library throws. Branch on these, not on message texts. */
 export type BatchErrorCode =
+  | 'ACTIVITY_ENROLLED'
   | 'ALREADY_ENROLLED'
   | 'BATCH_CANCELLED'
   | 'BATCH_EXISTS'
@@ -277,8 +278,29 @@ export class WorkflowEnrolledError extends BatchError {
 }
 
 /**
- * Thrown by a client with `BatchPlugin` inside an enrolment block for what cannot be a job: schedules, and activities
- * without a workflow. Nothing was started.
+ * Thrown by a client with `BatchPlugin` that starts an activity inside an enrolment block whose id is a job of the batch
+ * already. Nothing was started.
+ */
+export class ActivityEnrolledError extends BatchError {
+  readonly activityId: string;
+
+  constructor(batchId: string, activityId: string) {
+    super(
+      'ACTIVITY_ENROLLED',
+      `Activity "${activityId}" is a job of batch "${batchId}" already, or is being started as one. It was not started ` +
+        'again; give each job an activity id of its own.',
+    );
+    this.activityId = activityId;
+  }
+
+  static {
+    this.prototype.name = 'ActivityEnrolledError';
+  }
+}
+
+/**
+ * Thrown by a client with `BatchPlugin` inside an enrolment block for what cannot be a job: schedules. Nothing was
+ * created.
  */
 export class NotEnrollableError extends BatchError {
   constructor(batchId: string, what: string) {

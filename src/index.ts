@@ -24,6 +24,7 @@ export { migrate, migrationSql, migrationStatus, type MigrationStatus } from './
 export type { JobResult } from './database/results.ts';
 export type { JobRecord, JobStatus } from './database/rows.ts';
 export {
+  ActivityEnrolledError,
   AlreadyEnrolledError,
   BatchCancelledError,
   BatchError,

@@ -11,7 +11,7 @@ export function stepWorkflowId(batchId: string): string {
   return `batch-step:${batchId}`;
 }
 
-/** The memo entry of a workflow that is a job of a batch. */
+/** The memo entry of a workflow that is a job of a batch, and the header of an activity that is one. */
 export const MARK = 'batchJobs';
 
 /**
@@ -21,4 +21,10 @@ export const MARK = 'batchJobs';
 export interface Mark {
   readonly batchId: string;
   readonly workflowId: string;
+}
+
+/** What that header says. */
+export interface ActivityMark {
+  readonly batchId: string;
+  readonly activityId: string;
 }

@@ -36,7 +36,7 @@ import { MEMBER_BATCH } from '../jobs/member-batch.ts';
 import { assertKnownKeys, assertName, assertPlainObject, resolveDuration } from '../options.ts';
 import { batchWorkflowId, type BatchClient } from './batch-client.ts';
 import { POLICY_KEYS, resolveBatchChanges, type BatchPolicyOptions } from './batch-options.ts';
-import { assertBlock, runBlock, workflowsOf } from './blocks.ts';
+import { assertBlock, executionsOf, runBlock } from './blocks.ts';
 import { callBatch, handleOf, type BatchHandle } from './call-batch.ts';
 import { currentEnrollment } from './enrollment-context.ts';
 import { blockChannel, openEndedChannel, sealOpenEnded } from './enrollment-channel.ts';
@@ -238,7 +238,7 @@ export class Batch {
       batchId: this.id,
       adder: { token },
       ...(resume ? { sharedFrom } : {}),
-      workflows: workflowsOf(this.#batches),
+      executions: executionsOf(this.#batches),
       database: this.#batches.database,
       channel: blockChannel(this.#batches, this.id, token),
       whyClosed: () => this.#whyClosed(token),
@@ -562,7 +562,7 @@ export class Batch {
       batchId: this.id,
       adder: { token },
       sharedFrom: 0,
-      workflows: workflowsOf(this.#batches),
+      executions: executionsOf(this.#batches),
       database: this.#batches.database,
       channel: openEndedChannel(this.#batches, this.id, token),
       whyClosed: () => this.#whyClosed(token),

@@ -1,3 +1,4 @@
+import { cancelActivity } from '../cancel-activity.ts';
 import { InvalidOptionError, NestedEnrollmentError } from '../errors.ts';
 import type { BatchClient, BatchLogger } from './batch-client.ts';
 import type { Enrollment, EnrollmentOptions } from './enrollment.ts';
@@ -17,16 +18,17 @@ export function assertBlock(batchId: string, block: unknown): asserts block is (
   }
 }
 
-/** What blocks of a client's batches need for workflows that are started in them. */
-export function workflowsOf({ client, logger }: BatchClient): EnrollmentOptions['workflows'] {
+/** What blocks of a client's batches need for workflows and activities that are started in them. */
+export function executionsOf({ client, logger }: BatchClient): EnrollmentOptions['executions'] {
   return {
     namespace: client.options.namespace,
-    cancel: async (workflowId, runId) => {
+    cancel: async ({ kind, id, runId }) => {
       try {
-        await client.workflow.getHandle(workflowId, runId).cancel();
+        if (kind === 'workflow') await client.workflow.getHandle(id, runId).cancel();
+        else await cancelActivity(client, { activityId: id, runId }, 'Its batch was stopped');
       } catch (error) {
-        logger.warn('A workflow of a batch that was stopped could not be asked to cancel', {
-          workflowId,
+        logger.warn('What was started in a batch that was stopped could not be asked to cancel', {
+          [`${kind}Id`]: id,
           error: String(error),
         });
       }

@@ -1,7 +1,7 @@
 import { DATABASE_TIMEOUT_MS } from '../database/retry.ts';
 import { BatchError } from '../errors.ts';
 import { optionalJob } from '../jobs/job-context.ts';
-import { assertBlock, runBlock, workflowsOf } from './blocks.ts';
+import { assertBlock, executionsOf, runBlock } from './blocks.ts';
 import { handlerChannel } from './enrollment-channel.ts';
 import { whyClosed } from './why-closed.ts';
 
@@ -60,7 +60,7 @@ export function currentBatch(): CurrentBatch {
         batchId,
         adder: { job: { position, round, attempt } },
         sharedFrom: 0,
-        workflows: workflowsOf(batches),
+        executions: executionsOf(batches),
         database: batches.database,
         channel: handlerChannel(batches, batchId, row.first_execution_run_id),
         whyClosed: async () => whyClosed(batchId, await readRow(), 'handler'),

@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../database/connect.ts';
 import { insertJobs, type EnrolledJob } from '../database/enroll.ts';
-import type { Adder } from '../database/enroll-numbered.ts';
-import { overridesOf, type WorkflowStart } from '../database/starts.ts';
+import type { Adder, StartedExecution } from '../database/enroll-numbered.ts';
+import type { Execution, ExecutionKind } from '../database/executions.ts';
+import { overridesOf, type ExecutionStart } from '../database/starts.ts';
 import { DATABASE_TIMEOUT_MS, withRetry } from '../database/retry.ts';
 import {
   AlreadyEnrolledError,
@@ -15,7 +16,6 @@ import {
 } from '../errors.ts';
 import { describeError } from '../jobs/outcome.ts';
 import { instruments } from '../telemetry/instruments.ts';
-import { MARK, type Mark } from '../../workflows/names.ts';
 import type { BatchLogger } from './batch-client.ts';
 import { NumberedQueue } from './numbered-queue.ts';
 import { isRefusedStart } from './start-errors.ts';
@@ -33,12 +33,12 @@ export interface EnrollmentChannel {
 export interface EnrollmentOptions {
   readonly batchId: string;
   readonly adder: Adder;
-  /** What concerns workflows that are started in the block. */
-  readonly workflows: {
-    /** Of the batch's client: workflows of another one cannot be jobs. */
+  /** What concerns workflows and activities that are started in the block. */
+  readonly executions: {
+    /** Of the batch's client: those of another one cannot be jobs. */
     readonly namespace: string;
     /** Asks one to cancel that the batch did not know of when it was stopped. */
-    readonly cancel: (workflowId: string, runId: string) => Promise<void>;
+    readonly cancel: (execution: StartedExecution & { readonly runId: string }) => Promise<void>;
   };
   /** Jobs that the batch has, and the block does not number itself because others may add some, too. */
   readonly sharedFrom?: number;
@@ -51,13 +51,13 @@ export interface EnrollmentOptions {
   readonly enrollmentTimeoutMs: number | undefined;
 }
 
-/** A workflow that a client starts inside the block. */
-export interface RequestedStart<Started> extends WorkflowStart {
+/** A workflow or an activity that a client starts inside the block. */
+export interface RequestedStart<Started> extends ExecutionStart {
   readonly namespace: string;
   /** Whether an update is sent with it. */
   readonly hasUpdate: boolean;
-  /** Sends the request, with this added to the workflow's memo. */
-  readonly send: (memo: Readonly<Record<string, unknown>>) => Promise<Started>;
+  /** Sends the request, with a mark of the batch in it. */
+  readonly send: () => Promise<Started>;
   readonly runIdOf: (started: Started) => string;
 }
 
@@ -102,7 +102,7 @@ export class Enrollment {
   readonly #signOfLife: NodeJS.Timeout | undefined;
   readonly #numberedQueue: NumberedQueue;
   readonly #startQueue: StartQueue;
-  /** Workflows of which it is open whether they are jobs. */
+  /** Workflows and activities of which it is open whether they are jobs. */
   readonly #starting = new Set<Promise<unknown>>();
   #buffer: EnrolledJob[] = [];
   #bufferedBytes = 0;
@@ -168,74 +168,74 @@ export class Enrollment {
   }
 
   /**
-   * Makes a workflow a job: the database knows of it before the request leaves. What the request was refused with, or
-   * why nobody knows whether it was done, reaches the caller as it was; in the latter case the workflow is a job.
+   * Makes a workflow or an activity a job: the database knows of it before the request leaves. What the request was
+   * refused with, or why nobody knows whether it was done, reaches the caller as it was; in the latter case it is a job.
    *
-   * @throws {@link WorkflowEnrolledError} {@link EnrollmentClosedError} {@link InvalidOptionError}
+   * @throws {@link WorkflowEnrolledError} {@link ActivityEnrolledError} {@link EnrollmentClosedError}
+   * {@link InvalidOptionError}
    */
-  startWorkflow<Started>(start: RequestedStart<Started>): Promise<Started> {
-    const starting = this.#startWorkflow(start);
+  startExecution<Started>(start: RequestedStart<Started>): Promise<Started> {
+    const starting = this.#startExecution(start);
     this.#starting.add(starting);
     const ended = () => this.#starting.delete(starting);
     starting.then(ended, ended);
     return starting;
   }
 
-  async #startWorkflow<Started>(start: RequestedStart<Started>): Promise<Started> {
-    const { workflowId, namespace, hasUpdate } = start;
-    this.assertOpen(`Workflow "${workflowId}" was started`, 'workflow');
-    const { batchId } = this;
-    const { workflows } = this.#options;
-    if (namespace !== workflows.namespace)
-      throw new InvalidOptionError('namespace', `"${workflows.namespace}", as that of its batch`, namespace);
+  async #startExecution<Started>(start: RequestedStart<Started>): Promise<Started> {
+    const { kind, id, namespace, hasUpdate } = start;
+    this.assertOpen(`${named(start)} was started`, kind);
+    const { executions } = this.#options;
+    if (namespace !== executions.namespace)
+      throw new InvalidOptionError('namespace', `"${executions.namespace}", as that of its batch`, namespace);
     this.#isShared = true;
     const requested = this.#startQueue.add(start);
     this.#writeSoon();
     const token = await requested;
     let started: Started;
     try {
-      started = await start.send({ [MARK]: { batchId, workflowId } satisfies Mark });
+      started = await start.send();
     } catch (error) {
       await this.#afterFailedStart(start, token, isRefusedStart(error, { hasUpdate }));
       throw error;
     }
     const runId = start.runIdOf(started);
     try {
-      await this.#enrollWorkflow(start, runId);
+      await this.#enrollExecution(start, runId);
     } catch (error) {
-      if (error instanceof BatchCancelledError) await workflows.cancel(workflowId, runId);
+      if (error instanceof BatchCancelledError) await executions.cancel({ kind, id, runId });
       throw error;
     }
     return started;
   }
 
   /** The error of the start is the caller's: what goes wrong on top of it must not replace it. */
-  async #afterFailedStart(start: WorkflowStart, token: string, isRefused: boolean): Promise<void> {
+  async #afterFailedStart(start: ExecutionStart, token: string, isRefused: boolean): Promise<void> {
     try {
       if (isRefused) await this.#startQueue.takeBack(token);
-      else await this.#enrollWorkflow(start, null);
+      else await this.#enrollExecution(start, null);
     } catch (error) {
       const { batchId, logger } = this.#options;
-      const { workflowId } = start;
       logger.warn('It could not be recorded how a start ended; looking will tell', {
         batchId,
-        workflowId,
+        [`${start.kind}Id`]: start.id,
         error: messageOf(error),
       });
     }
   }
 
   /** @param runId null: nobody knows whether it was started */
-  #enrollWorkflow(start: WorkflowStart, runId: string | null): Promise<string> {
+  #enrollExecution(start: ExecutionStart, runId: string | null): Promise<string> {
     if (this.#error !== undefined) throw this.#error;
-    const job = [start.workflowType, start.argsJson, overridesOf(start), null, null] as const;
-    const jid = this.#numberedQueue.addWorkflow(job, { id: start.workflowId, runId });
+    const { kind, id, type, argsJson } = start;
+    const job = [type, argsJson, overridesOf(start), null, null] as const;
+    const jid = this.#numberedQueue.addExecution(job, { kind, id, runId });
     this.#writeSoon();
     return jid;
   }
 
   /** @throws {@link EnrollmentClosedError}, or what broke the enrolment */
-  protected assertOpen(what: string, kind: 'job' | 'workflow'): void {
+  protected assertOpen(what: string, kind: 'job' | ExecutionKind): void {
     if (this.isClosed) {
       throw new EnrollmentClosedError(
         'ENROLLMENT_CLOSED',
@@ -440,6 +440,11 @@ export class Enrollment {
     this.#waiters = [];
     for (const wake of waiters) wake();
   }
+}
+
+/** `Workflow "order-1"`. */
+export function named({ kind, id }: Execution): string {
+  return `${kind === 'workflow' ? 'Workflow' : 'Activity'} "${id}"`;
 }
 
 /** The batch takes nothing from this block any more, and needs no seal from it. */

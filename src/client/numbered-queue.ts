@@ -8,10 +8,10 @@ import {
   type Adder,
   type Numbered,
   type NotNumbered,
-  type StartedWorkflow,
+  type StartedExecution,
 } from '../database/enroll-numbered.ts';
 import { DATABASE_TIMEOUT_MS, withRetry } from '../database/retry.ts';
-import { workflowKey } from '../database/starts.ts';
+import { executionKey } from '../database/executions.ts';
 import { JobEndedError, type BatchError } from '../errors.ts';
 
 export interface NumberedQueueOptions {
@@ -26,7 +26,7 @@ export interface NumberedQueueOptions {
 interface Waiting {
   readonly job: EnrolledJob;
   readonly key: string;
-  readonly workflow?: StartedWorkflow;
+  readonly execution?: StartedExecution;
   readonly resolve: (jid: string) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -61,9 +61,9 @@ export class NumberedQueue {
     return this.#add({ job, key: own });
   }
 
-  /** A workflow that was started, or may have been. @returns the jid, once the row is committed */
-  addWorkflow(job: EnrolledJob, workflow: StartedWorkflow): Promise<string> {
-    return this.#add({ job, key: workflowKey(workflow.id), workflow });
+  /** What was started, or may have been. @returns the jid, once the row is committed */
+  addExecution(job: EnrolledJob, execution: StartedExecution): Promise<string> {
+    return this.#add({ job, key: executionKey(execution), execution });
   }
 
   #add(waiting: Omit<Waiting, 'resolve' | 'reject'>): Promise<string> {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { DATABASE_TIMEOUT_MS, withRetry } from '../database/retry.ts';
-import { deleteStart, insertStarts, type TokenedStart, type WorkflowStart } from '../database/starts.ts';
-import { WorkflowEnrolledError } from '../errors.ts';
+import { deleteStart, insertStarts, type TokenedStart, type ExecutionStart } from '../database/starts.ts';
+import { ActivityEnrolledError, WorkflowEnrolledError } from '../errors.ts';
 import { persist, type NumberedQueueOptions } from './numbered-queue.ts';
 
 interface Waiting extends TokenedStart {
@@ -10,7 +10,7 @@ interface Waiting extends TokenedStart {
 }
 
 /**
- * Workflows that wait to be started as jobs: each until the database knows of it, so that none can run of which the
+ * Workflows and activities that wait to be started as jobs: each until the database knows of it, so that none can run of which the
  * batch hears nothing. Those that are started at once share a statement.
  */
 export class StartQueue {
@@ -25,8 +25,8 @@ export class StartQueue {
     return this.#waiting.length;
   }
 
-  /** @returns the start's token, once the request may leave @throws {@link WorkflowEnrolledError} */
-  async add(start: WorkflowStart): Promise<string> {
+  /** @returns the start's token, once the request may leave @throws {@link WorkflowEnrolledError} {@link ActivityEnrolledError} */
+  async add(start: ExecutionStart): Promise<string> {
     const token = randomUUID();
     await new Promise<void>((resolve, reject) => {
       this.#waiting.push({ start, token, resolve, reject });
@@ -42,7 +42,7 @@ export class StartQueue {
       const accepted = await persist(this.#options, () => insertStarts(database, { batchId, adder, starts }));
       for (const { start, token, resolve, reject } of starts) {
         if (accepted.has(token)) resolve();
-        else reject(new WorkflowEnrolledError(batchId, start.workflowId));
+        else reject(enrolledError(batchId, start));
       }
     } catch (error) {
       for (const { reject } of starts) reject(error);
@@ -69,4 +69,9 @@ export class StartQueue {
     for (const { reject } of this.#waiting) reject(error);
     this.#waiting = [];
   }
+}
+
+function enrolledError(batchId: string, { kind, id }: ExecutionStart): Error {
+  const Enrolled = kind === 'workflow' ? WorkflowEnrolledError : ActivityEnrolledError;
+  return new Enrolled(batchId, id);
 }

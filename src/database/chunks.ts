@@ -2,7 +2,7 @@ import type { RetryOptions } from '../../workflows/batch-state.ts';
 import type { Span } from '../../workflows/spans.ts';
 import { spansOf } from '../../workflows/spans.ts';
 import type { Database } from './connect.ts';
-import type { WorkflowOverrides } from './starts.ts';
+import type { ExecutionOverrides } from './starts.ts';
 
 /** A job of a chunk, as its handler needs it. */
 export interface ChunkJob {
@@ -14,11 +14,13 @@ export interface ChunkJob {
   readonly mine: boolean;
   /** Of a job that is a workflow. */
   readonly workflow_id: string | null;
+  /** Of a job that is an activity. */
+  readonly activity_id: string | null;
   /** The first run of that, where it is known. */
-  readonly workflow_run_id: string | null;
+  readonly run_id: string | null;
   readonly worker_class: string;
   readonly args: unknown[];
-  readonly options: (JobOverrides & WorkflowOverrides) | null;
+  readonly options: (JobOverrides & ExecutionOverrides) | null;
   /** Attempts that ended before. */
   readonly attempts: number;
   /** How often its worker was lost while it ran under watch. */
@@ -101,7 +103,7 @@ export async function selectChunk(
   const { rows } = await knex.raw(
     `select job.position, job.status, job.round, ${isMine(key)} as mine,
        job.worker_class, case when job.status = 'pending' then job.args end as args, job.options, job.attempts,
-       job.losses, job.workflow_id, job.workflow_run_id,
+       job.losses, job.workflow_id, job.activity_id, job.run_id,
        coalesce(extract(epoch from job.due_at - now()) * 1000, 0)::double precision as due_in_ms,
        (extract(epoch from now() - greatest(job.created_at, batch.round_started_at)) * 1000)::double precision
          as age_ms,

@@ -1,17 +1,17 @@
 import type { Knex } from 'knex';
 import type { Database } from './connect.ts';
 import type { EnrolledJob } from './enroll.ts';
+import { idColumns, type Execution } from './executions.ts';
 
 /** A job with what tells it from the others of its batch: see `batch_jobs_keys` in the migration. */
 export interface KeyedJob {
   readonly job: EnrolledJob;
   readonly key: string;
-  /** Of a job that is a workflow, which was started or may have been. */
-  readonly workflow?: StartedWorkflow;
+  /** Of a job that is a workflow or an activity, which was started or may have been. */
+  readonly execution?: StartedExecution;
 }
 
-export interface StartedWorkflow {
-  readonly id: string;
+export interface StartedExecution extends Execution {
   /** Null where the answer of the start was lost. */
   readonly runId: string | null;
 }
@@ -76,8 +76,8 @@ export async function insertNumbered(
     const batch = await lockBatch(trx, schema, input.batchId);
     const refusal = batch ? await refuse(trx, schema, batch, input) : 'closed';
     if (batch && refusal === undefined) return insert(trx, schema, batch, input);
-    // Who closed the batch meanwhile has made jobs of the workflows that were being started.
-    const areThere = batch?.isOver === false && input.jobs.every(({ workflow }) => workflow !== undefined);
+    // Who closed the batch meanwhile has made jobs of the executions that were being started.
+    const areThere = batch?.isOver === false && input.jobs.every(({ execution }) => execution !== undefined);
     const mayBeThere = input.isRepeated || areThere;
     const before = batch && mayBeThere ? await selectPositions(trx, schema, input) : undefined;
     if (!before) return refusal!;
@@ -163,16 +163,16 @@ async function insert(
      ), inserted as (
        insert into :schema:.batch_jobs
          (batch_id, position, jid, key, round, worker_class, args, options, task_queue, due_at, workflow_id,
-           workflow_run_id)
+           activity_id, run_id)
        select
          :batchId, f.position, :batchId || '/' || f.position, f.key, :round, f.job ->> 0, f.job -> 1,
          nullif(f.job -> 2, 'null'), f.job ->> 3, now() + (f.job ->> 4)::double precision * interval '1 ms',
-         f.job ->> 6, f.job ->> 7
+         f.job ->> 6, f.job ->> 7, f.job ->> 8
        from fresh f
        returning 1
      ), answered as (
        delete from :schema:.batch_starts
-       where batch_id = :batchId and workflow_id in (select job ->> 6 from incoming where job ->> 6 is not null)
+       where batch_id = :batchId and key in (select key from incoming where coalesce(job ->> 6, job ->> 7) is not null)
      ), counted as (
        update :schema:.batches
        set total = total + (select count(*) from inserted), shared = true,
@@ -215,9 +215,9 @@ async function selectPositions(
 
 function toJson(jobs: readonly KeyedJob[]): string {
   const rows = jobs.map(
-    ({ job: [name, args, options, queue, delay], key, workflow }) =>
+    ({ job: [name, args, options, queue, delay], key, execution }) =>
       `[${JSON.stringify(name)},${args},${options ?? 'null'},${JSON.stringify(queue)},${delay ?? 'null'},${JSON.stringify(key)}` +
-      (workflow ? `,${JSON.stringify(workflow.id)},${JSON.stringify(workflow.runId)}]` : ']'),
+      (execution ? `,${idColumns(execution)},${JSON.stringify(execution.runId)}]` : ']'),
   );
   return `[${rows.join(',')}]`;
 }

@@ -127,6 +127,7 @@ export interface JobRow {
   readonly jid: string;
   readonly key: string | null;
   readonly workflow_id: string | null;
+  readonly activity_id: string | null;
   readonly worker_class: string;
   readonly args: unknown[];
   readonly round: number;
@@ -149,6 +150,8 @@ export interface JobRecord {
   readonly key: string | null;
   /** Of a job that is a workflow: its id; of others null. */
   readonly workflowId: string | null;
+  /** Of a job that is an activity: its id; of others null. */
+  readonly activityId: string | null;
   readonly workerClass: string;
   readonly args: unknown[];
   /** The last round of its batch in which it ran, or was to run. */
@@ -171,6 +174,7 @@ export const JOB_COLUMNS: Readonly<Record<keyof JobRecord, keyof JobRow>> = {
   jid: 'jid',
   key: 'key',
   workflowId: 'workflow_id',
+  activityId: 'activity_id',
   workerClass: 'worker_class',
   args: 'args',
   round: 'round',

@@ -1,40 +1,35 @@
 import type { Database } from './connect.ts';
 import { lockBatch, refuse, type Adder, type NotNumbered } from './enroll-numbered.ts';
+import { executionKey, idColumns, type Execution } from './executions.ts';
 
-/** A workflow that is about to be started as a job. */
-export interface WorkflowStart {
-  readonly workflowId: string;
-  readonly workflowType: string;
+/** An execution that is about to be started as a job. */
+export interface ExecutionStart extends Execution {
+  readonly type: string;
   /** JSON text of the arguments array. */
   readonly argsJson: string;
-  /** The start may find that the workflow runs already: that one is the job then, whoever started it. */
+  /** The start may find that it runs already: that one is the job then, whoever started it. */
   readonly mayAttach: boolean;
 }
 
-/** A start with what tells it from another one of the same workflow. */
+/** A start with what tells it from another one of the same execution. */
 export interface TokenedStart {
-  readonly start: WorkflowStart;
+  readonly start: ExecutionStart;
   readonly token: string;
 }
 
-/** Options that rows of workflows have. */
-export interface WorkflowOverrides {
+/** Options that rows of executions have. */
+export interface ExecutionOverrides {
   readonly mayAttach?: boolean;
 }
 
-/** Of the job that a workflow is. */
-export function workflowKey(workflowId: string): string {
-  return `workflow:${workflowId}`;
-}
-
-/** JSON text of {@link WorkflowOverrides}, or null. */
-export function overridesOf({ mayAttach }: WorkflowStart): string | null {
-  return mayAttach ? JSON.stringify({ mayAttach } satisfies WorkflowOverrides) : null;
+/** JSON text of {@link ExecutionOverrides}, or null. */
+export function overridesOf({ mayAttach }: ExecutionStart): string | null {
+  return mayAttach ? JSON.stringify({ mayAttach } satisfies ExecutionOverrides) : null;
 }
 
 /**
- * Records starts that are about to be requested: a batch that is closed from now on has their workflows as jobs, unless
- * they are taken back. The batch's row is locked first, so that of several starts of one workflow one gets through, and
+ * Records starts that are about to be requested: a batch that is closed from now on has their executions as jobs, unless
+ * they are taken back. The batch's row is locked first, so that of several starts of one execution one gets through, and
  * none that is a job already. From then on the database numbers the batch's jobs. Repeating it gives the same answer.
  *
  * @returns the tokens of those that may go; or why the batch takes none
@@ -53,19 +48,20 @@ export async function insertStarts(
     // Jobs are looked up one by one in batch_jobs_keys: see `insertNumbered`. The last part finds what an earlier try has written.
     const { rows } = await trx.raw(
       `with inserted as (
-         insert into :schema:.batch_starts (batch_id, workflow_id, token, by_handler, worker_class, args, options)
-         select :batchId, s ->> 0, s ->> 1, :byHandler, s ->> 2, s -> 3, nullif(s -> 4, 'null')
+         insert into :schema:.batch_starts
+           (batch_id, key, workflow_id, activity_id, token, by_handler, worker_class, args, options)
+         select :batchId, s ->> 0, s ->> 1, s ->> 2, s ->> 3, :byHandler, s ->> 4, s -> 5, nullif(s -> 6, 'null')
          from jsonb_array_elements(:json::jsonb) s
          where not exists (
            select 1 from :schema:.batch_jobs
-           where batch_id = :batchId and key = 'workflow:' || (s ->> 0) and key is not null offset 0)
-         on conflict (batch_id, workflow_id) do nothing
+           where batch_id = :batchId and key = s ->> 0 and key is not null offset 0)
+         on conflict (batch_id, key) do nothing
          returning token
        )
        select token from inserted
        union all
        select w.token from jsonb_array_elements(:json::jsonb) s
-       join :schema:.batch_starts w on w.batch_id = :batchId and w.workflow_id = s ->> 0 and w.token = s ->> 1`,
+       join :schema:.batch_starts w on w.batch_id = :batchId and w.key = s ->> 0 and w.token = s ->> 3`,
       { schema, batchId, byHandler: 'job' in input.adder, json: toJson(starts) },
     );
     return new Set<string>(rows.map(({ token }: { token: string }) => token));
@@ -75,8 +71,8 @@ export async function insertStarts(
 function toJson(starts: readonly TokenedStart[]): string {
   const rows = starts.map(
     ({ start, token }) =>
-      `[${JSON.stringify(start.workflowId)},${JSON.stringify(token)},${JSON.stringify(start.workflowType)},` +
-      `${start.argsJson},${overridesOf(start) ?? 'null'}]`,
+      `[${JSON.stringify(executionKey(start))},${idColumns(start)},${JSON.stringify(token)},` +
+      `${JSON.stringify(start.type)},${start.argsJson},${overridesOf(start) ?? 'null'}]`,
   );
   return `[${rows.join(',')}]`;
 }
@@ -105,16 +101,16 @@ export async function convertStarts(
       `with start as (
          delete from :schema:.batch_starts where batch_id = :batchId and (:ofHandlers or not by_handler) returning *
        ), fresh as (
-         select s.*, b.round, (b.total + row_number() over (order by s.created_at, s.workflow_id))::integer as position
+         select s.*, b.round, (b.total + row_number() over (order by s.created_at, s.key))::integer as position
          from start s join :schema:.batches b on b.id = s.batch_id
          where not exists (
            select 1 from :schema:.batch_jobs
-           where batch_id = :batchId and key = 'workflow:' || s.workflow_id and key is not null offset 0)
+           where batch_id = :batchId and key = s.key and key is not null offset 0)
        ), inserted as (
          insert into :schema:.batch_jobs
-           (batch_id, position, jid, key, round, worker_class, args, options, workflow_id)
-         select batch_id, position, batch_id || '/' || position, 'workflow:' || workflow_id, round, worker_class, args,
-           options, workflow_id
+           (batch_id, position, jid, key, round, worker_class, args, options, workflow_id, activity_id)
+         select batch_id, position, batch_id || '/' || position, key, round, worker_class, args, options, workflow_id,
+           activity_id
          from fresh
          returning 1
        ), counted as (

@@ -1,7 +1,7 @@
 import type { Database } from './connect.ts';
-import { workflowKey } from './starts.ts';
+import { executionKey, type Execution } from './executions.ts';
 
-/** What the pace of looks at a batch's workflows depends on. */
+/** What the pace of looks at a batch's workflows and activities depends on. */
 export interface LookPace {
   /** Jobs of the batch that have not ended. */
   readonly pending: number;
@@ -32,46 +32,50 @@ export async function selectPositions(
        select position from :schema:.batch_jobs
        where batch_id = :batchId and key = key.value and key is not null and status = 'pending' offset 0
      ) job`,
-    { schema, batchId, keys: JSON.stringify(workflowIds.map(workflowKey)) },
+    {
+      schema,
+      batchId,
+      keys: JSON.stringify(workflowIds.map((id) => executionKey({ kind: 'workflow', id }))),
+    },
   );
   return rows.map(({ position }: { position: number }) => position);
 }
 
-/** Keeps the first runs of workflows that were found by looking. */
+/** Keeps the first runs that were found by looking. */
 export async function updateRunIds(
   { knex, schema }: Database,
   batchId: string,
   found: readonly { readonly position: number; readonly runId: string }[],
 ): Promise<void> {
   await knex.raw(
-    `update :schema:.batch_jobs job set workflow_run_id = f."runId"
+    `update :schema:.batch_jobs job set run_id = f."runId"
      from jsonb_to_recordset(:found::jsonb) as f ("position" integer, "runId" text)
      where job.batch_id = :batchId and job.position = f."position" and job.status = 'pending'`,
     { schema, batchId, found: JSON.stringify(found) },
   );
 }
 
-/** A job that is a workflow and has not ended. */
-export interface PendingWorkflow {
+/** A job that is a workflow or an activity and has not ended. */
+export interface PendingExecution extends Execution {
   readonly position: number;
-  readonly workflowId: string;
   readonly runId: string | null;
   readonly mayAttach: boolean;
   readonly round: number;
 }
 
-/** The next of them in order. Served by batch_jobs_workflows. */
-export async function selectPendingWorkflows(
+/** The next of them in order. Served by batch_jobs_executions. */
+export async function selectPendingExecutions(
   { knex, schema }: Database,
   batchId: string,
   { after, limit }: { readonly after: number; readonly limit: number },
-): Promise<PendingWorkflow[]> {
+): Promise<PendingExecution[]> {
   const { rows } = await knex.raw(
-    `select job.position, job.workflow_id as "workflowId", job.workflow_run_id as "runId",
+    `select job.position, case when job.activity_id is null then 'workflow' else 'activity' end as kind,
+       coalesce(job.workflow_id, job.activity_id) as id, job.run_id as "runId",
        coalesce((job.options ->> 'mayAttach')::boolean, false) as "mayAttach", job.round
      from :schema:.batch_jobs job
-     where job.batch_id = :batchId and job.workflow_id is not null and job.position > :after
-       and job.status = 'pending'
+     where job.batch_id = :batchId and (job.workflow_id is not null or job.activity_id is not null)
+       and job.position > :after and job.status = 'pending'
        and job.round = (select b.round from :schema:.batches b where b.id = :batchId)
      order by job.position limit :limit`,
     { schema, batchId, after, limit },

@@ -47,12 +47,14 @@ export interface LimitFacts {
   readonly perSecond?: number;
 }
 
-/** Jobs that are workflows of the app. */
+/** Jobs that are workflows or activities of the app. */
 export interface WorkflowJobFacts {
   readonly pending: number;
+  /** Those of them that are activities. */
+  readonly activities: number;
   /** When the oldest of these became a job. */
   readonly pendingSince: number | null;
-  /** Of those that ended lately by themselves, so that their workers could report it: how many, twenty at most. */
+  /** Of the workflows that ended lately by themselves, so that their workers could report it: how many, twenty at most. */
   readonly ended: number;
   /** Of these: came to the rows only some time after their end. */
   readonly late: number;

@@ -151,13 +151,15 @@ async function selectSuspects({ knex, schema }: Snapshot, batchId: string): Prom
   return rows;
 }
 
-/** Served by batch_jobs_workflows. */
+/** Served by batch_jobs_executions. Workers of activities report no ends. */
 async function selectWorkflows({ knex, schema }: Snapshot, batchId: string): Promise<WorkflowJobFacts> {
   const { rows } = await knex.raw(
     `select waiting.*, ended.* from
-       (select count(*)::int as pending, (extract(epoch from min(created_at)) * 1000)::double precision as "pendingSince"
+       (select count(*)::int as pending, count(activity_id)::int as activities,
+          (extract(epoch from min(created_at)) * 1000)::double precision as "pendingSince"
         from :schema:.batch_jobs
-        where batch_id = :batchId and workflow_id is not null and status = 'pending') waiting,
+        where batch_id = :batchId and (workflow_id is not null or activity_id is not null)
+          and status = 'pending') waiting,
        (select count(*)::int as ended, count(*) filter (where lag > :lateMs)::int as late,
           coalesce(max(lag), 0)::double precision as "lagMs"
         from (select extract(epoch from updated_at - finished_at) * 1000 as lag

@@ -22,8 +22,8 @@ export function digits(count: number): string {
 }
 
 /** `1 job`, `1,200 jobs`. */
-export function counted(count: number, noun: string): string {
-  return `${digits(count)} ${noun}${count === 1 ? '' : 's'}`;
+export function counted(count: number, noun: string, plural = `${noun}s`): string {
+  return `${digits(count)} ${count === 1 ? noun : plural}`;
 }
 
 /** Text of other code on one line, cut to a length that a terminal shows. */

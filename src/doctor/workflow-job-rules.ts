@@ -5,23 +5,28 @@ import { counted, span } from './words.ts';
 /** An end that its worker reports is in the row after a second or two. */
 export const LATE_MS = 5_000;
 
-/** Workflows that are jobs: those that have not ended, and those whose end nobody reported. */
+/** Workflows and activities that are jobs: those that have not ended, and those whose end nobody reported. */
 export function workflowJobFindings({ now, mirror }: Facts): Finding[] {
   if (!mirror) return [];
   return [...running(now, mirror), ...unreported(mirror)];
 }
 
-function running(now: number, { workflows: { pending, pendingSince } }: MirrorFacts): Finding[] {
+function running(now: number, { workflows: { pending, activities, pendingSince } }: MirrorFacts): Finding[] {
   if (pending === 0) return [];
+  const workflows = pending - activities;
+  const kinds = [
+    ...(workflows > 0 ? [counted(workflows, 'workflow')] : []),
+    ...(activities > 0 ? [counted(activities, 'activity', 'activities')] : []),
+  ];
   const since = pendingSince === null ? '' : `; the oldest is its job for ${span(now - pendingSince)}`;
   return [
     {
       code: 'WAITING_FOR_WORKFLOWS',
       severity: 'waiting',
-      message: `${counted(pending, 'workflow')} of your own ${pending === 1 ? 'has' : 'have'} not ended${since}.`,
+      message: `${kinds.join(' and ')} of your own ${pending === 1 ? 'has' : 'have'} not ended${since}.`,
       advice: 'Look at them in the Temporal Web UI; pendingJobs() and the view jobs have their ids.',
       since: pendingSince,
-      details: { pending },
+      details: { pending, activities },
     },
   ];
 }

@@ -1,5 +1,7 @@
 import type {
   ActivityClientInterceptor,
+  ActivityHandle,
+  ActivityStartInput,
   ClientInterceptors,
   Next,
   ScheduleClientInterceptor,
@@ -10,8 +12,10 @@ import type {
   WorkflowStartUpdateWithStartInput,
   WorkflowStartUpdateWithStartOutput,
 } from '@temporalio/client';
+import { defaultPayloadConverter } from '@temporalio/common';
+import { MARK, type ActivityMark, type Mark } from '../../workflows/names.ts';
+import type { RequestedStart } from '../client/enrollment.ts';
 import { currentEnrollment } from '../client/enrollment-context.ts';
-import type { WorkflowStart } from '../database/starts.ts';
 import { NotEnrollableError } from '../errors.ts';
 import { argsJsonOf } from './workflow-args.ts';
 
@@ -35,7 +39,7 @@ export function batchClientInterceptors({ namespace = 'default' }: ClientInterce
   return {
     workflow: [new EnrollingInterceptor(namespace)],
     schedule: [refuseSchedule],
-    activity: [refuseActivity],
+    activity: [new EnrollingActivityInterceptor(namespace)],
   } satisfies ClientInterceptors;
 }
 
@@ -63,10 +67,10 @@ class EnrollingInterceptor implements WorkflowClientInterceptor {
     const enrollment = currentEnrollment();
     if (!enrollment) return next(input);
     const { workflowType, options } = input;
-    return enrollment.startWorkflow({
+    return enrollment.startExecution({
       ...this.#startOf(workflowType, options, options.workflowIdConflictPolicy === 'USE_EXISTING'),
       hasUpdate: false,
-      send: (memo) => next({ ...input, options: withMemo(options, memo) }),
+      send: () => next({ ...input, options: marked(options, enrollment.batchId) }),
       runIdOf: ({ runId }) => runId,
     });
   }
@@ -78,10 +82,10 @@ class EnrollingInterceptor implements WorkflowClientInterceptor {
     const enrollment = currentEnrollment();
     if (!enrollment) return next(input);
     const { workflowType, options } = input;
-    return enrollment.startWorkflow({
+    return enrollment.startExecution({
       ...this.#startOf(workflowType, options, true),
       hasUpdate: false,
-      send: (memo) => next({ ...input, options: withMemo(options, memo) }),
+      send: () => next({ ...input, options: marked(options, enrollment.batchId) }),
       runIdOf: (runId) => runId,
     });
   }
@@ -93,10 +97,10 @@ class EnrollingInterceptor implements WorkflowClientInterceptor {
     const enrollment = currentEnrollment();
     if (!enrollment) return next(input);
     const { workflowType, workflowStartOptions: options } = input;
-    return enrollment.startWorkflow({
+    return enrollment.startExecution({
       ...this.#startOf(workflowType, options, options.workflowIdConflictPolicy === 'USE_EXISTING'),
       hasUpdate: true,
-      send: (memo) => next({ ...input, workflowStartOptions: withMemo(options, memo) }),
+      send: () => next({ ...input, workflowStartOptions: marked(options, enrollment.batchId) }),
       runIdOf: ({ workflowExecution }) => workflowExecution.runId!,
     });
   }
@@ -105,10 +109,11 @@ class EnrollingInterceptor implements WorkflowClientInterceptor {
     workflowType: string,
     options: StartOptions,
     mayAttach: boolean,
-  ): WorkflowStart & { namespace: string } {
+  ): Omit<RequestedStart<unknown>, 'hasUpdate' | 'send' | 'runIdOf'> {
     return {
-      workflowId: options.workflowId,
-      workflowType,
+      kind: 'workflow',
+      id: options.workflowId,
+      type: workflowType,
       argsJson: argsJsonOf(options.args),
       mayAttach,
       namespace: this.#namespace,
@@ -116,8 +121,44 @@ class EnrollingInterceptor implements WorkflowClientInterceptor {
   }
 }
 
-function withMemo(options: StartOptions, memo: Readonly<Record<string, unknown>>): StartOptions {
-  return { ...options, memo: { ...options.memo, ...memo } };
+function marked(options: StartOptions, batchId: string): StartOptions {
+  const { memo, workflowId } = options;
+  return { ...options, memo: { ...memo, [MARK]: { batchId, workflowId } satisfies Mark } };
+}
+
+/** Makes jobs of the activities without a workflow that its client starts inside an enrolment block. */
+class EnrollingActivityInterceptor implements ActivityClientInterceptor {
+  readonly #namespace: string;
+
+  constructor(namespace: string) {
+    this.#namespace = namespace;
+  }
+
+  async start(
+    input: ActivityStartInput,
+    next: Next<ActivityClientInterceptor, 'start'>,
+  ): Promise<ActivityHandle> {
+    const enrollment = currentEnrollment();
+    if (!enrollment) return next(input);
+    const { activityType, options, headers } = input;
+    const { batchId } = enrollment;
+    // An activity has no memo. Its headers are kept with it, too.
+    const mark = defaultPayloadConverter.toPayload({
+      batchId,
+      activityId: options.id,
+    } satisfies ActivityMark);
+    return enrollment.startExecution({
+      kind: 'activity',
+      id: options.id,
+      type: activityType,
+      argsJson: argsJsonOf(options.args ?? []),
+      mayAttach: options.idConflictPolicy === 'USE_EXISTING',
+      namespace: this.#namespace,
+      hasUpdate: false,
+      send: () => next({ ...input, headers: { ...headers, [MARK]: mark } }),
+      runIdOf: ({ runId }) => runId!,
+    });
+  }
 }
 
 /** Its starts would happen outside of the block, at any time. */
@@ -126,15 +167,6 @@ const refuseSchedule: ScheduleClientInterceptor = {
     const enrollment = currentEnrollment();
     if (enrollment)
       throw new NotEnrollableError(enrollment.batchId, `Schedule "${input.options.scheduleId}"`);
-    return next(input);
-  },
-};
-
-const refuseActivity: ActivityClientInterceptor = {
-  start: async (input, next) => {
-    const enrollment = currentEnrollment();
-    if (enrollment)
-      throw new NotEnrollableError(enrollment.batchId, `An activity "${input.activityType}" of its own`);
     return next(input);
   },
 };

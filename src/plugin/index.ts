@@ -14,8 +14,8 @@ import { workflowInterceptorModules } from './workflow-modules.ts';
 export { batchClientInterceptors, type ClientInterceptorOptions } from './client-interceptor.ts';
 
 /**
- * Makes workflows jobs of batches. On a client: each workflow that it starts inside an enrolment block becomes a job of
- * that batch. On a worker: its workflows that are jobs report their end, so that the batch need not find it by looking.
+ * Makes workflows jobs of batches. On a client: each workflow, and each activity without one, that it starts inside an
+ * enrolment block becomes a job of that batch. On a worker: its workflows that are jobs report their end, so that the batch need not find it by looking.
  * Installed twice it acts once.
  *
  * @example

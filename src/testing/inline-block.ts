@@ -1,4 +1,4 @@
-import { Enrollment, type EnrollmentOptions, type RequestedStart } from '../client/enrollment.ts';
+import { Enrollment, named, type EnrollmentOptions, type RequestedStart } from '../client/enrollment.ts';
 import type { JobTarget } from '../client/submit.ts';
 import { describeError } from '../jobs/outcome.ts';
 import { InlineUnsupportedError } from './errors.ts';
@@ -34,9 +34,9 @@ export class InlineBlock extends Enrollment {
     return this.#batch.add(key, { workerClass: target.name, argsJson, overrides }).jid;
   }
 
-  override async startWorkflow<Started>({ workflowId }: RequestedStart<Started>): Promise<never> {
-    this.assertOpen(`Workflow "${workflowId}" was started`, 'workflow');
-    throw new InlineUnsupportedError(`Workflow "${workflowId}", which is a job,`);
+  override async startExecution<Started>(start: RequestedStart<Started>): Promise<never> {
+    this.assertOpen(`${named(start)} was started`, start.kind);
+    throw new InlineUnsupportedError(`${named(start)}, which is a job,`);
   }
 
   override hasRoom(): true {

@@ -25,6 +25,7 @@ export function toJobRecord(batchId: string, job: InlineJob, isSettled: boolean)
   return {
     ...columns,
     workflowId: null,
+    activityId: null,
     batchId,
     args: JSON.parse(argsJson) as unknown[],
     round: 1,

@@ -127,7 +127,7 @@ async function readMirror(knex: Knex, schema: string, id: string) {
       name: job.args[0].name,
       position: job.position,
       workerClass: job.worker_class,
-      workflow: job.workflow_id === null ? null : { id: job.workflow_id, runId: job.workflow_run_id },
+      workflow: job.workflow_id === null ? null : { id: job.workflow_id, runId: job.run_id },
       round: job.round,
       status: job.status,
       attempts: job.attempts,

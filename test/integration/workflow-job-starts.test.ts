@@ -58,7 +58,7 @@ function holding(when: 'before' | 'after'): Held {
   return { client: app.openClient({ interceptors: { workflow: [interceptor] } }), arrival, release };
 }
 
-async function rowsOf(batch: Batch): Promise<{ workflow_id: string; workflow_run_id: string | null }[]> {
+async function rowsOf(batch: Batch): Promise<{ workflow_id: string; run_id: string | null }[]> {
   return world.knex
     .withSchema(world.schema)
     .from('batch_jobs')
@@ -150,7 +150,7 @@ describe('a start whose answer is lost', () => {
     expect(await rowsOf(batch)).toMatchObject([{ workflow_id: workflowId }]);
     expect(await startsOf(batch)).toEqual([]);
     // Found by its mark.
-    await eventually(async () => expect((await rowsOf(batch))[0]!.workflow_run_id).not.toBeNull());
+    await eventually(async () => expect((await rowsOf(batch))[0]!.run_id).not.toBeNull());
     expect(await batch.progress()).toMatchObject({ pending: 1 });
     await world.client.workflow.getHandle(workflowId).signal(finishSignal);
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });

@@ -285,7 +285,7 @@ describe('in a block with a client that has the plugin', () => {
     await batches.close();
   });
 
-  test('schedules and activities of their own are refused', async () => {
+  test('schedules are refused', async () => {
     const batch = await createBatch(world);
     await batch.jobs(async () => {
       const created = app.client.schedule.create({
@@ -294,15 +294,25 @@ describe('in a block with a client that has the plugin', () => {
         action: { type: 'startWorkflow', workflowType: 'returns', taskQueue: app.taskQueue },
       });
       expect(await codeOf(created)).toBe('NOT_ENROLLABLE');
-      const started = app.client.activity.start('anything', {
-        id: app.newId(),
-        taskQueue: app.taskQueue,
-        startToCloseTimeout: '1s',
-      });
-      expect(await codeOf(started)).toBe('NOT_ENROLLABLE');
       await world.fixtures.jobs.record.performAsync(1);
     });
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ total: 1 });
+  });
+
+  test('activities of their own fail where the server has none, as it says, and leave no job', async () => {
+    const options = { id: app.newId(), taskQueue: app.taskQueue, startToCloseTimeout: '1s' } as const;
+    const batch = await createBatch(world);
+    await batch.jobs(async () => {
+      const started = app.client.activity.start('anything', options);
+      // UNIMPLEMENTED
+      await expect(started).rejects.toMatchObject({
+        message: 'Failed to start activity',
+        cause: { code: 12, details: expect.stringContaining('StartActivityExecution') },
+      });
+      await world.fixtures.jobs.record.performAsync(1);
+    });
+    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await startsOf(batch)).toEqual([]);
   });
 
   test('what a worker does that is created there is no job of it', async () => {

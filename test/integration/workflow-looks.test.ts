@@ -1,7 +1,7 @@
 import { Client, Connection } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { WorkflowJob } from '../../activities/workflow-look.ts';
-import { lookAt, requestCancel } from '../../activities/workflows.ts';
+import type { ExecutionJob } from '../../activities/workflow-look.ts';
+import { lookAt, requestCancel } from '../../activities/executions.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -13,10 +13,11 @@ afterAll(() => world[Symbol.asyncDispose]());
 
 const LONG_MS = 3_600_000;
 
-function jobOf(changes: Partial<WorkflowJob> = {}): WorkflowJob {
+function jobOf(changes: Partial<ExecutionJob> = {}): ExecutionJob {
   return {
     batchId: 'b-1',
-    workflowId: `${world.schema}-nobody`,
+    kind: 'workflow',
+    id: `${world.schema}-nobody`,
     runId: 'r1',
     mayAttach: false,
     isRetried: false,

@@ -85,7 +85,7 @@ export function stillBatch(
       pending: [pendingJobs()],
       errors: [],
       suspects: [],
-      workflows: { pending: 0, pendingSince: null, ended: 0, late: 0, lagMs: 0 },
+      workflows: { pending: 0, activities: 0, pendingSince: null, ended: 0, late: 0, lagMs: 0 },
       ...parts.mirror,
     },
     temporal: {

@@ -39,7 +39,7 @@ const open = (heardAt: number) =>
       heardAt,
     },
   });
-const WORKFLOWS = { pending: 0, pendingSince: null, ended: 0, late: 0, lagMs: 0 };
+const WORKFLOWS = { pending: 0, activities: 0, pendingSince: null, ended: 0, late: 0, lagMs: 0 };
 const over = { completedAt: new Date(NOW), settledAt: new Date(NOW), status: 'complete' as const };
 
 interface Case {
@@ -112,10 +112,29 @@ const CASES: readonly Case[] = [
     since: NOW - 5 * MINUTE,
   },
   {
+    title: 'an activity that is a job has not ended',
+    facts: stillBatch({ mirror: { workflows: { ...WORKFLOWS, pending: 1, activities: 1 } } }),
+    finds: [['WAITING_FOR_WORKFLOWS', 'waiting']],
+    says: ['1 activity of your own has not ended.'],
+  },
+  {
+    title: 'workflows and activities that are jobs have not ended',
+    facts: stillBatch({ mirror: { workflows: { ...WORKFLOWS, pending: 3, activities: 2 } } }),
+    finds: [['WAITING_FOR_WORKFLOWS', 'waiting']],
+    says: ['1 workflow and 2 activities of your own have not ended.'],
+  },
+  {
     title: 'workflows that ended were found by looking',
     facts: stillBatch({
       mirror: {
-        workflows: { pending: 1, pendingSince: NOW - 5 * MINUTE, ended: 4, late: 3, lagMs: 28 * SECOND },
+        workflows: {
+          pending: 1,
+          activities: 0,
+          pendingSince: NOW - 5 * MINUTE,
+          ended: 4,
+          late: 3,
+          lagMs: 28 * SECOND,
+        },
       },
     }),
     finds: [
@@ -135,7 +154,9 @@ const CASES: readonly Case[] = [
   {
     title: 'few of the workflows that ended were found by looking: a worker was lost, or a hint',
     facts: stillBatch({
-      mirror: { workflows: { pending: 1, pendingSince: null, ended: 20, late: 9, lagMs: 28 * SECOND } },
+      mirror: {
+        workflows: { pending: 1, activities: 0, pendingSince: null, ended: 20, late: 9, lagMs: 28 * SECOND },
+      },
     }),
     finds: [['WAITING_FOR_WORKFLOWS', 'waiting']],
   },

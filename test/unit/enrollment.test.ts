@@ -27,7 +27,7 @@ function setup(channel: Partial<EnrollmentChannel> = {}) {
   const enrollment = new Enrollment({
     batchId: 'b-1',
     adder: { token: 't' },
-    workflows: { namespace: 'default', cancel: async () => {} },
+    executions: { namespace: 'default', cancel: async () => {} },
     database,
     channel: { announce, seal },
     whyClosed: () => Promise.reject(new Error('no row was written')),

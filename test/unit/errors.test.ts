@@ -49,6 +49,7 @@ const errors = [
     new library.JobNotLimitedError('JOB_NOT_LIMITED', 'text', { cause }),
   ],
   ['NotEnrollableError', 'NOT_ENROLLABLE', new library.NotEnrollableError('b-1', 'Schedule "s"')],
+  ['ActivityEnrolledError', 'ACTIVITY_ENROLLED', new library.ActivityEnrolledError('b-1', 'a-1')],
   ['WorkflowEnrolledError', 'WORKFLOW_ENROLLED', new library.WorkflowEnrolledError('b-1', 'w-1')],
   ['InvalidOptionError', 'INVALID_OPTION', new library.InvalidOptionError('limit', 'a number', 'x')],
   [
@@ -95,6 +96,7 @@ test('keeps the cause of every error that can have one', () => {
   expect(without).toEqual([
     'InvalidArgumentsError',
     'NotEnrollableError',
+    'ActivityEnrolledError',
     'WorkflowEnrolledError',
     'InvalidOptionError',
     'MigrationsPendingError',

@@ -1,21 +1,23 @@
 import { describe, expect, test } from 'vitest';
 import {
   endOf,
+  endOfActivity,
   isOfJob,
   nextLookMs,
+  type ExecutionJob,
   type SeenRun,
-  type WorkflowJob,
 } from '../../activities/workflow-look.ts';
 
-const job: WorkflowJob = {
+const job: ExecutionJob = {
   batchId: 'b-1',
-  workflowId: 'order-1',
+  kind: 'workflow',
+  id: 'order-1',
   runId: 'r1',
   mayAttach: false,
   isRetried: false,
 };
 const seen: SeenRun = { runId: 'r1', firstRunId: 'r1', isClosed: false, startedAt: 0, mark: undefined };
-const mark = { batchId: 'b-1', workflowId: 'order-1' };
+const mark = { batchId: 'b-1', id: 'order-1' };
 
 describe('the newest run of a workflow id', () => {
   test('is of the job when its chain began with the run that was started', () => {
@@ -36,7 +38,7 @@ describe('the newest run of a workflow id', () => {
     expect(isOfJob(unanswered, seen)).toBe(false);
     expect(isOfJob(unanswered, { ...seen, mark: { ...mark, batchId: 'b-2' } })).toBe(false);
     // A workflow that copies its memo to another one does not make that one the job.
-    expect(isOfJob(unanswered, { ...seen, mark: { ...mark, workflowId: 'order-2' } })).toBe(false);
+    expect(isOfJob(unanswered, { ...seen, mark: { ...mark, id: 'order-2' } })).toBe(false);
   });
 
   test('is of a job whose start was not answered, whoever started it, when that may attach', () => {
@@ -153,5 +155,29 @@ describe('the time to the next look', () => {
   test('is longer where there are many, so that all of them cost a hundred looks a second', () => {
     expect(nextLookMs(0, { ...few, pending: 1_000 })).toBe(10_000);
     expect(nextLookMs(86_400_000, { ...few, pending: 100_000 })).toBe(1_000_000);
+  });
+});
+
+describe('the status of an activity', () => {
+  const cause = { message: 'The card was declined', applicationFailureInfo: { type: 'CardDeclinedError' } };
+  const failure = { message: 'No payment', applicationFailureInfo: { type: 'PaymentError' }, cause };
+
+  test.each([
+    [3, failure, 'CardDeclinedError', 'The card was declined'],
+    [3, { message: 'lost' }, 'ActivityFailedError', 'lost'],
+    [4, undefined, 'ActivityCancelledError', 'The activity was cancelled.'],
+    [5, { message: 'no need' }, 'ActivityTerminatedError', 'The activity was terminated: no need'],
+    [6, { message: 'late' }, 'ActivityTimedOutError', 'The activity did not end in time: late'],
+    [6, undefined, 'ActivityTimedOutError', 'The activity did not end in time.'],
+  ])('%j with %j is its failure', (status, given, errorClass, errorMessage) => {
+    expect(endOfActivity(status, given)).toEqual({ failure: { errorClass, errorMessage } });
+  });
+
+  test('says that it is complete', () => {
+    expect(endOfActivity(2, undefined)).toEqual({ failure: undefined });
+  });
+
+  test.each([0, 1, 7, undefined, null])('%j is not its end', (status) => {
+    expect(endOfActivity(status, undefined)).toBeUndefined();
   });
 });

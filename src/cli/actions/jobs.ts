@@ -41,9 +41,11 @@ export async function runJobs(
 
 function describe(jobs: readonly JobRecord[], next: number | null, flags: JobsFlags, paint: Paint): string {
   if (jobs.length === 0) return 'No job.\n';
+  const hasExecutions = jobs.some(({ workflowId, activityId }) => (workflowId ?? activityId) !== null);
   const rows = jobs.map((job) => [
     digits(job.position),
     job.workerClass,
+    ...(hasExecutions ? [describeExecution(job)] : []),
     paint(statusStyle(job.status), job.status),
     digits(job.attempts),
     describeTime(job),
@@ -53,6 +55,7 @@ function describe(jobs: readonly JobRecord[], next: number | null, flags: JobsFl
   const columns = [
     { title: 'position', align: 'right' },
     { title: 'name' },
+    ...(hasExecutions ? [{ title: 'runs as' }] : []),
     { title: 'status' },
     { title: 'attempts', align: 'right' },
     { title: 'took', align: 'right' },
@@ -61,6 +64,12 @@ function describe(jobs: readonly JobRecord[], next: number | null, flags: JobsFl
   ] as const;
   const more = next === null ? '' : `\nThere are more: --after ${next}\n`;
   return `${formatTable(columns, rows, paint)}${more}`;
+}
+
+/** `workflow order-1`, `activity charge-1`; empty for a job that has a handler. */
+function describeExecution({ workflowId, activityId }: JobRecord): string {
+  if (workflowId !== null) return oneLine(`workflow ${workflowId}`, 60);
+  return activityId === null ? '' : oneLine(`activity ${activityId}`, 60);
 }
 
 /** How long its last attempt took. */

@@ -4,14 +4,16 @@ import path from 'node:path';
 import { Connection, isGrpcServiceError } from '@temporalio/client';
 import { execa } from 'execa';
 import getPort, { portNumbers } from 'get-port';
-import { ServerProcess } from '../src/dev/server-process.ts';
-import { temporalCacheDir } from '../src/dev/temporal-binary.ts';
-import { DEFAULT_DYNAMIC_CONFIG, probeTemporal } from '../src/dev/temporal.ts';
+import { ServerProcess } from '../../src/dev/server-process.ts';
+import { temporalCacheDir } from '../../src/dev/temporal-binary.ts';
+import { DEFAULT_DYNAMIC_CONFIG, probeTemporal, type TemporalOptions } from '../../src/dev/temporal.ts';
 
 const MODULE = 'go.temporal.io/server';
 const VERSION = 'v1.31.2';
 const HOST = '127.0.0.1';
 const NAMESPACE = 'default';
+/** Name of its configuration. */
+const ENVIRONMENT = 'library';
 /** Databases, by the name of their schema's folder. */
 const STORES = { temporal: 'temporal', visibility: 'temporal_visibility' } as const;
 const SERVICES = ['frontend', 'history', 'matching', 'worker'] as const;
@@ -22,6 +24,11 @@ const DAY_S = 86_400;
 const PORTS = [20_000, 32_000] as const;
 /** gRPC status code. */
 const ALREADY_EXISTS: readonly number[] = [6];
+
+export interface ProductionOptions extends Pick<TemporalOptions, 'dynamicConfig'> {
+  /** Of the server's own metrics. */
+  readonly metricsPort?: number | undefined;
+}
 
 export interface ProductionServer {
   readonly address: string;
@@ -34,18 +41,18 @@ export interface ProductionServer {
  */
 export async function startProductionServer(
   databaseUrl: string,
-  { metricsPort }: { readonly metricsPort?: number } = {},
+  { metricsPort, dynamicConfig = {} }: ProductionOptions = {},
 ): Promise<ProductionServer> {
   const programs = await findPrograms();
   const url = new URL(databaseUrl);
   await createSchemas(programs.sql, url);
   const folder = await mkdtemp(path.join(tmpdir(), 'temporal-production-'));
-  const frontendPort = await writeConfig(folder, url, metricsPort);
+  const frontendPort = await writeConfig(folder, url, { metricsPort, dynamicConfig });
   const address = `${HOST}:${frontendPort}`;
   const server = new ServerProcess({
     name: 'Temporal',
     file: programs.server,
-    args: ['--root', folder, '--config', '.', '--env', 'bench', 'start'],
+    args: ['--root', folder, '--config', '.', '--env', ENVIRONMENT, 'start'],
     env: { PATH: process.env['PATH'] },
     stopSignal: 'SIGINT',
     probe: () => probe(address),
@@ -85,7 +92,7 @@ async function go(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise
     return stdout;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    throw new Error('`go` is not on the PATH: --server production builds the Temporal server. Install Go.', {
+    throw new Error('`go` is not on the PATH, and the production server is built with it. Install Go.', {
       cause: error,
     });
   }
@@ -115,7 +122,11 @@ async function createSchemas(sql: string, url: URL): Promise<void> {
 }
 
 /** @returns the port of the frontend */
-async function writeConfig(folder: string, url: URL, metricsPort: number | undefined): Promise<number> {
+async function writeConfig(
+  folder: string,
+  url: URL,
+  { metricsPort, dynamicConfig }: ProductionOptions,
+): Promise<number> {
   const ports: number[] = [];
   const nextPort = async () => {
     const port = await getPort({ host: HOST, port: portNumbers(...PORTS), exclude: ports });
@@ -139,12 +150,17 @@ async function writeConfig(folder: string, url: URL, metricsPort: number | undef
       maxIdleConns: 20,
     },
   });
-  const dynamicConfig = path.join(folder, 'dynamic.yaml');
+  const dynamicFile = path.join(folder, 'dynamic.yaml');
   // JSON is YAML.
   await writeFile(
-    dynamicConfig,
+    dynamicFile,
     JSON.stringify(
-      Object.fromEntries(Object.entries(DEFAULT_DYNAMIC_CONFIG).map(([key, value]) => [key, [{ value }]])),
+      Object.fromEntries(
+        Object.entries({ ...DEFAULT_DYNAMIC_CONFIG, ...dynamicConfig }).map(([key, value]) => [
+          key,
+          [{ value }],
+        ]),
+      ),
     ),
   );
   const config = {
@@ -182,9 +198,9 @@ async function writeConfig(folder: string, url: URL, metricsPort: number | undef
       archival: { history: { state: 'disabled' }, visibility: { state: 'disabled' } },
     },
     publicClient: { hostPort: `${HOST}:${frontendPort}` },
-    dynamicConfigClient: { filepath: dynamicConfig, pollInterval: '10s' },
+    dynamicConfigClient: { filepath: dynamicFile, pollInterval: '10s' },
   };
-  await writeFile(path.join(folder, 'bench.yaml'), JSON.stringify(config));
+  await writeFile(path.join(folder, `${ENVIRONMENT}.yaml`), JSON.stringify(config));
   return frontendPort;
 }
 
