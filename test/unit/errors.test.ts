@@ -149,7 +149,7 @@ test('names the migrations that are missing, and the command that runs them', ()
   const error = new library.MigrationsPendingError('jobs', ['0001_a', '0002_b']);
   expect(error.pending).toEqual(['0001_a', '0002_b']);
   expect(error.message).toMatch(
-    /"jobs" lacks 2 migration\(s\): 0001_a, 0002_b\..*npx batch-jobs migrate --schema jobs$/,
+    /"jobs" lacks 2 migrations: 0001_a, 0002_b\..*npx batch-jobs migrate --schema jobs$/,
   );
 });
 
