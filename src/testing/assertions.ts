@@ -13,13 +13,11 @@ const MAX_LISTED = 20;
  * @throws {@link DatabaseUnavailableError}
  */
 export async function enrolledJobs(batch: Batch): Promise<JobRecord[]> {
-  const parts = await Promise.all([
-    batch.pendingJobs(),
-    batch.completedJobs(),
-    batch.failedJobs(),
-    batch.cancelledJobs(),
-  ]);
-  return parts.flat().sort((a, b) => a.position - b.position);
+  // Those that wait first: a job that ends meanwhile is read twice, and none is missed.
+  const pending = await batch.pendingJobs();
+  const parts = await Promise.all([batch.completedJobs(), batch.failedJobs(), batch.cancelledJobs()]);
+  const jobs = new Map([...pending, ...parts.flat()].map((job) => [job.position, job]));
+  return [...jobs.values()].sort((one, other) => one.position - other.position);
 }
 
 /**
