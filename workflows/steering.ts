@@ -156,10 +156,13 @@ export function steeredBefore(state: BatchState, row: SteeredRow): BatchState {
   return { ...next, steering: Math.max(next.steering, row.steering) + 1 };
 }
 
-/** The row says more than this workflow has written: writing once more finds out what. See `steeredBefore`. */
+/**
+ * The row says more than this workflow has written: what is true here is written under the row's number. That finds out
+ * what the row says: see `steeredBefore`. Or that it is gone.
+ */
 export function steeringHeardOf(state: BatchState, number = 0): BatchState {
   if (!isCount(number) || number > MAX_NUMBER || number <= state.steering) return state;
-  return { ...state, steering: number + 1 };
+  return { ...state, steering: number };
 }
 
 export function isSteeringWritten(state: BatchState): boolean {

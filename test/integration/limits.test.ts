@@ -57,14 +57,15 @@ describe('maxConcurrentJobs', () => {
     await batch.update({ maxConcurrentJobs: 5 });
     const lowered = await databaseNow(world);
     await eventually(async () => expect(await databaseNow(world)).toBeGreaterThan(lowered + 5_000));
-    await batch.update({ maxConcurrentJobs: 20 });
+    // Before the change: jobs may start by it before the answer has come.
     const raised = await databaseNow(world);
+    await batch.update({ maxConcurrentJobs: 20 });
     await eventually(async () =>
       expect(peakOf(await runsOfJobs(world, batch.id), raised + 2_000)).toBeGreaterThan(15),
     );
     await eventually(async () => expect(await databaseNow(world)).toBeGreaterThan(raised + 5_000));
-    await batch.update({ maxConcurrentJobs: null });
     const lifted = await databaseNow(world);
+    await batch.update({ maxConcurrentJobs: null });
     const runs = await completed(batch, 4_000);
     expect(peakOf(runs, -Infinity, lowered)).toBeGreaterThan(40);
     expect(peakOf(runs, lowered + 2_000, raised)).toBeLessThanOrEqual(5);
