@@ -24,6 +24,7 @@ import {
   tellEnd,
   tellRushed,
   watchChildOfEarlierRun,
+  type ChildOfEarlierRun,
 } from './children.ts';
 import { batchDetails, callbackSummary, runnerSummary } from './details.ts';
 import { gatherMs, NONE_ENDED, takeEnded, workflowsEnded } from './ended-workflows.ts';
@@ -56,7 +57,14 @@ export interface BatchInput {
   /** Set where this is not the batch's first round. */
   readonly round?: RoundRequest;
   /** Set by continue-as-new. */
-  readonly carried?: { readonly state: BatchState; readonly inline: readonly InlineRange[] };
+  readonly carried?: Carried;
+}
+
+interface Carried {
+  readonly state: BatchState;
+  readonly inline: readonly InlineRange[];
+  /** When children of earlier runs were asked last whether they are there, by workflow id. */
+  readonly askedAt: Readonly<Record<string, number>>;
 }
 
 export interface BatchResult extends rules.BatchProgress {
@@ -102,6 +110,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   const limits = () => rules.policyOf(state, settings);
   const shares = new Shares(input.carried ? Date.now() : -Infinity);
   const inline = new Map<string, InlineRange>();
+  const earlierChildren: ChildOfEarlierRun[] = [];
   const drainedListeners = new Map<string, (chunk: number, running: number) => void>();
   const rushedListeners = new Map<string, (spans: readonly Span[]) => void>();
   let ended = NONE_ENDED;
@@ -245,15 +254,16 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
 
   for (const range of input.carried?.inline ?? []) void runInline(range);
   for (const [runner, { inline: isInline }] of Object.entries(state.runners)) {
+    if (isInline) continue;
     const isNeeded = () => state.runners[runner]?.inline === false;
-    if (!isInline)
-      void watchChildOfEarlierRun(runnerWorkflowId(runner), isNeeded, (error) => replace(runner, error));
+    watchEarlier(runnerWorkflowId(runner), isNeeded, (error) => replace(runner, error));
   }
   for (const event of state.firing) {
-    const isNeeded = () => state.firing.includes(event);
-    void watchChildOfEarlierRun(callbackWorkflowId(round, event, state.calledForAlert), isNeeded, (error) =>
-      giveUpCallback(event, error),
-    );
+    const currentId = () => callbackWorkflowId(round, event, state.calledForAlert);
+    const workflowId = currentId();
+    // A later alert has another callback, of which the end of this one says nothing.
+    const isNeeded = () => state.firing.includes(event) && currentId() === workflowId;
+    watchEarlier(workflowId, isNeeded, (error) => giveUpCallback(event, error));
   }
   apply(state);
 
@@ -330,7 +340,23 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
           !isCancellingWorkflows),
     );
     if (isTrue()) return;
-    await continueAsNew<typeof batch>({ ...input, carried: { state, inline: [...inline.values()] } });
+    const watched = earlierChildren.filter((child) => child.isNeeded());
+    const askedAt = Object.fromEntries(watched.map((child) => [child.workflowId, child.askedAt]));
+    await continueAsNew<typeof batch>({
+      ...input,
+      carried: { state, inline: [...inline.values()], askedAt },
+    });
+  }
+
+  function watchEarlier(
+    workflowId: string,
+    isNeeded: () => boolean,
+    onLost: (error: unknown) => unknown,
+  ): void {
+    const askedAt = input.carried?.askedAt[workflowId] ?? Date.now();
+    const child = { workflowId, askedAt, isNeeded, onLost };
+    earlierChildren.push(child);
+    void watchChildOfEarlierRun(child);
   }
 
   function wantsContinueAsNew(): boolean {
@@ -534,7 +560,10 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       runner,
       error: describeFailure(error).message,
     });
+    // The next run would not know that it is lost before it asks.
+    startingChildren++;
     await sleep('5s', { summary: `Then another runner takes the jobs of runner ${runner}` });
+    startingChildren--;
     // It may have handed its range back before.
     if (state.runners[runner]?.inline !== false) return;
     const { isLimited } = rules.steeringOf(state, settings);

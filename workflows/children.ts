@@ -5,7 +5,7 @@ import type { Steering } from './steering.ts';
 import { batchEndedSignal, pingSignal, rushedSignal, steeredSignal } from './messages.ts';
 
 /** How often workflows that an earlier run of this one started are asked whether they are there. */
-const PING_INTERVAL = '1 minute';
+const PING_INTERVAL_MS = 60_000;
 
 export function runnerWorkflowId(runner: string): string {
   return `${workflowInfo().workflowId}/runner/${runner}`;
@@ -68,26 +68,31 @@ export async function tellEnd(workflowId: string, batchId: string): Promise<void
   }
 }
 
-/**
- * Asks a child of an earlier run, whose end nobody tells this one, now and then whether it is there.
- *
- * @param isNeeded whether its own report of its end is still missing
- * @param onLost told what answered in its place
- */
-export async function watchChildOfEarlierRun(
-  workflowId: string,
-  isNeeded: () => boolean,
-  onLost: (error: unknown) => unknown,
-): Promise<void> {
+export interface ChildOfEarlierRun {
+  readonly workflowId: string;
+  /** When it was asked last, or when its watch began, in an earlier run too: runs may be shorter than the interval. */
+  askedAt: number;
+  /** Whether its own report of its end is still missing. */
+  isNeeded(): boolean;
+  /** Told what answered in its place. */
+  onLost(error: unknown): unknown;
+}
+
+/** Asks a child of an earlier run, whose end nobody tells this one, now and then whether it is there. */
+export async function watchChildOfEarlierRun(child: ChildOfEarlierRun): Promise<void> {
+  const { workflowId } = child;
   const handle = getExternalWorkflowHandle(workflowId);
   for (;;) {
-    await sleep(PING_INTERVAL, { summary: `Until ${workflowId} is asked whether it is there` });
+    const left = child.askedAt + PING_INTERVAL_MS - Date.now();
+    await sleep(Math.max(1, left), { summary: `Until ${workflowId} is asked whether it is there` });
     // It reports its end before it ends, so that a missing one that is still needed was lost.
-    if (!isNeeded()) return;
+    if (!child.isNeeded()) return;
     try {
       await handle.signal(pingSignal);
+      // Only now: a run that ends before the answer leaves the question to the next one.
+      child.askedAt = Date.now();
     } catch (error) {
-      await onLost(error);
+      await child.onLost(error);
       return;
     }
   }

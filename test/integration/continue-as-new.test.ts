@@ -60,6 +60,33 @@ test('a runner that is terminated after its batch continued as new is replaced a
   expect(await world.ledger.of(batch.id, 'job')).toHaveLength(200);
 }, 180_000);
 
+test('a runner that is terminated is replaced, however short the runs of its batch are', async () => {
+  // An alert a second, each of which makes history.
+  const batch = await createBatch(world, { continueAsNewAfterEvents: 20, alertAfterIdle: '1s' });
+  await batch.jobs(async () => {
+    for (let i = 0; i < 200; i++) await world.fixtures.jobs.record.set({ startDelay: '40s' }).performAsync(i);
+  });
+  await untilNewRun(batch);
+  await world.client.workflow.getHandle(`batch:${batch.id}/runner/1`).terminate('by an operator');
+  expect(await batch.wait({ timeout: '120s' })).toMatchObject({ status: 'complete', complete: 200 });
+  await expectConsistent(world, batch);
+  expect(await world.ledger.of(batch.id, 'job')).toHaveLength(200);
+}, 150_000);
+
+test('a runner that is terminated just before its batch continues as new is replaced at once', async () => {
+  const batch = await createBatch(world, { continueAsNewAfterEvents: 90 });
+  await batch.jobs(async () => {
+    for (let i = 0; i < 200; i++) await world.fixtures.jobs.record.set({ startDelay: '10s' }).performAsync(i);
+  });
+  const runner = world.client.workflow.getHandle(`batch:${batch.id}/runner/1`);
+  await eventually(async () => expect((await runner.describe()).status.name).toBe('RUNNING'));
+  await runner.terminate('by an operator');
+  await untilNewRun(batch);
+  expect(await batch.wait({ timeout: '40s' })).toMatchObject({ status: 'complete', complete: 200 });
+  await expectConsistent(world, batch);
+  expect(await world.ledger.of(batch.id, 'job')).toHaveLength(200);
+});
+
 /** Messages make history; a batch that is told things often enough continues as new. */
 async function untilNewRun(batch: Batch): Promise<void> {
   const handle = world.client.workflow.getHandle(`batch:${batch.id}`);

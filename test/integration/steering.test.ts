@@ -89,6 +89,7 @@ describe('cancelling', () => {
       batch.jobs(async () => {
         for (let i = 0; i < 2_000; i++) await world.fixtures.jobs.work.performAsync(i, 500);
         await started(batch, 1);
+        await eventually(async () => expect((await batch.progress()).total).toBe(2_000));
         await batch.cancel();
         for (let i = 0; i < 5_000; i++) await world.fixtures.jobs.noop.performAsync(i);
       }),
