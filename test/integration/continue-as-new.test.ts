@@ -1,5 +1,7 @@
+import type { WorkflowHandle } from '@temporalio/client';
+import type { Duration } from '@temporalio/common';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Batch } from '../../src/index.ts';
+import type { Batch, BatchOptions } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { runsOf } from '../support/histories.ts';
@@ -49,43 +51,47 @@ test('a batch that runs its jobs itself carries what is left to its next run', a
 });
 
 test('a runner that is terminated after its batch continued as new is replaced all the same', async () => {
-  const batch = await createBatch(world, { continueAsNewAfterEvents: 20 });
-  await batch.jobs(async () => {
-    for (let i = 0; i < 200; i++) await world.fixtures.jobs.record.set({ startDelay: '80s' }).performAsync(i);
-  });
+  const batch = await waitingBatch(80, { continueAsNewAfterEvents: 20 });
   await untilNewRun(batch);
-  await world.client.workflow.getHandle(`batch:${batch.id}/runner/1`).terminate('by an operator');
-  expect(await batch.wait({ timeout: '150s' })).toMatchObject({ status: 'complete', complete: 200 });
-  await expectConsistent(world, batch);
-  expect(await world.ledger.of(batch.id, 'job')).toHaveLength(200);
+  await runnerOf(batch).terminate('by an operator');
+  await expectEachDoneOnce(batch, '150s');
 }, 180_000);
 
 test('a runner that is terminated is replaced, however short the runs of its batch are', async () => {
-  // An alert a second, each of which makes history.
-  const batch = await createBatch(world, { continueAsNewAfterEvents: 20, alertAfterIdle: '1s' });
-  await batch.jobs(async () => {
-    for (let i = 0; i < 200; i++) await world.fixtures.jobs.record.set({ startDelay: '40s' }).performAsync(i);
-  });
+  // It looks every second whether jobs move, which makes history.
+  const batch = await waitingBatch(40, { continueAsNewAfterEvents: 20, alertAfterIdle: '1s' });
   await untilNewRun(batch);
-  await world.client.workflow.getHandle(`batch:${batch.id}/runner/1`).terminate('by an operator');
-  expect(await batch.wait({ timeout: '120s' })).toMatchObject({ status: 'complete', complete: 200 });
-  await expectConsistent(world, batch);
-  expect(await world.ledger.of(batch.id, 'job')).toHaveLength(200);
+  await runnerOf(batch).terminate('by an operator');
+  await expectEachDoneOnce(batch, '120s');
 }, 150_000);
 
 test('a runner that is terminated just before its batch continues as new is replaced at once', async () => {
-  const batch = await createBatch(world, { continueAsNewAfterEvents: 90 });
-  await batch.jobs(async () => {
-    for (let i = 0; i < 200; i++) await world.fixtures.jobs.record.set({ startDelay: '10s' }).performAsync(i);
-  });
-  const runner = world.client.workflow.getHandle(`batch:${batch.id}/runner/1`);
-  await eventually(async () => expect((await runner.describe()).status.name).toBe('RUNNING'));
-  await runner.terminate('by an operator');
+  const batch = await waitingBatch(10, { continueAsNewAfterEvents: 90 });
+  await eventually(async () => expect((await runnerOf(batch).describe()).status.name).toBe('RUNNING'));
+  await runnerOf(batch).terminate('by an operator');
   await untilNewRun(batch);
-  expect(await batch.wait({ timeout: '40s' })).toMatchObject({ status: 'complete', complete: 200 });
+  await expectEachDoneOnce(batch, '40s');
+});
+
+/** With 200 jobs that start later. A batch that may make so little history gives them to a runner. */
+async function waitingBatch(startDelaySeconds: number, options: Partial<BatchOptions>): Promise<Batch> {
+  const batch = await createBatch(world, options);
+  const job = world.fixtures.jobs.record.set({ startDelay: startDelaySeconds * 1_000 });
+  await batch.jobs(async () => {
+    for (let i = 0; i < 200; i++) await job.performAsync(i);
+  });
+  return batch;
+}
+
+function runnerOf(batch: Batch): WorkflowHandle {
+  return world.client.workflow.getHandle(`batch:${batch.id}/runner/1`);
+}
+
+async function expectEachDoneOnce(batch: Batch, timeout: Duration): Promise<void> {
+  expect(await batch.wait({ timeout })).toMatchObject({ status: 'complete', complete: 200 });
   await expectConsistent(world, batch);
   expect(await world.ledger.of(batch.id, 'job')).toHaveLength(200);
-});
+}
 
 /** Messages make history; a batch that is told things often enough continues as new. */
 async function untilNewRun(batch: Batch): Promise<void> {

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { check } from '../faults/checker.ts';
 import type { BatchEvidence, Evidence, Expectation, RunEvidence } from '../faults/evidence.ts';
 import type { ViolationKind } from '../faults/findings.ts';
@@ -861,53 +861,25 @@ const BREAKAGES_OF_STOPS: readonly [ViolationKind, RegExp, () => MutableEvidence
   ],
 ];
 
-function expectFound(evidence: MutableEvidence, kind: ViolationKind, message: RegExp): void {
+function expectFound(evidence: Evidence, kind: ViolationKind, message: RegExp): void {
   expect(check(evidence)).toContainEqual(
     expect.objectContaining({ kind, message: expect.stringMatching(message) as string }),
   );
 }
 
-test.each(BREAKAGES)('finds what is %s: %s', (kind, message, breakIt) => {
-  const evidence = clean();
-  breakIt(evidence);
-  expectFound(evidence, kind, message);
+describe.each([
+  ['a batch', clean, BREAKAGES],
+  ['a batch that was retried', retried, BREAKAGES_OF_ROUNDS],
+  ['jobs that were added', grown, BREAKAGES_OF_FAMILIES],
+  ['a workflow among the jobs', withWorkflow, BREAKAGES_OF_WORKFLOWS],
+  ['a workflow that was started again', withWorkflowStartedAgain, BREAKAGES_OF_WORKFLOWS_STARTED_AGAIN],
+] as const)('with %s', (_name, intact, breakages) => {
+  test.each(breakages)('finds what is %s: %s', (kind, message, breakIt) => {
+    const evidence = intact();
+    breakIt(evidence);
+    expectFound(evidence, kind, message);
+  });
 });
-
-test.each(BREAKAGES_OF_ROUNDS)(
-  'finds what is %s with a batch that was retried: %s',
-  (kind, message, breakIt) => {
-    const evidence = retried();
-    breakIt(evidence);
-    expectFound(evidence, kind, message);
-  },
-);
-
-test.each(BREAKAGES_OF_FAMILIES)(
-  'finds what is %s with jobs that were added: %s',
-  (kind, message, breakIt) => {
-    const evidence = grown();
-    breakIt(evidence);
-    expectFound(evidence, kind, message);
-  },
-);
-
-test.each(BREAKAGES_OF_WORKFLOWS)(
-  'finds what is %s with a workflow among the jobs: %s',
-  (kind, message, breakIt) => {
-    const evidence = withWorkflow();
-    breakIt(evidence);
-    expectFound(evidence, kind, message);
-  },
-);
-
-test.each(BREAKAGES_OF_WORKFLOWS_STARTED_AGAIN)(
-  'finds what is %s with a workflow that was started again: %s',
-  (kind, message, breakIt) => {
-    const evidence = withWorkflowStartedAgain();
-    breakIt(evidence);
-    expectFound(evidence, kind, message);
-  },
-);
 
 test.each(BREAKAGES_OF_STOPS)(
   'finds what is %s with a batch that was stopped: %s',
