@@ -29,6 +29,8 @@ export interface MirrorActivities {
   findWorkflowJobs(input: { batchId: string; workflowIds: readonly string[] }): Promise<string>;
   /** Whether workflows are jobs of the batch that have not ended. */
   hasWorkflowJobs(input: { batchId: string }): Promise<boolean>;
+  /** @returns task queues of jobs that have not ended, other than the batch's own */
+  findQueues(input: { batchId: string }): Promise<string[]>;
   readMovement(input: { batchId: string }): Promise<{ ended: number; idleMs: number }>;
   alertBatch(input: AlertBatchInput): Promise<void>;
   scheduleAlertCallback(input: { batchId: string; round: number }): Promise<void>;

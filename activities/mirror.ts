@@ -9,6 +9,7 @@ import {
   markSteered,
   markTakenOver,
   selectMovement,
+  selectQueues,
 } from '../src/database/batches.ts';
 import {
   insertCallback,
@@ -49,6 +50,7 @@ export function createMirrorActivities({
       formatSpans(spansOf(await selectPositions(database, batchId, workflowIds))),
     hasWorkflowJobs: async ({ batchId }) =>
       (await selectPendingExecutions(database, batchId, { after: 0, limit: 1 })).length > 0,
+    findQueues: ({ batchId }) => selectQueues(database, batchId),
     readMovement: ({ batchId }) => selectMovement(database, batchId),
     alertBatch: (input) => markAlerted(database, input),
     scheduleAlertCallback: (input) => markAlertCallbackScheduled(database, input),

@@ -509,13 +509,14 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   async function recount(): Promise<void> {
     isRecounting = true;
     await sleep(RECOUNT_PAUSE, { summary: 'Then counts jobs again from their rows' });
+    const queues = await mirror.findQueues({ batchId });
     isRecounting = false;
     if (!rules.isStranded(state)) return;
     log.error('Jobs are missing from the counts; counting again from the rows', {
       batchId,
       ...rules.progressOf(state),
     });
-    apply(rules.recounted(state));
+    apply(rules.recounted(state, queues));
   }
 
   async function startRunner(assignment: Assignment, range: RangeState): Promise<void> {

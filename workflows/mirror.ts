@@ -48,6 +48,7 @@ export const mirror: MirrorActivities = {
   steerBatch: inTurn(writes.steerBatch),
   findWorkflowJobs: inTurn(writes.findWorkflowJobs),
   hasWorkflowJobs: inTurn(writes.hasWorkflowJobs),
+  findQueues: inTurn(writes.findQueues),
   readMovement: inTurn(writes.readMovement),
   alertBatch: inTurn(writes.alertBatch),
   scheduleAlertCallback: inTurn(writes.scheduleAlertCallback),

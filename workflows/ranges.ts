@@ -4,6 +4,7 @@ import {
   isSettled,
   policyOf,
   sum,
+  withJobs,
   type BatchSettings,
   type BatchState,
   type Runner,
@@ -218,9 +219,14 @@ export function isStranded(state: BatchState): boolean {
   );
 }
 
-/** Counts again from the rows: what is terminal is counted without being run, what is not runs. */
-export function recounted(state: BatchState): BatchState {
-  const lanes = Object.entries(state.lanes).map(([lane, { pace }]) => [
+/**
+ * Counts again from the rows: what is terminal is counted without being run, what is not runs.
+ *
+ * @param queues task queues that the rows name, known or not
+ */
+export function recounted(state: BatchState, queues: readonly string[]): BatchState {
+  const known = withJobs(state, { upTo: state.enrolled, queues });
+  const lanes = Object.entries(known.lanes).map(([lane, { pace }]) => [
     lane,
     { dispatched: 0, ...(pace ? { pace } : {}) },
   ]);

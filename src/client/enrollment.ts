@@ -322,7 +322,8 @@ export class Enrollment {
       const startedAt = performance.now();
       try {
         if (this.#buffer.length > 0) await this.#writeOwn();
-        else if (this.#startQueue.size > 0) await this.#startQueue.write(FLUSH_ROWS, FLUSH_BYTES);
+        else if (this.#startQueue.size > 0)
+          await this.#startQueue.write(FLUSH_ROWS, FLUSH_BYTES, this.#queues);
         else await this.#writeNumbered();
         this.#announceSoon();
       } catch (error) {

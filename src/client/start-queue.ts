@@ -34,12 +34,19 @@ export class StartQueue {
     return token;
   }
 
-  /** Writes the first of those that wait. @throws why they were refused */
-  async write(maxRows: number, maxBytes: number): Promise<void> {
+  /**
+   * Writes the first of those that wait.
+   *
+   * @param queues task queues of the jobs that the block has numbered itself, before it came to this
+   * @throws why they were refused
+   */
+  async write(maxRows: number, maxBytes: number, queues: Iterable<string>): Promise<void> {
     const { batchId, database, adder } = this.#options;
     const starts = this.#take(maxRows, maxBytes);
     try {
-      const accepted = await persist(this.#options, () => insertStarts(database, { batchId, adder, starts }));
+      const accepted = await persist(this.#options, () =>
+        insertStarts(database, { batchId, adder, starts, queues: [...queues] }),
+      );
       for (const { start, token, resolve, reject } of starts) {
         if (accepted.has(token)) resolve();
         else reject(enrolledError(batchId, start));

@@ -178,6 +178,17 @@ async function selectStanding(
   return rows[0];
 }
 
+/** Task queues of jobs that have not ended, other than the batch's own. Reads all rows of the batch. */
+export async function selectQueues({ knex, schema }: Database, batchId: string): Promise<string[]> {
+  return knex
+    .withSchema(schema)
+    .from('batch_jobs')
+    .where({ batch_id: batchId, status: 'pending' })
+    .whereNotNull('task_queue')
+    .distinct()
+    .pluck('task_queue');
+}
+
 /** Deletes the row of this workflow; one that another workflow wrote for the same id stays. */
 export async function deleteBatch(
   { knex, schema }: Database,

@@ -36,15 +36,27 @@ export function overridesOf({ mayAttach }: ExecutionStart): string | null {
  */
 export async function insertStarts(
   { knex, schema }: Database,
-  input: { readonly batchId: string; readonly adder: Adder; readonly starts: readonly TokenedStart[] },
+  input: {
+    readonly batchId: string;
+    readonly adder: Adder;
+    readonly starts: readonly TokenedStart[];
+    /** Task queues of the jobs that a block has numbered itself: from now on they are jobs, announced or not. */
+    readonly queues: readonly string[];
+  },
 ): Promise<ReadonlySet<string> | NotNumbered> {
-  const { batchId, starts } = input;
+  const { batchId, queues, starts } = input;
   return knex.transaction(async (trx) => {
     const batch = await lockBatch(trx, schema, batchId);
     const refusal = batch ? await refuse(trx, schema, batch, input) : 'closed';
     if (refusal !== undefined) return refusal;
-    if (!batch!.shared)
-      await trx.withSchema(schema).from('batches').where('id', batchId).update({ shared: true });
+    if (!batch!.shared) {
+      const known = [...new Set([...batch!.queues, ...queues])];
+      await trx
+        .withSchema(schema)
+        .from('batches')
+        .where('id', batchId)
+        .update({ shared: true, queues: known });
+    }
     // Jobs are looked up one by one in batch_jobs_keys: see `insertNumbered`. The last part finds what an earlier try has written.
     const { rows } = await trx.raw(
       `with inserted as (

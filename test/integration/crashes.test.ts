@@ -145,6 +145,23 @@ test('a runner that somebody terminates is replaced, and nothing is counted twic
   await expectConsistent(world, batch);
 }, 90_000);
 
+test('a job whose row names a task queue of which its batch does not know runs there', async () => {
+  await using world = await createWorld();
+  await world.startWorker();
+  const taskQueue = `${world.taskQueue}-other`;
+  await world.startWorker({ taskQueue });
+  const batch = await createBatch(world);
+  await batch.jobs(async () => {
+    for (let i = 0; i < 3; i++) await world.fixtures.jobs.record.set({ startDelay: '3s' }).performAsync(i);
+  });
+  const rows = world.knex.withSchema(world.schema).from('batch_jobs').where('batch_id', batch.id);
+  await rows.andWhere('position', 2).update({ task_queue: taskQueue });
+  // A count again comes 10 s after the last job that is known has ended.
+  expect(await batch.wait({ timeout: '40s' })).toMatchObject({ status: 'complete', total: 3, complete: 3 });
+  await expectConsistent(world, batch);
+  expect(await world.ledger.of(batch.id, 'job')).toHaveLength(3);
+}, 60_000);
+
 /** Runs 300 jobs of 200 ms, and tells how long they took from the end of the block to the end of the callbacks. */
 async function timed300(world: World, meanwhile: (batch: Batch) => Promise<void> = async () => {}) {
   const batch = await createBatch(world);

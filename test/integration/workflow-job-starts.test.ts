@@ -223,6 +223,23 @@ describe('an enqueuer that is killed while it starts a workflow', () => {
   });
 });
 
+test('jobs on another task queue that it never announced run when an enqueuer is killed as it starts a workflow', async () => {
+  await using enqueuer = await spawnEnqueuer(world);
+  const taskQueue = `${world.taskQueue}-other`;
+  await world.startWorker({ taskQueue });
+  const batch = await createBatch(world, { enrollmentTimeout: '2s' });
+  const workflow = { ...optionsOf(app.newId()), workflowType: 'returns', hangs: 'before' as const };
+  enqueuer.enrol({ batchId: batch.id, name: 'a', count: 3, taskQueue, workflow });
+  await eventually(async () => expect(await startsOf(batch)).toHaveLength(1));
+  await enqueuer.kill();
+  await eventually(async () => expect(await rowsOf(batch)).toHaveLength(4));
+  await age(batch);
+  expect(await batch.wait({ timeout: '40s' })).toMatchObject({ total: 4, complete: 3, failed: 1 });
+  await expectConsistent(world, batch);
+  const { queues } = await world.knex.withSchema(world.schema).from('batches').where('id', batch.id).first();
+  expect(queues).toEqual([taskQueue]);
+});
+
 test('a batch that closes its block is not sealed before what was being started is a job', async () => {
   await using enqueuer = await spawnEnqueuer(world);
   const batch = await createBatch(world, { enrollmentTimeout: '2s' });

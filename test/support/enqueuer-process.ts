@@ -29,14 +29,23 @@ async function startWorkflow({ hangs, workflowType, ...options }: NonNullable<En
 }
 
 async function enrol(command: EnqueuerCommand): Promise<void> {
-  const { batchId, name, count, job = 'record', thenHang, keyed = false, resume = false } = command;
+  const {
+    batchId,
+    name,
+    count,
+    job = 'record',
+    thenHang,
+    keyed = false,
+    resume = false,
+    taskQueue,
+  } = command;
   try {
     const batch = await batches.find(batchId);
     const block = async () => {
       tell({ what: 'entered', batchId });
       for (let i = 0; i < count; i++) {
-        const calls = keyed ? jobs[job].set({ key: `${name}${i}` }) : jobs[job];
-        await calls.performAsync(`${name}${i}`);
+        const options = { ...(keyed ? { key: `${name}${i}` } : {}), ...(taskQueue ? { taskQueue } : {}) };
+        await jobs[job].set(options).performAsync(`${name}${i}`);
       }
       if (command.workflow) await startWorkflow(command.workflow);
       if (thenHang) await new Promise(() => {});

@@ -15,6 +15,8 @@ export interface EnqueuerCommand {
   readonly thenHang?: boolean;
   /** Gives each job its name as its key. */
   readonly keyed?: boolean;
+  /** Of its jobs. */
+  readonly taskQueue?: string;
   /** Starts a workflow of the app, too, of which it never hears the answer. */
   readonly workflow?: {
     readonly workflowId: string;

@@ -66,7 +66,7 @@ const EVENTS: Readonly<Record<string, Event>> = {
       ([runner, { from, to }]) =>
         rules.rangeReturned(state, { runner, range: initialRange([[from, to]]) }).state,
     ),
-  recounted: (state) => unless(!rules.isStranded(state), () => rules.recounted(state)),
+  recounted: (state) => unless(!rules.isStranded(state), () => rules.recounted(state, [])),
   counted: (state) =>
     unless(!(state.stop && rules.isSettled(state)), () =>
       rules.counted(state, { ...rules.terminalCounts(state), total: state.enrolled }),

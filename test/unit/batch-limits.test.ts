@@ -115,7 +115,7 @@ describe('names with limits of their own', () => {
   test('keep their lanes when the batch counts again from the rows', () => {
     const state = sealedBatch(10, ['Mail'], ['gpu']);
     const { state: dispatched } = rules.assignRanges(state, settings());
-    expect(Object.keys(rules.recounted(dispatched).lanes)).toEqual(Object.keys(state.lanes));
+    expect(Object.keys(rules.recounted(dispatched, []).lanes)).toEqual(Object.keys(state.lanes));
   });
 
   test('are not taken from a task queue that is named like one of their lanes', () => {

@@ -1255,7 +1255,7 @@ describe('a batch whose runners ended without all jobs', () => {
     let { state, assignments } = assignRanges(rules.sealed(lanes, message(300, queues), NOW));
     for (const { runner } of assignments) state = rules.reported(state, report(runner, 100, 0, true));
     expect(rules.isStranded(state)).toBe(true);
-    ({ state, assignments } = assignRanges(rules.recounted(state)));
+    ({ state, assignments } = assignRanges(rules.recounted(state, [])));
     expect(assignments.map(({ lane, from, to }) => [lane, from, to])).toEqual([
       ['', 1, 300],
       ['other', 1, 300],
@@ -1264,6 +1264,15 @@ describe('a batch whose runners ended without all jobs', () => {
     state = rules.reported(state, report(assignments[0]!.runner, 150, 0, true));
     state = rules.reported(state, report(assignments[1]!.runner, 150, 0, true));
     expect(rules.decided(state, settings()).outcome).toBe('complete');
+  });
+
+  test('counts again what is on task queues of which only the rows know', () => {
+    const { state, assignments } = assignRanges(rules.recounted(stranded(), ['other']));
+    expect(assignments.map(({ lane, from, to }) => [lane, from, to])).toEqual([
+      ['', 1, 10],
+      ['other', 1, 10],
+    ]);
+    expect(rules.isStranded(state)).toBe(false);
   });
 });
 

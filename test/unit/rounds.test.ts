@@ -134,7 +134,7 @@ describe('a round', () => {
   test('counts again from its rows when jobs are missing from the counts', () => {
     const state = ended(openedRound(), { completed: 30, failed: 0, cancelled: 5 });
     expect(rules.isStranded(state)).toBe(true);
-    const again = rules.recounted(state);
+    const again = rules.recounted(state, []);
     expect(rules.terminalCounts(again)).toEqual(OPENED.others);
     const settled = ended(again, { completed: 35, failed: 0, cancelled: 5 });
     expect(rules.isSettled(settled)).toBe(true);
