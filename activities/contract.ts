@@ -16,7 +16,7 @@ import type { Share } from '../workflows/limits.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
 import type { OpenedRound } from '../workflows/rounds.ts';
 
-/** Short writes of the mirror, run as local activities. Each is an upsert: it may run twice. */
+/** Short writes of the mirror, run as local activities first. Each is an upsert: it may run twice, and twice at once. */
 export interface MirrorActivities {
   createBatch(input: CreateBatchInput): Promise<{ created: boolean }>;
   takeOverBlock(input: TakeOverBlockInput): Promise<Growth | null>;

@@ -1,14 +1,57 @@
-import { proxyLocalActivities, sleep } from '@temporalio/workflow';
+import { TemporalFailure } from '@temporalio/common';
+import { proxyActivities, proxyLocalActivities, sleep, workflowInfo } from '@temporalio/workflow';
 import type { MirrorActivities } from '../activities/contract.ts';
+
+/**
+ * Local: short writes would spend most of their time in hops to the server. But where one outlives 8 s, the SDK ends the
+ * workflow task before it, and starts another: what comes with that, a timer or a signal, is told to the workflow before
+ * the write's end, and to a replay after it. Then the batch could never go on once its worker is lost. So each has one
+ * short try, and a task has few of them.
+ */
+const local = proxyLocalActivities<MirrorActivities>({
+  scheduleToCloseTimeout: '1500ms',
+  retry: { maximumAttempts: 1 },
+});
+const MAX_LOCAL_IN_TASK = 3;
+
+/** What a short try does not do: for ever, so that a database that is down delays the batch and never fails it. */
+const regular = proxyActivities<MirrorActivities>({
+  startToCloseTimeout: '10s',
+  retry: { initialInterval: '100ms', backoffCoefficient: 2, maximumInterval: '30s' },
+});
 
 /** One after the other; see `mirror`. */
 let last: Promise<unknown> = Promise.resolve();
 
-function inTurn<Args extends unknown[], Result>(
-  write: (...args: Args) => Promise<Result>,
-): (...args: Args) => Promise<Result> {
-  return (...args) => {
-    const result = last.then(() => write(...args));
+/** Length of the history at the start of the task in which local writes were counted last. */
+let task = -1;
+let localInTask = 0;
+
+function mayBeLocal(): boolean {
+  const { historyLength } = workflowInfo();
+  if (task !== historyLength) localInTask = 0;
+  task = historyLength;
+  return ++localInTask <= MAX_LOCAL_IN_TASK;
+}
+
+type Write<Input, Result> = (input: Input) => Promise<Result>;
+
+function inTurn<Input, Result>(
+  short: Write<Input, Result>,
+  persistent: Write<Input, Result>,
+): Write<Input, Result> {
+  const write = async (input: Input) => {
+    if (!mayBeLocal()) return persistent(input);
+    try {
+      return await short(input);
+    } catch (error) {
+      // A timeout that is replayed is not wrapped in an ActivityFailure.
+      if (!(error instanceof TemporalFailure)) throw error;
+      return persistent(input);
+    }
+  };
+  return (input) => {
+    const result = last.then(() => write(input));
     last = result.catch(() => {});
     return result;
   };
@@ -25,33 +68,22 @@ export function fence(): void {
 }
 
 /**
- * Short writes of the mirror. Local: they would spend most of their time in hops to the server. They retry for ever,
- * so that a database that is down delays the batch and never fails it; after 10 s they wait in durable timers. Each of
- * those costs history: at 30 s an outage may last two days.
- */
-const writes = proxyLocalActivities<MirrorActivities>({
-  startToCloseTimeout: '10s',
-  localRetryThreshold: '10s',
-  retry: { initialInterval: '100ms', backoffCoefficient: 2, maximumInterval: '30s' },
-});
-
-/**
  * The writes, one at a time. Two local activities at once may end in another order when their workflow is replayed, and
  * what follows from each would then be done in another order, too: the replay would fail.
  */
 export const mirror: MirrorActivities = {
-  createBatch: inTurn(writes.createBatch),
-  takeOverBlock: inTurn(writes.takeOverBlock),
-  sealBatch: inTurn(writes.sealBatch),
-  discardBatch: inTurn(writes.discardBatch),
-  registerCallback: inTurn(writes.registerCallback),
-  steerBatch: inTurn(writes.steerBatch),
-  findWorkflowJobs: inTurn(writes.findWorkflowJobs),
-  hasWorkflowJobs: inTurn(writes.hasWorkflowJobs),
-  findQueues: inTurn(writes.findQueues),
-  readMovement: inTurn(writes.readMovement),
-  alertBatch: inTurn(writes.alertBatch),
-  scheduleAlertCallback: inTurn(writes.scheduleAlertCallback),
-  finishBatch: inTurn(writes.finishBatch),
-  failCallback: inTurn(writes.failCallback),
+  createBatch: inTurn(local.createBatch, regular.createBatch),
+  takeOverBlock: inTurn(local.takeOverBlock, regular.takeOverBlock),
+  sealBatch: inTurn(local.sealBatch, regular.sealBatch),
+  discardBatch: inTurn(local.discardBatch, regular.discardBatch),
+  registerCallback: inTurn(local.registerCallback, regular.registerCallback),
+  steerBatch: inTurn(local.steerBatch, regular.steerBatch),
+  findWorkflowJobs: inTurn(local.findWorkflowJobs, regular.findWorkflowJobs),
+  hasWorkflowJobs: inTurn(local.hasWorkflowJobs, regular.hasWorkflowJobs),
+  findQueues: inTurn(local.findQueues, regular.findQueues),
+  readMovement: inTurn(local.readMovement, regular.readMovement),
+  alertBatch: inTurn(local.alertBatch, regular.alertBatch),
+  scheduleAlertCallback: inTurn(local.scheduleAlertCallback, regular.scheduleAlertCallback),
+  finishBatch: inTurn(local.finishBatch, regular.finishBatch),
+  failCallback: inTurn(local.failCallback, regular.failCallback),
 };

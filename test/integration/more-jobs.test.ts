@@ -403,8 +403,9 @@ describe('a handler', () => {
     await eventually(async () => expect(await lock.waiting()).toHaveLength(1));
     const { onComplete, onFailure } = world.fixtures.callbacks;
     const codes = [codeOf(batch.on('complete', onComplete)), codeOf(batch.on('failure', onFailure))];
-    // Updates come with the next workflow task, which a local activity that takes long asks for after 8 s.
-    await delay(9_500);
+    // Updates come with the next workflow task: once the local write is given up, after 1.5 s.
+    await eventually(async () => expect(await lock.waiting()).toHaveLength(2));
+    await delay(1_000);
     await lock.release();
     expect(await Promise.all(codes)).toEqual(['BATCH_SETTLED', 'BATCH_SETTLED']);
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });

@@ -1,9 +1,11 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Client, type WorkflowHandle } from '@temporalio/client';
 import { expect } from 'vitest';
 import { BatchPlugin, defineJob, type Batch, type BatchOptions } from '../../src/index.ts';
 import { createBatch } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
+import { lockTable } from '../support/table-lock.ts';
 import type { World } from '../support/world.ts';
 import type { BatchState } from '../../workflows/batch-state.ts';
 import type { batchStep, StepJob } from '../../workflows/index.ts';
@@ -300,6 +302,24 @@ export const SCENARIOS: readonly Scenario[] = [
         for (const i of times(200)) await world.fixtures.jobs.work.performAsync(i, 300);
       });
       await batch.update({ deadline: '500ms' });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    // A workflow task may take 8 s: what comes later is told to the workflow before a local activity's end, and to a
+    // replay of it after.
+    name: 'slow-database',
+    bringsWorkers: true,
+    async run(world) {
+      await world.startWorker();
+      const batch = await createBatch(world, { deadline: '6s', afterDeadline: 'cancel' });
+      await using lock = await lockTable(world, 'batch_callbacks');
+      const registered = batch.on('cancelled', world.fixtures.callbacks.another);
+      await eventually(async () => expect(await lock.waiting()).toHaveLength(1));
+      await delay(10_000);
+      await lock.release();
+      await registered;
       await isOver(batch);
       return idOf(batch);
     },
