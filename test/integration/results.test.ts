@@ -9,7 +9,6 @@ import { FLUSH_LENGTH, MAX_WAITING_LENGTH } from '../../activities/outbox-limits
 import { insertBatch, markSealed } from '../../src/database/batches.ts';
 import { markComplete, markFailures } from '../../src/database/chunks.ts';
 import { insertJobs } from '../../src/database/enroll.ts';
-import { selectResults } from '../../src/database/results.ts';
 import { currentJob, defineCallback, defineJob, type Batch } from '../../src/index.ts';
 import { MAX_JSON_BYTES } from '../../src/json-value.ts';
 import { Slots } from '../../src/worker/slots.ts';
@@ -72,9 +71,6 @@ beforeAll(async () => {
   });
 });
 afterAll(() => world[Symbol.asyncDispose]());
-
-/** Ends a transaction whose changes are of no use to others. */
-class Rollback extends Error {}
 
 async function run(block: () => unknown): Promise<Batch> {
   const batch = await world.batches.create({ description: 'Results' });
@@ -402,30 +398,6 @@ describe('rows', () => {
     for (const { bindings } of writes)
       expect(Math.max(...bindings.map((value) => String(value).length))).toBeLessThan(FLUSH_LENGTH + 1_000);
     expect((await resultsOf(batch, { pageSize: 50 })).size).toBe(200);
-  });
-
-  test('are found by the primary key, page by page', async () => {
-    await world.knex
-      .transaction(async (trx) => {
-        await trx.raw('set local search_path = ??', [world.schema]);
-        await trx.raw(
-          `insert into batches (id, first_execution_run_id, description) values ('large', 'run', 'Large')`,
-        );
-        await trx.raw(
-          `insert into batch_jobs (batch_id, position, jid, worker_class, args, status, result, finished_at)
-         select 'large', n, 'large/' || n, 'Noop', '[]', 'complete', '1', now() from generate_series(1, 20000) n`,
-        );
-        await trx.raw('analyze batch_jobs, batches');
-        const page = selectResults(world.batches.database, 'large')
-          .where('position', '>', 10_000)
-          .limit(1_000);
-        const { rows } = await trx.raw(`explain (format json) ${page.toQuery()}`);
-        const plan = JSON.stringify(rows);
-        expect(plan).toContain('"Index Name":"batch_jobs_pkey"');
-        expect(plan).not.toMatch(/"Sort"|"Bitmap/);
-        await trx.rollback(new Rollback());
-      })
-      .catch((error: unknown) => expect(error).toBeInstanceOf(Rollback));
   });
 });
 

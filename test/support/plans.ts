@@ -21,8 +21,7 @@ export async function readsOf(
   sql: string,
   bindings: readonly Knex.Value[] = [],
 ): Promise<TableReads | undefined> {
-  const { rows } = await knex.raw(`explain (format json) ${sql}`, bindings);
-  const nodes = flatten(rows[0]['QUERY PLAN'][0].Plan);
+  const nodes = await explain(knex, sql, bindings);
   // The nodes below a bitmap heap scan name their index and no table.
   const indexes = nodes
     .map((node) => node['Index Name'])
@@ -34,6 +33,16 @@ export async function readsOf(
     indexes: [...new Set(indexes)].sort(),
     sequentially: scans.some((node) => node['Node Type'].includes('Seq Scan')),
   };
+}
+
+/** The kinds of nodes in a query's plan. */
+export async function nodeTypesOf(knex: Knex, sql: string): Promise<string[]> {
+  return (await explain(knex, sql)).map((node) => node['Node Type']);
+}
+
+async function explain(knex: Knex, sql: string, bindings: readonly Knex.Value[] = []): Promise<PlanNode[]> {
+  const { rows } = await knex.raw(`explain (format json) ${sql}`, bindings);
+  return flatten(rows[0]['QUERY PLAN'][0].Plan);
 }
 
 function flatten(node: PlanNode): PlanNode[] {

@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import knexFactory, { type Knex } from 'knex';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { openDatabase } from '../../src/database/connect.ts';
+import { selectResults } from '../../src/database/results.ts';
 import { migrate } from '../../src/index.ts';
-import { readsOf } from '../support/plans.ts';
+import { nodeTypesOf, readsOf } from '../support/plans.ts';
 
 // What docs/sql.md says about a million rows, at a size at which the planner chooses in the same way: many times the
 // rows that it would rather read one after the other.
@@ -49,8 +51,9 @@ async function insertBatch(id: string, total: number, status: 'running' | 'faile
   });
   await knex.raw(
     `insert into batch_jobs
-       (batch_id, position, jid, worker_class, args, status, error_class, error_message, started_at, finished_at)
+       (batch_id, position, jid, worker_class, args, status, result, error_class, error_message, started_at, finished_at)
      select :id, n, :id || '/' || n, 'Score', '[]', status,
+       case when status = 'complete' then '1'::jsonb end,
        case when status = 'failed' then 'HopelessError' end,
        case when status = 'failed' then 'entry ' || n || ' has no score' end,
        case when status <> 'pending' then now() end, case when status <> 'pending' then now() end
@@ -114,4 +117,18 @@ describe('without a sequential scan of the jobs, in a table of many batches,', (
   ])('%s shows the batches that run', async (_view, sql, indexes) => {
     expect(await readsOf(knex, 'batch_jobs', sql)).toEqual({ indexes, sequentially: false });
   });
+});
+
+test('a page of results is found by the primary key, in its order', async () => {
+  const page = selectResults(openDatabase(knex, { schema }), 'large')
+    .where('position', '>', LARGE / 2)
+    .limit(1_000)
+    .toQuery();
+  expect(await readsOf(knex, 'batch_jobs', page)).toEqual({
+    indexes: ['batch_jobs_pkey'],
+    sequentially: false,
+  });
+  const nodeTypes = await nodeTypesOf(knex, page);
+  expect(nodeTypes).toContain('Limit');
+  expect(nodeTypes.filter((type) => /Sort|Bitmap/.test(type))).toEqual([]);
 });
