@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SpanKind, type SpanOptions } from '@opentelemetry/api';
 import { WithStartWorkflowOperation, type Client } from '@temporalio/client';
-import { WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError } from '@temporalio/common';
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import type { Knex } from 'knex';
 import type { BatchSettings, BatchStatus } from '../../workflows/batch-state.ts';
 import type { batch as batchWorkflow } from '../../workflows/batch.ts';
@@ -57,6 +57,7 @@ import {
 import { Enrollment, type EnrollmentOptions } from './enrollment.ts';
 import { runOutsideEnrollment } from './enrollment-context.ts';
 import { parentOfNewBatch } from './lineage.ts';
+import { giveUp, isGivenUp } from './given-up.ts';
 import { openClients } from './open-clients.ts';
 import { staticDetails } from './static-details.ts';
 import type { JobTarget } from './submit.ts';
@@ -101,8 +102,6 @@ export const WORKER_TIMEOUT_MS = 15_000;
 
 /** A reader would rather hear that the database is away than wait for it. */
 const READ_TIMEOUT_MS = 15_000;
-
-const ABANDON_TIMEOUT_MS = 3_000;
 
 /** Before an id is tried again whose batch is coming or going. */
 const CREATED_RETRY_MS = 50;
@@ -436,9 +435,9 @@ export class BatchClient {
       );
     } catch (error) {
       if (!isDeadlineExceeded(error)) throw toBatchError(id, error);
-      await this.#abandon(id, creationId);
-      // Temporal answered just now, so it is the worker that is missing.
-      throw this.workerUnavailable(`Batch "${id}" was not created`, error);
+      // Temporal answers here, so it is the worker that is missing.
+      if (await giveUp(this, id, creationId))
+        throw this.workerUnavailable(`Batch "${id}" was not created`, error);
     }
     // The batch is made: nothing that happens from here on may hide it from its creator.
     return this.#found(id, DATABASE_TIMEOUT_MS);
@@ -448,6 +447,10 @@ export class BatchClient {
   async #existing(resolved: ResolvedBatchOptions): Promise<Batch | undefined> {
     const row = await this.readRow(resolved.id);
     if (!row) return undefined;
+    if (await isGivenUp(this.client, row)) {
+      await deleteBatch(this.database, { batchId: row.id, firstExecutionRunId: row.first_execution_run_id });
+      return undefined;
+    }
     const differences = differencesFrom(row, resolved);
     if (differences.length > 0) throw new BatchExistsError(resolved.id, { differences });
     return this.batchOf(toBatchRecord(row));
@@ -490,37 +493,6 @@ export class BatchClient {
         `Postgres cannot be reached: ${(error as Error).message}. Check that it runs and the connection settings.`,
         { cause: error },
       );
-    }
-  }
-
-  /**
-   * Takes back a batch that no worker took up. By the creation's own id: the batch's id may be another's by now, or may
-   * have been before.
-   *
-   * @throws {@link BatchExistsError}
-   * @throws {@link TemporalUnavailableError} when Temporal does not answer either; if the batch was started all the
-   * same, `openTimeout` ends it
-   */
-  async #abandon(id: string, creationId: string): Promise<void> {
-    const workflowId = batchWorkflowId(id);
-    try {
-      await this.client.withDeadline(Date.now() + ABANDON_TIMEOUT_MS, async () => {
-        const { memo, runId } = await this.client.workflow.getHandle(workflowId).describe();
-        if (memo?.['creationId'] !== creationId) throw new BatchExistsError(id);
-        await this.client.workflow
-          .getHandle(workflowId, runId)
-          .terminate('No worker answered create() in time');
-        // A worker may have come up at the last moment and written the row. One that writes it after this takes it
-        // back: see `createBatch` in activities/mirror.ts.
-        // Looked for first: an app's role need not be allowed to delete, and there is hardly ever a row.
-        const row = await selectBatch(this.database, id);
-        if (row?.first_execution_run_id === runId) {
-          await deleteBatch(this.database, { batchId: id, firstExecutionRunId: runId });
-        }
-      });
-    } catch (error) {
-      if (error instanceof WorkflowNotFoundError) return;
-      throw toBatchError(id, error);
     }
   }
 }

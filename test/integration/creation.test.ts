@@ -1,6 +1,8 @@
 import { Client, Connection } from '@temporalio/client';
 import knexFactory from 'knex';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { resolveBatchOptions } from '../../src/client/batch-options.ts';
+import { insertBatch } from '../../src/database/batches.ts';
 import { BatchClient } from '../../src/index.ts';
 import { createBatch, runBatch } from '../support/batches.ts';
 import { expectCode } from '../support/codes.ts';
@@ -45,6 +47,57 @@ test('create that gave up leaves nothing behind, also when the write of the row 
   await again.jobs(() => world.fixtures.jobs.record.performAsync(2));
   expect(await again.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
 });
+
+test('create by the id of a batch that was given up, whose row a worker wrote too late, makes a batch', async () => {
+  const { batches, fixtures } = world;
+  const options = { id: `given-up-${world.schema}`, description: 'given up' };
+  const creating = expectCode(batches.create(options), 'WORKER_UNAVAILABLE');
+  const { runId } = await eventually(() => workflowOf(options.id).describe());
+  await creating;
+  // As a worker does that is killed before it takes the row back.
+  await writeRow(options, runId);
+
+  await world.startWorker();
+  const batch = await batches.create(options);
+
+  await batch.on('complete', fixtures.callbacks.onComplete);
+  await batch.jobs(() => fixtures.jobs.record.performAsync(1));
+  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+});
+
+test('create whose worker wrote the row and was lost before it could answer returns the batch', async () => {
+  const { batches, fixtures } = world;
+  const options = { id: `made-${world.schema}`, description: 'made' };
+  const creating = batches.create(options);
+  const { runId } = await eventually(() => workflowOf(options.id).describe());
+  await writeRow(options, runId);
+
+  const batch = await creating;
+
+  // Others who create it get the same one.
+  expect(await batches.create(options)).toMatchObject({ id: batch.id, createdAt: batch.createdAt });
+  await world.startWorker();
+  await batch.jobs(() => fixtures.jobs.record.performAsync(1));
+  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+});
+
+function workflowOf(id: string) {
+  return world.client.workflow.getHandle(`batch:${id}`);
+}
+
+/** The row that a worker writes for a batch of this run. */
+async function writeRow(options: { id: string; description: string }, runId: string): Promise<void> {
+  const { id, description, context, definition, settings } = resolveBatchOptions(options, () => options.id);
+  await insertBatch(world.batches.database, {
+    batchId: id,
+    firstExecutionRunId: runId,
+    parentBatchId: null,
+    description,
+    context,
+    definition,
+    settings,
+  });
+}
 
 test('create that Temporal did not answer in time leaves the batch alone that has the id', async () => {
   await world.startWorker();
