@@ -37,9 +37,10 @@ function mayBeLocal(): boolean {
 type Write<Input, Result> = (input: Input) => Promise<Result>;
 
 function inTurn<Input, Result>(
-  short: Write<Input, Result>,
-  persistent: Write<Input, Result>,
+  writeOf: (to: typeof local | typeof regular) => Write<Input, Result>,
 ): Write<Input, Result> {
+  const short = writeOf(local);
+  const persistent = writeOf(regular);
   const write = async (input: Input) => {
     if (!mayBeLocal()) return persistent(input);
     try {
@@ -72,18 +73,18 @@ export function fence(): void {
  * what follows from each would then be done in another order, too: the replay would fail.
  */
 export const mirror: MirrorActivities = {
-  createBatch: inTurn(local.createBatch, regular.createBatch),
-  takeOverBlock: inTurn(local.takeOverBlock, regular.takeOverBlock),
-  sealBatch: inTurn(local.sealBatch, regular.sealBatch),
-  discardBatch: inTurn(local.discardBatch, regular.discardBatch),
-  registerCallback: inTurn(local.registerCallback, regular.registerCallback),
-  steerBatch: inTurn(local.steerBatch, regular.steerBatch),
-  findWorkflowJobs: inTurn(local.findWorkflowJobs, regular.findWorkflowJobs),
-  hasWorkflowJobs: inTurn(local.hasWorkflowJobs, regular.hasWorkflowJobs),
-  findQueues: inTurn(local.findQueues, regular.findQueues),
-  readMovement: inTurn(local.readMovement, regular.readMovement),
-  alertBatch: inTurn(local.alertBatch, regular.alertBatch),
-  scheduleAlertCallback: inTurn(local.scheduleAlertCallback, regular.scheduleAlertCallback),
-  finishBatch: inTurn(local.finishBatch, regular.finishBatch),
-  failCallback: inTurn(local.failCallback, regular.failCallback),
+  createBatch: inTurn((to) => to.createBatch),
+  takeOverBlock: inTurn((to) => to.takeOverBlock),
+  sealBatch: inTurn((to) => to.sealBatch),
+  discardBatch: inTurn((to) => to.discardBatch),
+  registerCallback: inTurn((to) => to.registerCallback),
+  steerBatch: inTurn((to) => to.steerBatch),
+  findWorkflowJobs: inTurn((to) => to.findWorkflowJobs),
+  hasWorkflowJobs: inTurn((to) => to.hasWorkflowJobs),
+  findQueues: inTurn((to) => to.findQueues),
+  readMovement: inTurn((to) => to.readMovement),
+  alertBatch: inTurn((to) => to.alertBatch),
+  scheduleAlertCallback: inTurn((to) => to.scheduleAlertCallback),
+  finishBatch: inTurn((to) => to.finishBatch),
+  failCallback: inTurn((to) => to.failCallback),
 };
