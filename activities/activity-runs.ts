@@ -1,7 +1,8 @@
 import type { Client } from '@temporalio/client';
 import { cancelActivity } from '../src/cancel-activity.ts';
 import { MARK } from '../workflows/names.ts';
-import { epochMs, markOf, unlessNotFound, type Runs } from './runs.ts';
+import { unlessNotFound } from '../src/temporal-calls.ts';
+import { epochMs, markOf, type Runs } from './runs.ts';
 import { endOfActivity } from './workflow-look.ts';
 
 /** How Temporal is asked about activities that belong to no workflow. An id has one run at a time, and no chain. */

@@ -1,4 +1,4 @@
-import { isGrpcServiceError, type Client } from '@temporalio/client';
+import type { Client } from '@temporalio/client';
 import { defaultPayloadConverter } from '@temporalio/common';
 import type { ExecutionKind } from '../src/database/executions.ts';
 import type { HistoryEvent } from '../src/temporal-history.ts';
@@ -19,28 +19,6 @@ export interface ClosedRun {
   readonly end: RunEnd | undefined;
   /** Epoch milliseconds; meaningless where it has not closed. */
   readonly at: number;
-}
-
-const CALL_TIMEOUT_MS = 10_000;
-/** A gRPC status code. */
-const NOT_FOUND: readonly number[] = [5];
-
-/** @returns undefined where the server knows no such run */
-export async function unlessNotFound<T>(client: Client, call: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await client.withDeadline(Date.now() + CALL_TIMEOUT_MS, call);
-  } catch (error) {
-    if (isGrpcServiceError(error) && NOT_FOUND.includes(error.code) && !isNamespaceMissing(error))
-      return undefined;
-    throw error;
-  }
-}
-
-/** A namespace that is not found says nothing of what is in it. */
-function isNamespaceMissing({ metadata }: { metadata: { get(name: string): readonly unknown[] } }): boolean {
-  return metadata
-    .get('grpc-status-details-bin')
-    .some((part) => String(part).includes('NamespaceNotFoundFailure'));
 }
 
 type Payload = Parameters<typeof defaultPayloadConverter.fromPayload>[0];

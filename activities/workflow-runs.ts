@@ -1,6 +1,7 @@
+import { unlessNotFound } from '../src/temporal-calls.ts';
 import { CLOSE_EVENT } from '../src/temporal-history.ts';
 import { MARK } from '../workflows/names.ts';
-import { epochMs, markOf, unlessNotFound, type Runs } from './runs.ts';
+import { epochMs, markOf, type Runs } from './runs.ts';
 import { endOf } from './workflow-look.ts';
 
 /** How Temporal is asked about the runs of workflows. */

@@ -22,3 +22,18 @@ export function nextRunIdOf(event: HistoryEvent): string | undefined {
     event.workflowExecutionContinuedAsNewEventAttributes;
   return closed?.newExecutionRunId || undefined;
 }
+
+/** The newest events of a run, newest first. */
+export async function newestEvents(
+  client: Client,
+  workflowId: string,
+  runId: string,
+  count: number,
+): Promise<HistoryEvent[]> {
+  const { history } = await client.workflowService.getWorkflowExecutionHistoryReverse({
+    namespace: client.options.namespace,
+    execution: { workflowId, runId },
+    maximumPageSize: count,
+  });
+  return history?.events ?? [];
+}

@@ -56,8 +56,8 @@ import {
 } from './batch-options.ts';
 import { Enrollment, type EnrollmentOptions } from './enrollment.ts';
 import { runOutsideEnrollment } from './enrollment-context.ts';
-import { parentOfNewBatch } from './lineage.ts';
 import { giveUp, isGivenUp } from './given-up.ts';
+import { parentOfNewBatch } from './lineage.ts';
 import { openClients } from './open-clients.ts';
 import { staticDetails } from './static-details.ts';
 import type { JobTarget } from './submit.ts';

@@ -1,9 +1,11 @@
-import { isGrpcServiceError, type Client } from '@temporalio/client';
+import type { Client } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { deleteBatch, selectBatch } from '../database/batches.ts';
 import type { Database } from '../database/connect.ts';
 import type { BatchRow } from '../database/rows.ts';
 import { BatchExistsError } from '../errors.ts';
+import { unlessNotFound } from '../temporal-calls.ts';
+import { newestEvents } from '../temporal-history.ts';
 import { batchWorkflowId } from './batch-client.ts';
 import { toBatchError } from './temporal-errors.ts';
 
@@ -11,8 +13,6 @@ import { toBatchError } from './temporal-errors.ts';
 const TIMEOUT_MS = 3_000;
 /** By this reason of its end a batch that was given up is told from one that somebody terminated. */
 const REASON = 'No worker answered create() in time';
-/** gRPC's status code of this name. */
-const NOT_FOUND: readonly number[] = [5];
 
 /** Where batches are. */
 interface Place {
@@ -62,16 +62,10 @@ export async function isGivenUp(client: Client, row: BatchRow): Promise<boolean>
   if (row.status !== 'pending' || row.sealed_at !== null || row.total > 0) return false;
   const { id, first_execution_run_id: runId } = row;
   try {
-    const { history } = await client.withDeadline(Date.now() + TIMEOUT_MS, () =>
-      client.workflowService.getWorkflowExecutionHistoryReverse({
-        namespace: client.options.namespace,
-        execution: { workflowId: batchWorkflowId(id), runId },
-        maximumPageSize: 1,
-      }),
-    );
-    return history?.events?.[0]?.workflowExecutionTerminatedEventAttributes?.reason === REASON;
+    const lastEvent = () => newestEvents(client, batchWorkflowId(id), runId, 1);
+    const events = await unlessNotFound(client, lastEvent, TIMEOUT_MS);
+    return events?.[0]?.workflowExecutionTerminatedEventAttributes?.reason === REASON;
   } catch (error) {
-    if (isGrpcServiceError(error) && NOT_FOUND.includes(error.code)) return false;
     throw toBatchError(id, error);
   }
 }

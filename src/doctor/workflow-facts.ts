@@ -1,12 +1,8 @@
 import type { Client, DescribeWorkflowExecutionResponse } from '@temporalio/client';
 import { defaultPayloadConverter, fromPayloadsAtIndex, WorkflowNotFoundError } from '@temporalio/common';
+import { newestEvents, type HistoryEvent } from '../temporal-history.ts';
 import type { ActivityFacts, WorkflowFacts } from './facts.ts';
 
-type HistoryEvent = NonNullable<
-  NonNullable<
-    Awaited<ReturnType<Client['workflowService']['getWorkflowExecutionHistoryReverse']>>['history']
-  >['events']
->[number];
 type PendingActivity = NonNullable<DescribeWorkflowExecutionResponse['pendingActivities']>[number];
 type PendingTask = NonNullable<DescribeWorkflowExecutionResponse['pendingWorkflowTask']>;
 type ActivityState = NonNullable<PendingActivity['state']>;
@@ -33,7 +29,7 @@ export async function readWorkflow(
     return { workflow: { workflowId, status: 'not found', activities: [], lostAt: [] }, children: [] };
   }
   const { raw, status, closeTime, taskQueue, runId } = described;
-  const events = await newestEvents(client, workflowId, runId);
+  const events = await newestEvents(client, workflowId, runId, EVENTS);
   const isRunning = status.name === 'RUNNING';
   const taskFailure = isRunning ? lastTaskFailure(events) : undefined;
   const closeReason = isRunning ? undefined : closeReasonOf(events[0]);
@@ -76,15 +72,6 @@ async function describe(client: Client, workflowId: string) {
     if (error instanceof WorkflowNotFoundError) return undefined;
     throw error;
   }
-}
-
-async function newestEvents(client: Client, workflowId: string, runId: string): Promise<HistoryEvent[]> {
-  const { history } = await client.workflowService.getWorkflowExecutionHistoryReverse({
-    namespace: client.options.namespace,
-    execution: { workflowId, runId },
-    maximumPageSize: EVENTS,
-  });
-  return history?.events ?? [];
 }
 
 function taskOf({ attempt, state, originalScheduledTime, scheduledTime }: PendingTask) {

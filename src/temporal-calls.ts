@@ -1,0 +1,27 @@
+import { isGrpcServiceError, type Client } from '@temporalio/client';
+
+const CALL_TIMEOUT_MS = 10_000;
+/** A gRPC status code. */
+const NOT_FOUND: readonly number[] = [5];
+
+/** @returns undefined where the server knows no such run */
+export async function unlessNotFound<T>(
+  client: Client,
+  call: () => Promise<T>,
+  timeoutMs = CALL_TIMEOUT_MS,
+): Promise<T | undefined> {
+  try {
+    return await client.withDeadline(Date.now() + timeoutMs, call);
+  } catch (error) {
+    if (isGrpcServiceError(error) && NOT_FOUND.includes(error.code) && !isNamespaceMissing(error))
+      return undefined;
+    throw error;
+  }
+}
+
+/** A namespace that is not found says nothing of what is in it. */
+function isNamespaceMissing({ metadata }: { metadata: { get(name: string): readonly unknown[] } }): boolean {
+  return metadata
+    .get('grpc-status-details-bin')
+    .some((part) => String(part).includes('NamespaceNotFoundFailure'));
+}
