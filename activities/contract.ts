@@ -20,6 +20,8 @@ import type { OpenedRound } from '../workflows/rounds.ts';
 export interface MirrorActivities {
   createBatch(input: CreateBatchInput): Promise<{ created: boolean }>;
   takeOverBlock(input: TakeOverBlockInput): Promise<Growth | null>;
+  /** @returns the token of the process that has the block; null: nobody has it */
+  findBlock(input: { batchId: string }): Promise<string | null>;
   sealBatch(input: SealBatchInput): Promise<Sealed | null>;
   discardBatch(input: DiscardBatchInput): Promise<void>;
   registerCallback(input: RegisterCallbackInput): Promise<void>;

@@ -8,6 +8,7 @@ import {
   markSealed,
   markSteered,
   markTakenOver,
+  selectBlock,
   selectMovement,
   selectQueues,
 } from '../src/database/batches.ts';
@@ -42,6 +43,7 @@ export function createMirrorActivities({
       return { created };
     },
     takeOverBlock: (input) => markTakenOver(database, input, noteEnrolled),
+    findBlock: ({ batchId }) => selectBlock(database, batchId),
     sealBatch: (input) => markSealed(database, input, noteEnrolled),
     discardBatch: (input) => deleteBatch(database, input),
     registerCallback: (input) => insertCallback(database, input),

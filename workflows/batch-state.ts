@@ -93,9 +93,17 @@ export interface BatchState {
     readonly phase: 'unopened' | 'open' | 'sealing' | 'sealed';
     /** Whose messages count. All enqueuers of an open-ended batch have the same one. */
     readonly token: string | null;
+    /**
+     * The batch's first run, with which the token of its block begins: what is late, of an earlier batch of this id,
+     * opens nothing. Null in a later round, which has no block.
+     */
+    readonly runId: string | null;
     /** Whether any number of blocks add jobs until somebody seals the batch. */
     readonly isOpenEnded: boolean;
-    /** Counts the processes that opened the block, of which one took it over from the other. */
+    /**
+     * Counts the processes that opened the block, of which one took it over from the other. The first one opens it in
+     * the row.
+     */
     readonly openings: number;
     readonly error: string | null;
     readonly timedOut: boolean;
@@ -209,21 +217,23 @@ export interface Runner {
 export const STOP_GRACE_MS = 10_000;
 
 interface InitialBatch {
-  /** Of an open-ended batch, which is open from its creation on. */
-  readonly openToken?: string | null;
+  /** The batch's first run. */
+  readonly runId?: string | null;
+  /** Such a batch is open from its creation on, and who knows its run writes to it. */
+  readonly isOpenEnded?: boolean;
   /** Names of jobs that have limits of their own, and so lanes of their own. */
   readonly limitedNames?: readonly string[];
 }
 
 export function initialBatch(
   now: number,
-  { openToken = null, limitedNames: names = [] }: InitialBatch = {},
+  { runId = null, isOpenEnded = false, limitedNames: names = [] }: InitialBatch = {},
 ): BatchState {
-  const isOpenEnded = openToken !== null;
   return {
     enrollment: {
       phase: isOpenEnded ? 'open' : 'unopened',
-      token: openToken,
+      token: isOpenEnded ? runId : null,
+      runId,
       isOpenEnded,
       openings: 0,
       error: null,
@@ -286,14 +296,10 @@ export interface Refusal {
   readonly message: string;
 }
 
-/**
- * Whether the block can be opened with this token. The same token twice is a retry, not a second block.
- *
- * @param resume take the block over from the process that has it
- */
-export function refuseOpen(state: BatchState, token: string, resume = false): Refusal | undefined {
+/** Whether the block can be taken over with this token; of an open-ended batch, whether it is open. */
+export function refuseOpen(state: BatchState, token: string): Refusal | undefined {
   const { phase, timedOut, isOpenEnded } = state.enrollment;
-  const mayOpen = state.enrollment.token === token || (resume && !isOpenEnded);
+  const mayOpen = state.enrollment.token === token || !isOpenEnded;
   if (phase === 'unopened' || (phase === 'open' && mayOpen)) return undefined;
   if (state.stop) return closedByStop(state.stop);
   if (isOpenEnded && !timedOut) {
@@ -322,10 +328,25 @@ function closedByStop({ reason }: Stop): Refusal {
   };
 }
 
+/** The process that has the block was heard for the first time, or an open-ended batch was asked whether it is open. */
 export function opened(state: BatchState, token: string, now: number): BatchState {
   const { enrollment } = state;
-  const openings = enrollment.token === token ? enrollment.openings : enrollment.openings + 1;
+  const openings = Math.max(1, enrollment.openings);
   return { ...state, enrollment: { ...enrollment, phase: 'open', token, openings, heardAt: now } };
+}
+
+/** Another process has the block from now on. The one before may have opened it and not been heard yet. */
+export function takenOver(state: BatchState, token: string, now: number): BatchState {
+  const { enrollment } = state;
+  if (enrollment.token === token) return opened(state, token, now);
+  const openings = Math.max(1, enrollment.openings) + 1;
+  return { ...state, enrollment: { ...enrollment, phase: 'open', token, openings, heardAt: now } };
+}
+
+/** Whether a message is of the block, which its first message opens: that it has the block is in the row. */
+function isOfBlock({ enrollment: { phase, token, runId } }: BatchState, message: { token: string }): boolean {
+  if (phase !== 'unopened') return token === message.token;
+  return runId !== null && typeof message.token === 'string' && message.token.startsWith(`${runId}/`);
 }
 
 /** New rows, or a sign of life. Messages of another block, or after the seal, change nothing. */
@@ -334,12 +355,8 @@ export function enrolled(
   message: { token: string; upTo: number; queues: readonly string[] },
   now: number,
 ): BatchState {
-  if (state.enrollment.phase !== 'open' || state.enrollment.token !== message.token) return state;
-  if (!isWatermark(message)) return state;
-  return {
-    ...withJobs(state, message),
-    enrollment: { ...state.enrollment, heardAt: now },
-  };
+  if (isClosed(state) || !isOfBlock(state, message) || !isWatermark(message)) return state;
+  return withJobs(opened(state, message.token, now), message);
 }
 
 /** Jobs `1..upTo` are members, and all their task queues are named. */
@@ -367,7 +384,6 @@ export function refuseSeal(
   state: BatchState,
   message: { token: string; upTo: number; queues: readonly string[] },
 ): Refusal | undefined {
-  const { token } = message;
   const { phase, timedOut, isOpenEnded } = state.enrollment;
   if (!isWatermark(message)) {
     return {
@@ -384,7 +400,7 @@ export function refuseSeal(
     };
   }
   if (state.stop && phase === 'sealed') return closedByStop(state.stop);
-  if (phase === 'unopened' || state.enrollment.token !== token) {
+  if (!isOfBlock(state, message)) {
     return { code: 'ALREADY_ENROLLED', message: 'Another block of this batch is open or was sealed.' };
   }
   return undefined;
@@ -421,6 +437,21 @@ export function enrollmentTimedOut(state: BatchState, settings: BatchSettings): 
       ? `The batch was not sealed: nothing was heard of it for ${seconds} s (openTimeout).`
       : `No enrolment block was opened for ${seconds} s (openTimeout).`;
   return { ...state, enrollment: { ...closed(state), timedOut: true, error } };
+}
+
+/**
+ * How long until the row of a batch whose block is not known to be open is asked whether it is: its process may have
+ * died before it was heard. Ever more rarely, and at last after `openTimeout`.
+ */
+export function nextBlockLookMs(
+  { enrollment: { heardAt } }: BatchState,
+  { enrollmentTimeoutMs, openTimeoutMs }: BatchSettings,
+  now: number,
+): number {
+  const age = now - heardAt;
+  let lookAt = enrollmentTimeoutMs;
+  while (lookAt <= age) lookAt *= 2;
+  return Math.max(0, Math.min(lookAt, openTimeoutMs) - age);
 }
 
 /** How long the block may stay quiet; undefined once it is sealed. */

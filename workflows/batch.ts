@@ -28,7 +28,7 @@ import {
 } from './children.ts';
 import { batchDetails, callbackSummary, runnerSummary } from './details.ts';
 import { gatherMs, NONE_ENDED, takeEnded, workflowsEnded } from './ended-workflows.ts';
-import { onSignal, refuseIf, shielded } from './handlers.ts';
+import { onSignal, refuseIf, shielded, untilTrue } from './handlers.ts';
 import { parseLane } from './lanes.ts';
 import { isLimitedFor, Shares, type Asker } from './limits.ts';
 import * as messages from './messages.ts';
@@ -99,13 +99,15 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   const { firstExecutionRunId, startTime } = workflowInfo();
   const round = input.round?.number ?? 1;
   const names = Object.keys(settings.jobLimits);
-  // Who writes to an open-ended batch knows its row, and so this id.
-  const openToken = settings.autoSeal ? null : firstExecutionRunId;
   let state =
     input.carried?.state ??
     (input.round
       ? rules.initialRound(input.round.callbacks, Date.now(), names)
-      : rules.initialBatch(Date.now(), { openToken, limitedNames: names }));
+      : rules.initialBatch(Date.now(), {
+          runId: firstExecutionRunId,
+          isOpenEnded: !settings.autoSeal,
+          limitedNames: names,
+        }));
   const limitedNames = rules.limitedNames(state);
   const limits = () => rules.policyOf(state, settings);
   const shares = new Shares(input.carried ? Date.now() : -Infinity);
@@ -186,33 +188,34 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   );
   setHandler(messages.createdUpdate, () =>
     shielded(async () => {
-      await condition(() => state.written.created || refusal !== undefined);
+      await untilTrue(() => state.written.created || refusal !== undefined);
       refuseIf(refusal);
     }),
   );
   setHandler(
     messages.openUpdate,
-    ({ token, resume }) =>
+    ({ token }) =>
       shielded(async () => {
-        apply(rules.opened(state, token, Date.now()));
+        const { isOpenEnded } = state.enrollment;
+        apply((isOpenEnded ? rules.opened : rules.takenOver)(state, token, Date.now()));
         const { openings: opening } = state.enrollment;
-        await condition(() => state.written.created);
-        if (resume) {
+        await untilTrue(() => state.written.created);
+        if (!isOpenEnded) {
           const row = await mirror.takeOverBlock({ batchId, token, opening, announced: state.enrolled });
-          // Another process may have resumed meanwhile, or the batch have closed the block.
+          // Yet another process may have taken it over meanwhile, or the batch have closed the block.
           refuseIf(rules.refuseOpen(state, token));
           if (row) apply(grown(state, row));
         }
         return { quietTimeMs: rules.quietTimeMs(state, settings) ?? 0, total: state.enrolled };
       }),
-    { validator: ({ token, resume }) => refuseIf(rules.refuseOpen(state, token, resume)) },
+    { validator: ({ token }) => refuseIf(rules.refuseOpen(state, token)) },
   );
   setHandler(
     messages.sealUpdate,
     (message) =>
       shielded(async () => {
         apply(rules.sealed(state, message, Date.now()));
-        await condition(() => state.written.sealed);
+        await untilTrue(() => state.written.sealed);
         return { total: state.enrolled };
       }),
     { validator: (message) => refuseIf(rules.refuseSeal(state, message)) },
@@ -222,11 +225,11 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     (registration) =>
       shielded(async () => {
         // Whether the event has happened is open while the end is being written.
-        await condition(() => !isEnding);
+        await untilTrue(() => !isEnding);
         refuseIf(rules.refuseRegistration(state, registration));
         apply(rules.registered(state, registration));
         registering++;
-        await condition(() => state.written.created);
+        await untilTrue(() => state.written.created);
         await mirror.registerCallback({ batchId, round, ...registration });
         registering--;
       }),
@@ -236,7 +239,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   const steered = (next: () => BatchState) =>
     shielded(async () => {
       apply(next());
-      await condition(() => rules.isSteeringWritten(state));
+      await untilTrue(() => rules.isSteeringWritten(state));
     });
   onSignal(messages.cancelRequestedSignal, (request) => apply(rules.cancelled(state, request)));
   setHandler(messages.cancelUpdate, (request) => steered(() => rules.cancelled(state, request)), {
@@ -289,7 +292,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       else apply(rules.wrote(state, 'created'));
     }
     if (refusal) {
-      await condition(allHandlersFinished);
+      await untilTrue(allHandlersFinished);
       if (input.round) return finished(false);
       throw ApplicationFailure.nonRetryable(refusal.message, refusal.code);
     }
@@ -326,7 +329,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
 
   /** Waits for a condition, and continues as new when the history has grown too long meanwhile. */
   async function until(isTrue: () => boolean): Promise<void> {
-    await condition(() => isTrue() || wantsContinueAsNew());
+    await untilTrue(() => isTrue() || wantsContinueAsNew());
+    if (isTrue()) return;
     // Nothing may be in the middle: a handler's answer, a chunk of ours, the start of a runner. A handler may also be
     // waiting for what this function does once the condition is true, so that goes first.
     await condition(
@@ -373,6 +377,10 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       const { phase, heardAt } = state.enrollment;
       const quietTimeMs = rules.quietTimeMs(state, settings);
       if (quietTimeMs === undefined) return;
+      if (phase === 'unopened') {
+        await untilOpened();
+        continue;
+      }
       const left = heardAt + quietTimeMs / 2 - Date.now();
       if (left > 0) {
         await condition(() => state.enrollment.phase !== phase, left, QUIET_TIMER);
@@ -385,6 +393,20 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
         return;
       }
     }
+  }
+
+  /** Waits for the first message of the block, looks in the row for one that was not heard, or closes the batch. */
+  async function untilOpened(): Promise<void> {
+    const isOpened = () => state.enrollment.phase !== 'unopened';
+    const left = rules.nextBlockLookMs(state, settings, Date.now());
+    if (await condition(isOpened, Math.max(1, left), QUIET_TIMER)) return;
+    const isOver = Date.now() >= state.enrollment.heardAt + settings.openTimeoutMs;
+    const token = await shielded(() => mirror.findBlock({ batchId }));
+    if (isOpened()) return;
+    if (token !== null) apply(rules.opened(state, token, Date.now()));
+    if (token !== null || !isOver) return;
+    fence();
+    apply(rules.enrollmentTimedOut(state, settings));
   }
 
   /** Stops what has not ended when the deadline is over. It may be set, and moved, at any time. */
@@ -630,7 +652,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   async function writeEnding(): Promise<void> {
     isEnding = true;
     // A callback that was registered at the last moment has its row before the row says that it is due.
-    await condition(() => registering === 0);
+    await untilTrue(() => registering === 0);
     const ending = endingOf(state);
     if (ending) {
       const { outcome, settled, total, fires, never } = ending;
@@ -703,7 +725,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   async function finished(discarded: boolean): Promise<BatchResult> {
     if (settings.notify !== undefined) await tellEnd(settings.notify, batchId);
     // What a workflow starts in the task in which it ends may never run: an alert's callback.
-    await condition(() => allHandlersFinished() && startingChildren === 0);
+    await untilTrue(() => allHandlersFinished() && startingChildren === 0);
     return { ...rules.progressOf(state), enrollmentError: state.enrollment.error, discarded };
   }
 }

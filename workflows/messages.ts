@@ -13,7 +13,7 @@ import type { RangeState } from './range-state.ts';
 
 /** Jobs `1..upTo` have their rows. A watermark, so that a late or repeated message changes nothing. */
 export interface EnrolledMessage {
-  /** Which opening of the block speaks. */
+  /** Which opening of the block speaks. The first one has its token from the row: see `claimBlock`. */
   readonly token: string;
   readonly upTo: number;
   /** Task queues of these jobs other than the batch's own. */
@@ -27,8 +27,6 @@ export interface SealMessage extends EnrolledMessage {
 
 export interface OpenMessage {
   readonly token: string;
-  /** Take the block over from the process that has it. */
-  readonly resume?: boolean;
 }
 
 export interface OpenResult {
@@ -95,7 +93,7 @@ export const pingSignal = defineSignal('ping');
 
 /** Answers once the batch's row exists. */
 export const createdUpdate = defineUpdate<void>('created');
-/** Claims the batch's one enrolment block for a token; of an open-ended batch it asks whether it is open. */
+/** Takes the batch's one enrolment block over for a token; of an open-ended batch it asks whether it is open. */
 export const openUpdate = defineUpdate<OpenResult, [OpenMessage]>('open');
 /** Ends the enrolment: the block of its token, or the open-ended batch's. */
 export const sealUpdate = defineUpdate<SealResult, [SealMessage]>('seal');

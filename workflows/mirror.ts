@@ -75,6 +75,7 @@ export function fence(): void {
 export const mirror: MirrorActivities = {
   createBatch: inTurn((to) => to.createBatch),
   takeOverBlock: inTurn((to) => to.takeOverBlock),
+  findBlock: inTurn((to) => to.findBlock),
   sealBatch: inTurn((to) => to.sealBatch),
   discardBatch: inTurn((to) => to.discardBatch),
   registerCallback: inTurn((to) => to.registerCallback),

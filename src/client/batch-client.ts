@@ -9,7 +9,13 @@ import type { batch as batchWorkflow } from '../../workflows/batch.ts';
 import { createdUpdate } from '../../workflows/messages.ts';
 import type { RoundRequest } from '../../workflows/rounds.ts';
 import type { plainJob } from '../../workflows/plain-job.ts';
-import { deleteBatch, selectBatch, selectBatches } from '../database/batches.ts';
+import {
+  claimBlock,
+  deleteBatch,
+  selectBatch,
+  selectBatches,
+  type ClaimedBlock,
+} from '../database/batches.ts';
 import { openDatabase, type Database } from '../database/connect.ts';
 import { assertMigrated } from '../database/migrate.ts';
 import { DATABASE_TIMEOUT_MS, isTransient, withRetry } from '../database/retry.ts';
@@ -62,6 +68,7 @@ import { openClients } from './open-clients.ts';
 import { staticDetails } from './static-details.ts';
 import type { JobTarget } from './submit.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
+import { whyNotOpened } from './why-closed.ts';
 
 export interface BatchClientOptions {
   /** A connected Temporal client of the app. Stays open when this client closes. */
@@ -347,6 +354,13 @@ export class BatchClient {
         { cause: error },
       );
     }
+  }
+
+  /** @internal Opens a batch's one block. @throws why that cannot be @throws {@link DatabaseUnavailableError} */
+  async claimBlock(batchId: string, name: string = randomUUID()): Promise<ClaimedBlock> {
+    const block = await this.read(() => claimBlock(this.database, batchId, name));
+    if (!block) throw whyNotOpened(batchId, await this.readRow(batchId));
+    return block;
   }
 
   /** @internal */

@@ -14,7 +14,7 @@ import {
   resumeUpdate,
   updateUpdate,
 } from '../../workflows/messages.ts';
-import { selectJobs } from '../database/batches.ts';
+import { selectJobs, type ClaimedBlock } from '../database/batches.ts';
 import { selectCallbacks } from '../database/callbacks.ts';
 import { selectRounds, type RoundRecord } from '../database/rounds.ts';
 import { selectResults, type JobResult } from '../database/results.ts';
@@ -25,6 +25,7 @@ import {
   BatchNotFoundError,
   BatchRunningError,
   BatchSettledError,
+  DatabaseUnavailableError,
   EmptyBatchError,
   InvalidOptionError,
   WaitTimedOutError,
@@ -102,6 +103,7 @@ export class Batch {
   #record: BatchRecord;
   /** The run of its workflow that is the round which was asked for last. */
   #requestedRunId: string | undefined;
+  #unansweredOpening: string | undefined;
 
   /** @internal */
   constructor(batches: BatchClient, record: BatchRecord) {
@@ -218,6 +220,7 @@ export class Batch {
    * @throws {@link EmptyBatchError} when nothing was enrolled; the batch is removed
    * @throws {@link AlreadyEnrolledError} before the block runs, when this batch had its block; later, when another
    * process took it over by `resume`
+   * @throws {@link DatabaseUnavailableError}
    * @throws {@link BatchSealedError} when the batch is open-ended and was sealed, before or meanwhile
    * @throws {@link NestedEnrollmentError} inside another block, which goes on
    * @throws {@link EnrollmentTimedOutError} when the batch closed its block itself
@@ -230,14 +233,13 @@ export class Batch {
     if (!this.autoSeal) return this.#addJobs(block);
     const { resume = false } = options;
     if (typeof resume !== 'boolean') throw new InvalidOptionError('resume', 'true or false', resume);
-    const token = randomUUID();
-    const { quietTimeMs, total: sharedFrom } = await this.#update('The enrolment block was not opened', () =>
-      this.#handle.executeUpdate(openUpdate, { args: [{ token, ...(resume ? { resume } : {}) }] }),
-    );
+    const { token, quietTimeMs, ...shared } = await (resume
+      ? this.#takeOverBlock()
+      : this.#openBlock());
     const enrollment = this.#batches.openBlock({
       batchId: this.id,
       adder: { token },
-      ...(resume ? { sharedFrom } : {}),
+      ...shared,
       executions: executionsOf(this.#batches),
       database: this.#batches.database,
       channel: blockChannel(this.#batches, this.id, token),
@@ -548,6 +550,27 @@ export class Batch {
   /** Calls the batch's workflow and turns what it throws into our errors. */
   async #update<T>(what: string, call: () => Promise<T>): Promise<T> {
     return callBatch(this.#batches, this.id, what, call);
+  }
+
+  /** An opening of which it is open whether it is in the database has the block when it is tried again. */
+  async #openBlock(): Promise<ClaimedBlock> {
+    const name = this.#unansweredOpening ?? randomUUID();
+    this.#unansweredOpening = undefined;
+    try {
+      return await this.#batches.claimBlock(this.id, name);
+    } catch (error) {
+      if (error instanceof DatabaseUnavailableError) this.#unansweredOpening = name;
+      throw error;
+    }
+  }
+
+  /** From the process that has it, if one has. */
+  async #takeOverBlock(): Promise<ClaimedBlock & { readonly sharedFrom: number }> {
+    const token = randomUUID();
+    const { quietTimeMs, total } = await this.#update('The enrolment block was not taken over', () =>
+      this.#handle.executeUpdate(openUpdate, { args: [{ token }] }),
+    );
+    return { token, quietTimeMs, sharedFrom: total };
   }
 
   /** A block of an open-ended batch. */

@@ -88,6 +88,8 @@ const FIRST_ANNOUNCE_ROWS = FIRST_FLUSH_ROWS;
 const MAX_ANNOUNCE_ROWS = 4_000;
 const ANNOUNCE_DELAY_MS = 250;
 const ANNOUNCE_RETRY_MS = 1_000;
+/** A block that is not over by then is the first that the batch's workflow hears of it. */
+const FIRST_SIGN_MS = 50;
 
 /**
  * One enrolment block at work. Numbers jobs as they come, writes their rows in bulk, and announces to the workflow
@@ -134,6 +136,7 @@ export class Enrollment {
     this.#numberedQueue = new NumberedQueue(queueOptions);
     this.#startQueue = new StartQueue(queueOptions);
     if (options.enrollmentTimeoutMs === undefined) return;
+    if (!this.#isShared) this.#announceTimer = setTimeout(() => this.#announce(), FIRST_SIGN_MS);
     this.#signOfLife = setInterval(() => this.#announce(), Math.max(100, options.enrollmentTimeoutMs / 4));
     this.#signOfLife.unref();
   }

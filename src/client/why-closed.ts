@@ -12,6 +12,18 @@ import {
 /** Who wanted to add jobs: an enqueuer, by the token of its block, or a handler. */
 export type Asker = { readonly token: string } | 'handler';
 
+/** Why the batch's block cannot be opened, as its row says. */
+export function whyNotOpened(batchId: string, row: BatchRow | undefined): BatchError {
+  if (row && row.stop_reason === null && row.enrollment_token !== null) {
+    return new AlreadyEnrolledError(
+      'ALREADY_ENROLLED',
+      `jobs() was called for batch "${batchId}" before. A batch has one enrolment block; create another batch, or pass ` +
+        '{ resume: true } if the process died that had this one.',
+    );
+  }
+  return whyClosed(batchId, row, { token: '' });
+}
+
 /** Why the batch takes no jobs any more, as its row says. */
 export function whyClosed(
   batchId: string,

@@ -32,6 +32,14 @@ export interface Settlement {
   readonly trace: Readonly<Record<string, string>> | null;
 }
 
+/** A block that was opened. */
+export interface ClaimedBlock {
+  /** Its rows and messages carry it. Begins with the batch's first run. */
+  readonly token: string;
+  /** A sign of life is due several times in this time. */
+  readonly quietTimeMs: number;
+}
+
 /** What `markFinished` tells of what it has committed. */
 export interface FinishListener {
   /** The batch has settled, by this call and not before. */
@@ -90,6 +98,33 @@ export function settingsColumns(settings: BatchSettings) {
  * @returns what the row says, whoever sealed it; null if somebody deleted the row
  */
 export async function markSealed(
+  database: Database,
+  input: SealBatchInput,
+  onEnrolled?: (jobs: number) => void,
+): Promise<Sealed | null> {
+  return (await markSealedAsAnnounced(database, input)) ?? markSealedAsFound(database, input, onEnrolled);
+}
+
+/**
+ * What most blocks need: the row has as many jobs as were announced, so that there are no others to remove. Where the
+ * lock was waited for, Postgres checks the condition again against the row as it is by then.
+ */
+async function markSealedAsAnnounced(
+  { knex, schema }: Database,
+  { batchId, total, error }: SealBatchInput,
+): Promise<Sealed | undefined> {
+  const { rows } = await knex.raw(
+    `with locked as materialized (select id from :schema:.batches where id = :batchId for update)
+     update :schema:.batches
+     set status = 'running', enrollment_error = :error, sealed_at = now(), updated_at = now()
+     where id = (select id from locked) and sealed_at is null and not shared and total = :total
+     returning total, queues, enrollment_error as error`,
+    { schema, batchId, total, error: error === null ? null : toStorable(error) },
+  );
+  return rows[0];
+}
+
+async function markSealedAsFound(
   { knex, schema }: Database,
   input: SealBatchInput,
   onEnrolled?: (jobs: number) => void,
@@ -125,6 +160,39 @@ export async function markSealed(
   });
   if (enrolled > 0) onEnrolled?.(enrolled);
   return sealed;
+}
+
+/**
+ * Gives the batch's one block to who asks first: by rows affected, so that one of several gets it. Repeating it changes
+ * nothing. The batch's workflow hears of it with the first message that has the token.
+ *
+ * @param name of this opening
+ * @returns undefined: the batch takes no block any more, or it is open-ended, or gone
+ */
+export async function claimBlock(
+  { knex, schema }: Database,
+  batchId: string,
+  name: string,
+): Promise<ClaimedBlock | undefined> {
+  const { rows } = await knex.raw(
+    `update :schema:.batches
+     set enrollment_token = first_execution_run_id || '/' || :name, openings = 1, updated_at = now()
+     where id = :batchId and auto_seal and sealed_at is null and stopped_at is null and pruned_at is null
+       and (openings = 0 or (openings = 1 and enrollment_token = first_execution_run_id || '/' || :name))
+     returning enrollment_token as token, (settings ->> 'enrollmentTimeoutMs')::double precision as "quietTimeMs"`,
+    { schema, batchId, name },
+  );
+  return rows[0];
+}
+
+/** @returns the token of the process that has the block; null: nobody has it */
+export async function selectBlock({ knex, schema }: Database, batchId: string): Promise<string | null> {
+  const row = await knex
+    .withSchema(schema)
+    .from('batches')
+    .where('id', batchId)
+    .first<{ token: string | null }>('enrollment_token as token');
+  return row?.token ?? null;
 }
 
 /**

@@ -16,7 +16,9 @@ import type { Enrollment, EnrollmentOptions } from '../client/enrollment.ts';
 import { runOutsideEnrollment } from '../client/enrollment-context.ts';
 import { parentOfNewBatch, runAsCallbackOf } from '../client/lineage.ts';
 import type { JobTarget } from '../client/submit.ts';
+import { whyNotOpened } from '../client/why-closed.ts';
 import { BatchExistsError, BatchNotFoundError, InvalidOptionError, WaitTimedOutError } from '../errors.ts';
+import type { ClaimedBlock } from '../database/batches.ts';
 import type { BatchRecord, BatchRow } from '../database/rows.ts';
 import type { Callback, TransactionCallbackContext } from '../jobs/define-callback.ts';
 import { isJob } from '../jobs/define-job.ts';
@@ -176,6 +178,13 @@ export class InlineBatches extends BatchClient {
   /** @internal */
   override async readRow(id: string): Promise<BatchRow | undefined> {
     return found(this.#states, id)?.row();
+  }
+
+  /** @internal */
+  override async claimBlock(batchId: string): Promise<ClaimedBlock> {
+    const block = found(this.#states, batchId)?.claimBlock();
+    if (!block) throw whyNotOpened(batchId, await this.readRow(batchId));
+    return block;
   }
 
   /** @internal */

@@ -11,6 +11,7 @@ import {
 } from '../../workflows/more-jobs.ts';
 import type { ResolvedBatchOptions } from '../client/batch-options.ts';
 import type { CallbackRecord } from '../client/batch.ts';
+import type { ClaimedBlock } from '../database/batches.ts';
 import type { BatchRow } from '../database/rows.ts';
 import type { InlineJob } from './inline-job.ts';
 
@@ -50,7 +51,8 @@ export class InlineState {
     const { autoSeal, jobLimits } = options.settings;
     this.#state = rules.wrote(
       rules.initialBatch(Date.now(), {
-        openToken: autoSeal ? null : this.runId,
+        runId: this.runId,
+        isOpenEnded: !autoSeal,
         limitedNames: Object.keys(jobLimits),
       }),
       'created',
@@ -95,9 +97,10 @@ export class InlineState {
       case 'created':
         return undefined;
       case 'open': {
-        const { token, resume } = message as { token: string; resume?: boolean };
-        this.#refuseIf(rules.refuseOpen(this.#state, token, resume));
-        this.#apply(rules.opened(this.#state, token, Date.now()));
+        const { token } = message as { token: string };
+        const { isOpenEnded } = this.#state.enrollment;
+        this.#refuseIf(rules.refuseOpen(this.#state, token));
+        this.#apply((isOpenEnded ? rules.opened : rules.takenOver)(this.#state, token, Date.now()));
         return { quietTimeMs: 0, total: this.#state.enrolled };
       }
       case 'seal': {
@@ -133,6 +136,14 @@ export class InlineState {
       default:
         throw new Error(`A batch has no update "${name}"`);
     }
+  }
+
+  /** Opens its block, if nobody has: as the row of a batch would. */
+  claimBlock(): ClaimedBlock | undefined {
+    if (this.#state.enrollment.phase !== 'unopened') return undefined;
+    const token = `${this.runId}/${randomUUID()}`;
+    this.#apply(rules.opened(this.#state, token, Date.now()));
+    return { token, quietTimeMs: this.options.settings.enrollmentTimeoutMs };
   }
 
   /** Takes a signal as the batch's workflow would. */
@@ -201,7 +212,7 @@ export class InlineState {
       cancelled_count: 0,
       round: 1,
       enrollment_error: this.#state.enrollment.error,
-      enrollment_token: null,
+      enrollment_token: this.#state.enrollment.token,
       sealed_at: this.#sealedAt,
       completed_at: this.#completedAt,
       settled_at: this.#settledAt,

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { resolveBatchOptions } from '../../src/client/batch-options.ts';
 import { insertJobs } from '../../src/database/enroll.ts';
 import type { BatchOptions } from '../../src/index.ts';
-import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
+import { createBatch, expectConsistent, firedCallbacks, openBlock } from '../support/batches.ts';
 import { codeOf, expectCode } from '../support/codes.ts';
 import { spawnEnqueuer } from '../support/enqueuers.ts';
 import { eventually } from '../support/eventually.ts';
@@ -69,7 +69,7 @@ describe('creating a batch of an id that exists', () => {
     expect(await (await again()).wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
     await expectCode(
       (await again()).jobs(() => record.performAsync(2)),
-      'BATCH_SETTLED',
+      'ALREADY_ENROLLED',
     );
   });
 
@@ -169,7 +169,7 @@ describe('creating a batch of an id that exists', () => {
       const code = await codeOf(again.jobs(() => record.performAsync('again')));
       if (code === undefined)
         expect(await again.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
-      else expect(['ALREADY_ENROLLED', 'BATCH_SETTLED']).toContain(code);
+      else expect(['ALREADY_ENROLLED', 'BATCH_NOT_FOUND']).toContain(code);
     });
   });
 
@@ -242,16 +242,15 @@ describe('resuming a block', () => {
 
   test('runs rows that the other process had not announced, on whatever task queue', async () => {
     const batch = await createBatch(world);
-    const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
-    await handle.executeUpdate('open', { args: [{ token: 'a process that died' }] });
+    const token = await openBlock(world, batch.id);
     const rows = ['x', 'y'].map(
       (value) => ['Record', JSON.stringify([value]), null, otherQueue, null] as const,
     );
-    await insertJobs(world.batches.database, batch.id, 1, rows, 'a process that died');
+    await insertJobs(world.batches.database, batch.id, 1, rows, token);
     expect(await batch.jobs(() => {}, { resume: true })).toEqual({ total: 2 });
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2 });
     expect(await valuesOf(batch.id)).toEqual(['x', 'y']);
-    expect(await insertJobs(world.batches.database, batch.id, 3, rows, 'a process that died')).toBe(false);
+    expect(await insertJobs(world.batches.database, batch.id, 3, rows, token)).toBe(false);
   });
 
   test('that was not opened yet opens it, and one that is closed is not opened again', async () => {
@@ -281,12 +280,12 @@ describe('resuming a block', () => {
   test('at once in several processes leaves it to one: every key is one job, in each of 25 rounds', async () => {
     await using first = await spawnEnqueuer(world);
     await using second = await spawnEnqueuer(world);
-    await inRounds(25, 2, async () => {
+    await inRounds(25, 2, async (round) => {
       const batch = await createBatch(world);
-      const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
-      await handle.executeUpdate('open', { args: [{ token: 'a process that died' }] });
+      // The batch has heard of it, or has not.
+      const token = await openBlock(world, batch.id, { isHeard: round % 2 === 0 });
       const rows = [0, 1, 2].map((i) => ['Record', `["old ${i}"]`, null, null, null] as const);
-      await insertJobs(world.batches.database, batch.id, 1, rows, 'a process that died');
+      await insertJobs(world.batches.database, batch.id, 1, rows, token);
       const command = { batchId: batch.id, name: 'k', count: 12, keyed: true, resume: true };
       first.enrol(command);
       second.enrol(command);

@@ -3,7 +3,7 @@ import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Batch } from '../../src/index.ts';
 import type { RangeState } from '../../workflows/range-state.ts';
-import { createBatch } from '../support/batches.ts';
+import { createBatch, openBlock } from '../support/batches.ts';
 import { createTroubles, doctor, examine, type DoctorReport } from '../support/doctor.ts';
 import { eventually } from '../support/eventually.ts';
 import { createWorld, type World } from '../support/world.ts';
@@ -195,9 +195,7 @@ test('an open block is waited for while its process is heard, and needs attentio
 
   // A process that opened its block and died: nobody gives a sign of life for this token.
   const silent = await createBatch(world, { enrollmentTimeout: '20s' });
-  await world.client.workflow
-    .getHandle(`batch:${silent.id}`)
-    .executeUpdate('open', { args: [{ token: 'of a process that died' }] });
+  await openBlock(world, silent.id);
   await eventually(async () => {
     expect(await examine(world, silent.id)).toMatchObject({
       exitCode: 1,

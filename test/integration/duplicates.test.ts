@@ -2,15 +2,16 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { markComplete, markFailures, type Failure, type Success } from '../../src/database/chunks.ts';
-import { insertBatch, markSealed } from '../../src/database/batches.ts';
+import { claimBlock, insertBatch, markSealed } from '../../src/database/batches.ts';
 import { insertJobs } from '../../src/database/enroll.ts';
 import type { Batch } from '../../src/index.ts';
-import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
+import { createBatch, expectConsistent, firedCallbacks, openBlock } from '../support/batches.ts';
 import { createCrashFixtures } from '../support/crash-fixtures.ts';
 import { eventually } from '../support/eventually.ts';
 import { SETTINGS } from '../support/facts.ts';
 import { sealMessageOf, signalsOf, updatesOf, type SentSignal } from '../support/messages.ts';
 import { randomFrom, type Random } from '../support/random.ts';
+import { inRounds } from '../support/rounds.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -143,16 +144,44 @@ async function rowsOf(batchId: string, { knex, schema } = world): Promise<unknow
   ]);
 }
 
+describe('an opening', () => {
+  test('that is written twice is one, and the only one', async () => {
+    const batch = await createBatch(world);
+    const claim = (name: string) => claimBlock(world.batches.database, batch.id, name);
+    const opened = await Promise.all([claim('o'), claim('o'), claim('o')]);
+    expect(opened[0]).toMatchObject({ token: expect.stringMatching(/^.+\/o$/), quietTimeMs: 300_000 });
+    expect(opened).toEqual([await claim('o'), opened[0], opened[0]]);
+    expect(await claim('another')).toBeUndefined();
+    await batch.cancel();
+    expect(await claim('o')).toBeUndefined();
+  });
+
+  test('of several at once leaves the block to one', async () => {
+    await inRounds(10, 2, async () => {
+      const batch = await createBatch(world);
+      const names = Array.from({ length: 8 }, (_, n) => `o${n}`);
+      const claims = await Promise.all(
+        names.map((name) => claimBlock(world.batches.database, batch.id, name)),
+      );
+      expect(claims.filter((claim) => claim !== undefined)).toHaveLength(1);
+      await batch.cancel();
+    });
+  });
+});
+
 describe('updates', () => {
   test('that open and seal a block get the same answer when they are delivered twice', async () => {
     const batch = await createBatch(world);
     const open = (token: string) => handleOf(batch.id).executeUpdate('open', { args: [{ token }] });
+    await openBlock(world, batch.id);
     const opened = await Promise.all([open('t'), open('t'), open('t')]);
     expect(opened).toEqual([await open('t'), opened[0], opened[0]]);
-    await expect(open('another')).rejects.toMatchObject({ cause: { type: 'ALREADY_ENROLLED' } });
+    const row = async () =>
+      world.knex.withSchema(world.schema).from('batches').where({ id: batch.id }).first();
+    expect(await row()).toMatchObject({ enrollment_token: 't', openings: 2 });
 
     const args = JSON.stringify(['work', 2_000]);
-    await insertJobs(world.batches.database, batch.id, 1, [['Work', args, null, null, null]]);
+    await insertJobs(world.batches.database, batch.id, 1, [['Work', args, null, null, null]], 't');
     const seal = (token: string) =>
       handleOf(batch.id).executeUpdate('seal', { args: [{ token, upTo: 1, queues: [] }] });
     expect(await Promise.all([seal('t'), seal('t')])).toEqual([{ total: 1 }, { total: 1 }]);

@@ -1,11 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { selectBlock } from '../../src/database/batches.ts';
+import { insertJobs } from '../../src/database/enroll.ts';
 import { BatchClient, defineJob } from '../../src/index.ts';
-import { createBatch, expectConsistent, firedCallbacks, runBatch } from '../support/batches.ts';
+import type { BatchState } from '../../workflows/batch-state.ts';
+import { createBatch, expectConsistent, firedCallbacks, openBlock, runBatch } from '../support/batches.ts';
 import { expectCode } from '../support/codes.ts';
 import { eventually } from '../support/eventually.ts';
-import { updatesOf } from '../support/messages.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -296,9 +298,7 @@ test('performBulk enrols every argument list and returns the jids in order', asy
 test('a batch whose enqueuer falls silent closes itself and ends failed', async () => {
   const batch = await createBatch(world, { enrollmentTimeout: '1s' });
   // Another enqueuer claims the block and is never heard again, as if its process had died.
-  await world.client.workflow
-    .getHandle(`batch:${batch.id}`)
-    .executeUpdate('open', { args: [{ token: 'a process that died' }] });
+  await openBlock(world, batch.id);
   expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', total: 0 });
   expect(batch.enrollmentError).toContain('enrollmentTimeout');
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
@@ -307,16 +307,15 @@ test('a batch whose enqueuer falls silent closes itself and ends failed', async 
 test('rows that a dead enqueuer wrote and never announced are removed; those announced run', async () => {
   const batch = await createBatch(world, { enrollmentTimeout: '1s' });
   const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
-  await handle.executeUpdate('open', { args: [{ token: 't' }] });
-  const { insertJobs } = await import('../../src/database/enroll.ts');
+  const token = await openBlock(world, batch.id);
   const rows = [1, 2, 3, 4].map((i) => ['Record', JSON.stringify([i]), null, null, null] as const);
-  expect(await insertJobs(world.batches.database, batch.id, 1, rows)).toBe(true);
-  await handle.signal('enrolled', { token: 't', upTo: 2, queues: [] });
+  expect(await insertJobs(world.batches.database, batch.id, 1, rows, token)).toBe(true);
+  await handle.signal('enrolled', { token, upTo: 2, queues: [] });
   expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', total: 2, complete: 2 });
   expect(await valuesOf(batch.id)).toEqual([1, 2]);
   await expectConsistent(world, batch);
   // Too late: the batch is closed, and nothing is written.
-  expect(await insertJobs(world.batches.database, batch.id, 5, rows)).toBe(false);
+  expect(await insertJobs(world.batches.database, batch.id, 5, rows, token)).toBe(false);
 });
 
 test('an enqueuer that is slow but alive is not closed', async () => {
@@ -335,9 +334,43 @@ test('a batch whose block is never opened ends failed after openTimeout', async 
   expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', total: 0 });
   await expectCode(
     batch.jobs(() => record.performAsync(1)),
-    'BATCH_SETTLED',
+    'ENROLLMENT_TIMED_OUT',
   );
 });
+
+test('a batch finds the block of a process that died before it was heard, and closes it', async () => {
+  const batch = await createBatch(world, { enrollmentTimeout: '1s', openTimeout: '1 hour' });
+  const token = await openBlock(world, batch.id, { isHeard: false });
+  const row = ['Record', '[1]', null, null, null] as const;
+  expect(await insertJobs(world.batches.database, batch.id, 1, [row], token)).toBe(true);
+  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', total: 0 });
+  expect(batch.enrollmentError).toContain('enrollmentTimeout');
+  await expectConsistent(world, batch);
+});
+
+test('a block that is still open soon tells its batch, so that its death is noticed in time', async () => {
+  const batch = await createBatch(world);
+  await batch.jobs(async () => {
+    await eventually(async () => {
+      const { enrollment } = await world.client.workflow
+        .getHandle(`batch:${batch.id}`)
+        .query<BatchState>('state');
+      expect(enrollment.phase).toBe('open');
+    });
+    await record.performAsync(1);
+  });
+  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+});
+
+test('a block needs no worker: its jobs run once there is one', async () => {
+  await using apart = await createWorld();
+  const worker = await apart.startWorker();
+  const batch = await createBatch(apart);
+  await worker.stop();
+  expect(await batch.jobs(() => apart.fixtures.jobs.record.performAsync(1))).toEqual({ total: 1 });
+  await apart.startWorker();
+  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+}, 60_000);
 
 test('enrolling 60,000 jobs from an async iterator keeps few of them in memory', async () => {
   const noop = defineJob('Noop', async (_value: unknown) => {});
@@ -364,8 +397,7 @@ test('a seal whose answer was lost and whose batch has ended meanwhile resolves 
   const { total } = await batch.jobs(async () => {
     await world.fixtures.jobs.record.performAsync(1);
     await eventually(async () => expect((await batch.progress()).total).toBe(1));
-    const [open] = await updatesOf(world.client, batch.id, 'open');
-    const { token } = open as { token: string };
+    const token = (await selectBlock(world.batches.database, batch.id))!;
     await world.client.workflow
       .getHandle(`batch:${batch.id}`)
       .executeUpdate('seal', { args: [{ token, upTo: 1, queues: [] }] });

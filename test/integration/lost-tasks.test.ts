@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { markFinished, markSteered } from '../../src/database/batches.ts';
 import type { SteerBatchInput } from '../../activities/contract.ts';
 import { insertCallback } from '../../src/database/callbacks.ts';
-import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
+import { createBatch, expectConsistent, firedCallbacks, openBlock } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { lockTable } from '../support/table-lock.ts';
 import { createWorld, type World } from '../support/world.ts';
@@ -22,8 +22,7 @@ test('a block that was closed for its silence stays closed, though it is heard w
   const first = await world.spawnWorker();
   const batch = await createBatch(world, { enrollmentTimeout: '1s' });
   const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
-  const token = randomUUID();
-  await handle.executeUpdate('open', { args: [{ token }] });
+  const token = await openBlock(world, batch.id);
   // The seal is written, and its task does not end: what follows waits for the table of callbacks.
   const lock = await lockTable(world, 'batch_callbacks');
   await eventually(async () => expect(await lock.waiting()).toHaveLength(1));

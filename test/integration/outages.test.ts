@@ -6,7 +6,7 @@ import { describe, expect, inject, test } from 'vitest';
 import { startPostgres, startTemporal } from '../../src/dev/index.ts';
 import { insertJobs } from '../../src/database/enroll.ts';
 import { currentJob, defineCallback, defineJob, type Batch } from '../../src/index.ts';
-import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
+import { createBatch, expectConsistent, firedCallbacks, openBlock } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { OWN_SERVERS } from '../support/own-servers.ts';
 import { lockTable } from '../support/table-lock.ts';
@@ -75,11 +75,10 @@ async function reachCallback(batch: Batch, { pause, callback, callbackAttempts }
 }
 
 /** Opens a block with one job by messages of its own, so that the test decides when its enqueuer is heard. */
-async function openByHand({ batches, client }: World, batch: Batch) {
-  const handle = client.workflow.getHandle(`batch:${batch.id}`);
-  const token = 'by hand';
-  await handle.executeUpdate('open', { args: [{ token }] });
-  await insertJobs(batches.database, batch.id, 1, [['Pause', '[10]', null, null, null]]);
+async function openByHand(world: World, batch: Batch) {
+  const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
+  const token = await openBlock(world, batch.id);
+  await insertJobs(world.batches.database, batch.id, 1, [['Pause', '[10]', null, null, null]], token);
   const workflowTasks = async () => {
     const { events } = await handle.fetchHistory();
     return events!.filter((event) => event.workflowTaskCompletedEventAttributes).length;

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Client, type WorkflowHandle } from '@temporalio/client';
 import { expect } from 'vitest';
 import { BatchPlugin, defineJob, type Batch, type BatchOptions } from '../../src/index.ts';
-import { createBatch } from '../support/batches.ts';
+import { createBatch, openBlock } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { lockTable } from '../support/table-lock.ts';
 import type { World } from '../support/world.ts';
@@ -112,8 +112,16 @@ export const SCENARIOS: readonly Scenario[] = [
     name: 'enqueuer-falls-silent',
     async run(world) {
       const batch = await createBatch(world, { enrollmentTimeout: '2s' });
-      await handleOf(world, idOf(batch)).executeUpdate('open', { args: [{ token: 'gone' }] });
-      await handleOf(world, idOf(batch)).signal('enrolled', { token: 'gone', upTo: 0, queues: [] });
+      await openBlock(world, batch.id);
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'block-never-heard',
+    async run(world) {
+      const batch = await createBatch(world, { enrollmentTimeout: '1s' });
+      await openBlock(world, batch.id, { isHeard: false });
       await isOver(batch);
       return idOf(batch);
     },
@@ -363,7 +371,7 @@ export const SCENARIOS: readonly Scenario[] = [
     name: 'block-taken-over',
     async run(world) {
       const batch = await createBatch(world);
-      await handleOf(world, idOf(batch)).executeUpdate('open', { args: [{ token: 'gone' }] });
+      await openBlock(world, batch.id);
       const block = () => world.fixtures.jobs.record.set({ key: 'one' }).performAsync(1);
       await batch.jobs(block, { resume: true });
       await isOver(batch);

@@ -24,6 +24,18 @@ export async function createBatch(world: World, options: Partial<BatchOptions> =
   return batch;
 }
 
+/**
+ * Opens a batch's block as a process would that dies then: its batch has heard of it, or has not.
+ *
+ * @returns the token that its rows and messages have
+ */
+export async function openBlock(world: World, batchId: string, { isHeard = true } = {}): Promise<string> {
+  const { token } = await world.batches.claimBlock(batchId);
+  const handle = world.client.workflow.getHandle(`batch:${batchId}`);
+  if (isHeard) await handle.signal('enrolled', { token, upTo: 0, queues: [] });
+  return token;
+}
+
 /** Names of the callbacks that ran, in order. */
 export async function firedCallbacks(world: World, batchId: string): Promise<string[]> {
   const entries = await world.ledger.of(batchId, 'callback');

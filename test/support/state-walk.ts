@@ -15,8 +15,8 @@ export interface Transition {
 type Event = (state: BatchState, settings: BatchSettings) => readonly BatchState[];
 
 const NOW = 1_000_000;
-const TOKEN = 'token';
 const RUN = 'run';
+const TOKEN = `${RUN}/token`;
 /** Enough for one that fails and one that does not. */
 const MAX_JOBS = 2;
 /** The walk ends long before; a rule that makes states without end is to be found out. */
@@ -31,6 +31,10 @@ const counts = [...Array(MAX_JOBS + 1).keys()];
  */
 const EVENTS: Readonly<Record<string, Event>> = {
   opened: (state) => unless(rules.refuseOpen(state, TOKEN), () => rules.opened(state, TOKEN, NOW)),
+  takenOver: (state) =>
+    state.enrollment.isOpenEnded
+      ? []
+      : unless(rules.refuseOpen(state, TOKEN), () => rules.takenOver(state, TOKEN, NOW)),
   enrolled: (state) =>
     [0, MAX_JOBS].map((upTo) => rules.enrolled(state, { token: TOKEN, upTo, queues: [] }, NOW)),
   sealed: (state) =>
@@ -183,7 +187,10 @@ export function walkBatch<View extends string>(
   const note = (name: View, transition: Transition) =>
     seen.get(name)!.set(Object.values(transition).join(' '), transition);
   for (const settings of SETTINGS) {
-    const [initial, openEnded] = [rules.initialBatch(NOW), rules.initialBatch(NOW, { openToken: RUN })];
+    const [initial, openEnded] = [
+      rules.initialBatch(NOW, { runId: RUN }),
+      rules.initialBatch(NOW, { runId: RUN, isOpenEnded: true }),
+    ];
     for (const name of names)
       for (const state of [initial, openEnded])
         note(name, { from: '[*]', to: views[name](state), event: 'initialBatch' });

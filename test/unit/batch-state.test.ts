@@ -15,6 +15,7 @@ import { forSeeds, type Random } from '../support/random.ts';
 const NOW = 1_000_000;
 const TOKEN = 'token';
 const OTHER = 'other-token';
+const RUN = 'run-1';
 const EVENTS: readonly BatchEvent[] = ['complete', 'failure', 'settled'];
 
 /** The limits of assignRanges. */
@@ -81,16 +82,56 @@ const registration = (event: BatchEvent, callback = 'Notify'): CallbackRegistrat
 });
 
 describe('the enrolment block', () => {
-  test('can be opened once', () => {
-    const unopened = rules.initialBatch(NOW);
-    expect(rules.refuseOpen(unopened, TOKEN)).toBeUndefined();
-    expect(rules.refuseOpen(openBatch(), OTHER)).toMatchObject({ code: 'ALREADY_ENROLLED' });
+  const unopened = rules.initialBatch(NOW, { runId: RUN });
+  const first = `${RUN}/its opening`;
+
+  test('is opened by its first message, whatever that is', () => {
+    const heard = rules.enrolled(unopened, message(0, [], first), NOW + 5);
+    expect(heard.enrollment).toMatchObject({ phase: 'open', token: first, openings: 1, heardAt: NOW + 5 });
+    expect(rules.enrolled(unopened, message(3, [], first), NOW).enrolled).toBe(3);
+    expect(rules.refuseSeal(unopened, seal(first))).toBeUndefined();
+    const sealed = rules.sealed(unopened, { ...message(3, [], first), error: 'Error: no' }, NOW);
+    expect(sealed).toMatchObject({ enrolled: 3, enrollment: { phase: 'sealed', error: 'Error: no' } });
   });
 
-  test('takes a second opening with the same token for a retry', () => {
-    expect(rules.refuseOpen(openBatch(), TOKEN)).toBeUndefined();
+  test.each([
+    ['of an earlier batch of this id', message(9, [], 'run-0/its opening')],
+    ['that names no opening', message(9, [], RUN)],
+    ['that makes no sense', message(-1, [], first)],
+    ['without a token', { upTo: 9, queues: [] } as never],
+    ['with a number for a token', { token: 7, upTo: 9, queues: [] } as never],
+  ])('is not opened by a message %s', (_what, stray) => {
+    expect(rules.enrolled(unopened, stray, NOW + 1)).toEqual(unopened);
+    expect(rules.refuseSeal(unopened, stray)).toBeDefined();
+  });
+
+  test('is not opened by a message in a later round', () => {
+    const round = rules.initialRound([], NOW);
+    expect(rules.enrolled(round, message(9, [], first), NOW)).toEqual(round);
+  });
+
+  test('can be taken over before it was heard of, while it is open, and not after that', () => {
+    expect(rules.refuseOpen(unopened, OTHER)).toBeUndefined();
+    expect(rules.refuseOpen(openBatch(), OTHER)).toBeUndefined();
+    expect(rules.refuseOpen(sealedBatch(3), OTHER)).toMatchObject({ code: 'ALREADY_ENROLLED' });
+  });
+
+  test('is heard again without being opened again', () => {
     const again = rules.opened(openBatch(), TOKEN, NOW + 5);
-    expect(again.enrollment).toMatchObject({ phase: 'open', token: TOKEN, heardAt: NOW + 5 });
+    expect(again.enrollment).toMatchObject({ phase: 'open', token: TOKEN, openings: 1, heardAt: NOW + 5 });
+  });
+
+  test('is looked for in the row ever more rarely, and at last after openTimeout', () => {
+    const lookIn = (age: number, overrides: Partial<BatchSettings> = {}) =>
+      rules.nextBlockLookMs(
+        unopened,
+        settings({ enrollmentTimeoutMs: 300, openTimeoutMs: 1_000, ...overrides }),
+        NOW + age,
+      );
+    expect([0, 100, 299].map((age) => lookIn(age))).toEqual([300, 200, 1]);
+    expect([300, 599, 600].map((age) => lookIn(age))).toEqual([300, 1, 400]);
+    expect([999, 1_000, 5_000].map((age) => lookIn(age))).toEqual([1, 0, 0]);
+    expect(lookIn(0, { openTimeoutMs: 10 })).toBe(10);
   });
 
   test.each([TOKEN, OTHER])('cannot be opened again after it was sealed, with the token "%s"', (token) => {
@@ -121,11 +162,6 @@ describe('the enrolment block', () => {
   test('ignores messages of another block', () => {
     const state = enrolledBatch(10);
     expect(rules.enrolled(state, message(99, ['elsewhere'], OTHER), NOW + 1)).toEqual(state);
-  });
-
-  test('ignores messages before it is opened', () => {
-    const state = rules.initialBatch(NOW);
-    expect(rules.enrolled(state, message(99), NOW + 1)).toEqual(state);
   });
 
   test('ignores messages after it was sealed', () => {
@@ -963,7 +999,6 @@ class BatchWalk {
 
   /** Another process with another block. */
   #stranger(): void {
-    this.#hold(rules.refuseOpen(this.#state, OTHER) !== undefined, 'a second block is refused');
     this.#hold(
       rules.refuseSeal(this.#state, seal(OTHER)) !== undefined,
       'the seal of a second block is refused',

@@ -81,7 +81,9 @@ test('says that more jobs may come', () => {
   expect(show(rules.opened(rules.initialBatch(0), 'token', 0))).toContain(
     'block is open: more jobs may come',
   );
-  expect(show(rules.initialBatch(0, { openToken: 'run' }))).toContain('until somebody seals it');
+  expect(show(rules.initialBatch(0, { runId: 'run', isOpenEnded: true }))).toContain(
+    'until somebody seals it',
+  );
   expect(show(running(1, { completed: 0, failed: 0 }))).not.toMatch(/may come|may be added/);
 });
 

@@ -32,6 +32,7 @@ const open = (heardAt: number) =>
     enrollment: {
       phase: 'open',
       token: 't',
+      runId: 'run',
       isOpenEnded: false,
       openings: 1,
       error: null,
@@ -454,6 +455,7 @@ const CASES: readonly Case[] = [
             isOpenEnded: false,
             openings: 0,
             token: null,
+            runId: 'run',
             error: null,
             timedOut: false,
             heardAt: NOW - 60 * MINUTE,

@@ -16,7 +16,7 @@ const settings = (overrides: Partial<BatchSettings> = {}): BatchSettings => ({ .
 const added = (upTo: number, queues: readonly string[] = []) => ({ runId: RUN, upTo, queues });
 
 function openEnded(): BatchState {
-  return rules.initialBatch(NOW, { openToken: RUN });
+  return rules.initialBatch(NOW, { runId: RUN, isOpenEnded: true });
 }
 
 /** A sealed batch whose jobs have run. */
@@ -81,7 +81,6 @@ describe('an open-ended batch', () => {
   test('is open from its creation on, for all who know its token', () => {
     expect(rules.refuseOpen(openEnded(), RUN)).toBeUndefined();
     expect(rules.refuseOpen(openEnded(), 'another')).toMatchObject({ code: 'BATCH_SEALED' });
-    expect(rules.refuseOpen(openEnded(), 'another', true)).toBeDefined();
     expect(rules.enrolled(openEnded(), message(3), NOW).enrolled).toBe(3);
     expect(rules.quietTimeMs(openEnded(), settings())).toBe(86_400_000);
   });
@@ -130,10 +129,9 @@ describe('an open-ended batch', () => {
 describe('a block that is taken over', () => {
   const open = rules.opened(rules.initialBatch(NOW), 'old', NOW);
 
-  test('is refused without resume, and its process is unheard from then on', () => {
-    expect(rules.refuseOpen(open, 'new')).toMatchObject({ code: 'ALREADY_ENROLLED' });
-    expect(rules.refuseOpen(open, 'new', true)).toBeUndefined();
-    const taken = rules.opened(open, 'new', NOW + 1);
+  test('leaves its process unheard from then on', () => {
+    expect(rules.refuseOpen(open, 'new')).toBeUndefined();
+    const taken = rules.takenOver(open, 'new', NOW + 1);
     expect(rules.enrolled(taken, { token: 'old', upTo: 5, queues: [] }, NOW)).toEqual(taken);
     expect(rules.refuseSeal(taken, { token: 'old', upTo: 5, queues: [] })).toMatchObject({
       code: 'ALREADY_ENROLLED',
@@ -144,12 +142,21 @@ describe('a block that is taken over', () => {
     const openings = (state: BatchState) => state.enrollment.openings;
     expect(openings(open)).toBe(1);
     expect(openings(rules.opened(open, 'old', NOW))).toBe(1);
-    expect(openings(rules.opened(open, 'new', NOW))).toBe(2);
+    const taken = rules.takenOver(open, 'new', NOW);
+    expect(openings(taken)).toBe(2);
+    expect(openings(rules.takenOver(taken, 'new', NOW))).toBe(2);
+    expect(openings(rules.takenOver(taken, 'newer', NOW))).toBe(3);
+  });
+
+  test('counts as the second opening before the first was heard, which it then never is', () => {
+    const taken = rules.takenOver(rules.initialBatch(NOW, { runId: RUN }), 'new', NOW);
+    expect(taken.enrollment).toMatchObject({ phase: 'open', token: 'new', openings: 2 });
+    expect(rules.enrolled(taken, { token: `${RUN}/first`, upTo: 5, queues: [] }, NOW)).toEqual(taken);
   });
 
   test('cannot be taken over once it is closed', () => {
     const sealed = rules.sealed(open, { token: 'old', upTo: 1, queues: [] }, NOW);
-    expect(rules.refuseOpen(sealed, 'new', true)).toMatchObject({ code: 'ALREADY_ENROLLED' });
+    expect(rules.refuseOpen(sealed, 'new')).toMatchObject({ code: 'ALREADY_ENROLLED' });
   });
 });
 
