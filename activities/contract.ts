@@ -68,8 +68,11 @@ export interface StepAnswer {
   readonly mayBeOver: boolean;
 }
 
-/** Of `BatchClient.create`. The jobs of a step are all there is: it is always sealed with them. */
-export type StepBatchOptions = Omit<BatchOptions, 'autoSeal'>;
+/**
+ * Of `BatchClient.create`. The jobs of a step are all there is: it is always sealed with them. Callbacks cannot travel
+ * from a workflow, which waits for the batch itself.
+ */
+export type StepBatchOptions = Omit<BatchOptions, 'autoSeal' | 'callbacks'>;
 
 /** A job of a step: workflows cannot import what `defineJob` returns. */
 export interface StepJob<Args extends readonly unknown[] = readonly unknown[]> {
@@ -110,6 +113,7 @@ export interface CreateBatchInput {
   readonly parentBatchId: string | null;
   /** The other options, as `create` compares them. */
   readonly definition: Readonly<Record<string, unknown>>;
+  readonly callbacks: readonly CallbackRegistration[];
   readonly settings: BatchSettings;
 }
 

@@ -12,7 +12,7 @@ import { NO_COUNTS, type Counts, type Round } from './rounds.ts';
  * Every event may arrive late, twice or out of order: watermarks and cumulative counts only ever move up.
  */
 export type BatchEvent = 'complete' | 'failure' | 'cancelled' | 'settled' | 'idle';
-const EVENTS: readonly BatchEvent[] = ['complete', 'failure', 'cancelled', 'settled', 'idle'];
+export const BATCH_EVENTS: readonly BatchEvent[] = ['complete', 'failure', 'cancelled', 'settled', 'idle'];
 export type BatchStatus = 'pending' | 'running' | BatchOutcome;
 export type BatchOutcome = 'complete' | 'failed' | 'cancelled';
 const EVENT_OF = { complete: 'complete', failed: 'failure', cancelled: 'cancelled' } as const;
@@ -223,11 +223,12 @@ interface InitialBatch {
   readonly isOpenEnded?: boolean;
   /** Names of jobs that have limits of their own, and so lanes of their own. */
   readonly limitedNames?: readonly string[];
+  readonly callbacks?: readonly CallbackRegistration[];
 }
 
 export function initialBatch(
   now: number,
-  { runId = null, isOpenEnded = false, limitedNames: names = [] }: InitialBatch = {},
+  { runId = null, isOpenEnded = false, limitedNames: names = [], callbacks = [] }: InitialBatch = {},
 ): BatchState {
   return {
     enrollment: {
@@ -257,7 +258,7 @@ export function initialBatch(
     stop: null,
     steering: 0,
     steeringWritten: 0,
-    callbacks: {},
+    callbacks: Object.fromEntries(callbacks.map((registration) => [registration.event, registration])),
     outcome: null,
     written: { created: false, sealed: false, outcome: false, settled: false, workflowsCancelled: false },
     closedEvents: [],
@@ -272,13 +273,8 @@ export function initialRound(
   now: number,
   limitedNames: readonly string[] = [],
 ): BatchState {
-  const state = initialBatch(now, { limitedNames });
-  return {
-    ...state,
-    isOpeningRound: true,
-    enrollment: { ...state.enrollment, phase: 'sealed' },
-    callbacks: Object.fromEntries(callbacks.map((registration) => [registration.event, registration])),
-  };
+  const state = initialBatch(now, { limitedNames, callbacks });
+  return { ...state, isOpeningRound: true, enrollment: { ...state.enrollment, phase: 'sealed' } };
 }
 
 export function newLanes(keys: readonly string[], dispatched: number): BatchState['lanes'] {
@@ -580,7 +576,7 @@ export function refuseRegistration(
 ): Refusal | undefined {
   const { event, callback, startToCloseTimeoutMs, retry } = registration;
   const isWellFormed =
-    EVENTS.includes(event) &&
+    BATCH_EVENTS.includes(event) &&
     typeof callback === 'string' &&
     callback !== '' &&
     startToCloseTimeoutMs > 0 &&

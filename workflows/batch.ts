@@ -53,6 +53,8 @@ export interface BatchInput {
   readonly parentBatchId?: string;
   /** The other options, as `create` compares them; not of a later round. */
   readonly definition?: Readonly<Record<string, unknown>>;
+  /** With which it is created; those of a later round come with that. */
+  readonly callbacks?: readonly CallbackRegistration[];
   readonly settings: BatchSettings;
   /** Set where this is not the batch's first round. */
   readonly round?: RoundRequest;
@@ -95,7 +97,7 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
 }
 
 async function runBatch(input: BatchInput): Promise<BatchResult> {
-  const { batchId, settings } = input;
+  const { batchId, settings, callbacks = [] } = input;
   const { firstExecutionRunId, startTime } = workflowInfo();
   const round = input.round?.number ?? 1;
   const names = Object.keys(settings.jobLimits);
@@ -107,6 +109,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
           runId: firstExecutionRunId,
           isOpenEnded: !settings.autoSeal,
           limitedNames: names,
+          callbacks,
         }));
   const limitedNames = rules.limitedNames(state);
   const limits = () => rules.policyOf(state, settings);
@@ -286,6 +289,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
         context,
         parentBatchId,
         definition,
+        callbacks,
         settings,
       });
       if (!created) refusal = idTaken(batchId);

@@ -416,7 +416,8 @@ export class BatchClient {
   }
 
   /** Starts the batch's workflow. @throws {@link BatchExistsError} when one of this id runs, or has left a row */
-  async #start({ id, description, context, definition, settings }: ResolvedBatchOptions): Promise<Batch> {
+  async #start(resolved: ResolvedBatchOptions): Promise<Batch> {
+    const { id, description, context, definition, callbacks, settings } = resolved;
     const creationId = randomUUID();
     const parentBatchId = parentOfNewBatch();
     const start = new WithStartWorkflowOperation<typeof batchWorkflow>('batch', {
@@ -428,6 +429,7 @@ export class BatchClient {
           description,
           context,
           definition,
+          callbacks,
           settings: withActiveTrace(settings),
           ...(parentBatchId === undefined ? {} : { parentBatchId }),
         },

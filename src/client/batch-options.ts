@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { msToNumber, type Duration } from '@temporalio/common';
-import type { BatchPolicy, BatchSettings } from '../../workflows/batch-state.ts';
+import type { BatchPolicy, BatchSettings, CallbackRegistration } from '../../workflows/batch-state.ts';
 import { isFailurePolicy, type FailurePolicy } from '../../workflows/failure-policy.ts';
 import { MIN_PER_SECOND, type Limit } from '../../workflows/limits.ts';
 import { isBatchId } from '../../workflows/names.ts';
@@ -17,6 +17,7 @@ import {
   resolveTime,
 } from '../options.ts';
 import { resolvePriority, type BatchPriority } from './batch-priority.ts';
+import { resolveCallbacks, type CallbacksByEvent } from './registrations.ts';
 
 /** How many jobs run and start, over all workers. What is `null` has no limit. */
 export interface JobLimit {
@@ -90,6 +91,12 @@ export interface BatchOptions extends BatchPolicyOptions {
    */
   readonly autoSeal?: boolean;
   /**
+   * Callbacks that the batch has from its creation on, by event: whatever becomes of its creator, there is no batch
+   * without them, and no round trip for each as with `Batch.on`.
+   * @default {}
+   */
+  readonly callbacks?: CallbacksByEvent;
+  /**
    * Anything JSON can carry exactly, up to 64 KiB: what callbacks need to know.
    * @default {}
    */
@@ -143,6 +150,7 @@ export interface ResolvedBatchOptions {
   readonly context: unknown;
   /** The other options, in a form in which they can be compared: a deadline that was given as a Duration as that. */
   readonly definition: Readonly<Record<string, unknown>>;
+  readonly callbacks: readonly CallbackRegistration[];
   readonly settings: BatchSettings;
 }
 
@@ -168,6 +176,7 @@ const MAX_LIMITED_NAMES = 50;
 export const BATCH_KEYS = [
   ...POLICY_KEYS,
   'autoSeal',
+  'callbacks',
   'context',
   'continueAsNewAfterEvents',
   'description',
@@ -185,6 +194,7 @@ export function resolveBatchOptions(options: BatchOptions, newId: () => string):
   assertKnownKeys('options', options, BATCH_KEYS);
   const {
     autoSeal = true,
+    callbacks: given = {},
     context = {},
     continueAsNewAfterEvents = 4_000,
     description,
@@ -213,7 +223,9 @@ export function resolveBatchOptions(options: BatchOptions, newId: () => string):
     maxHistoryEvents: continueAsNewAfterEvents,
     priority: resolvePriority(priority),
   };
-  return { id, description, context, definition: definitionOf(settings, options.deadline), settings };
+  const callbacks = resolveCallbacks(given);
+  const definition = { ...definitionOf(settings, options.deadline), ...namesOf(callbacks) };
+  return { id, description, context, definition, callbacks, settings };
 }
 
 function resolveCheckInterval(interval: Duration): number {
@@ -247,6 +259,11 @@ function definitionOf(
     deadline:
       deadlineAt === null || deadline instanceof Date ? deadlineAt : { afterMs: msToNumber(deadline!) },
   };
+}
+
+function namesOf(callbacks: readonly CallbackRegistration[]): { readonly callbacks?: object } {
+  if (callbacks.length === 0) return {};
+  return { callbacks: Object.fromEntries(callbacks.map(({ event, callback }) => [event, callback])) };
 }
 
 /** Names of the options that differ from those that the batch of the row was created with. */

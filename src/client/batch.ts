@@ -31,7 +31,7 @@ import {
   WaitTimedOutError,
   WorkerUnavailableError,
 } from '../errors.ts';
-import { isCallback, type Callback } from '../jobs/define-callback.ts';
+import type { Callback } from '../jobs/define-callback.ts';
 import type { Job } from '../jobs/define-job.ts';
 import { MEMBER_BATCH } from '../jobs/member-batch.ts';
 import { assertKnownKeys, assertName, assertPlainObject, resolveDuration } from '../options.ts';
@@ -42,6 +42,7 @@ import { callBatch, handleOf, type BatchHandle } from './call-batch.ts';
 import { currentEnrollment } from './enrollment-context.ts';
 import { blockChannel, openEndedChannel, sealOpenEnded } from './enrollment-channel.ts';
 import { inPages, resolveEachResult, type EachResultOptions, type StoredResult } from './results.ts';
+import { resolveRegistration } from './registrations.ts';
 import { submitJob } from './submit.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
 import { whyClosed } from './why-closed.ts';
@@ -87,14 +88,6 @@ export interface CallbackRecord {
   readonly startedAt: Date | null;
   readonly finishedAt: Date | null;
 }
-
-const EVENTS: readonly string[] = [
-  'complete',
-  'failure',
-  'cancelled',
-  'settled',
-  'idle',
-] satisfies BatchEvent[];
 
 /** A batch. Its properties are as of the last read: `find`, `create`, `reload`, `progress`, `wait`. */
 export class Batch {
@@ -180,7 +173,7 @@ export class Batch {
   }
 
   /**
-   * Registers a callback. Of `complete`, `failure` and `cancelled` exactly one starts, once; `settled` starts after all jobs are
+   * Registers a callback, as the option `callbacks` of `create` does for those that are known by then. Of `complete`, `failure` and `cancelled` exactly one starts, once; `settled` starts after all jobs are
    * terminal, whatever the outcome; `idle` each time that no job has ended for `alertAfterIdle`. Registering the same callback again changes nothing.
    *
    * @throws {@link InvalidOptionError} for an unknown event, or a callback that is not from `defineCallback`
@@ -189,21 +182,9 @@ export class Batch {
    * @throws {@link WorkerUnavailableError} when no worker answered for 15 s
    */
   async on(event: BatchEvent, callback: Callback): Promise<void> {
-    if (!EVENTS.includes(event)) throw new InvalidOptionError('event', `one of ${EVENTS.join(', ')}`, event);
-    if (!isCallback(callback)) throw new InvalidOptionError('callback', 'made by defineCallback', callback);
-    const { taskQueue, startToCloseTimeoutMs, retry } = callback.options;
+    const registration = resolveRegistration('callback', event, callback);
     await this.#update(`Callback "${callback.name}" was not registered`, () =>
-      this.#handle.executeUpdate(registerUpdate, {
-        args: [
-          {
-            event,
-            callback: callback.name,
-            startToCloseTimeoutMs,
-            retry,
-            ...(taskQueue === undefined ? {} : { taskQueue }),
-          },
-        ],
-      }),
+      this.#handle.executeUpdate(registerUpdate, { args: [registration] }),
     );
   }
 
@@ -233,9 +214,7 @@ export class Batch {
     if (!this.autoSeal) return this.#addJobs(block);
     const { resume = false } = options;
     if (typeof resume !== 'boolean') throw new InvalidOptionError('resume', 'true or false', resume);
-    const { token, quietTimeMs, ...shared } = await (resume
-      ? this.#takeOverBlock()
-      : this.#openBlock());
+    const { token, quietTimeMs, ...shared } = await (resume ? this.#takeOverBlock() : this.#openBlock());
     const enrollment = this.#batches.openBlock({
       batchId: this.id,
       adder: { token },

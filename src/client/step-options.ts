@@ -5,7 +5,11 @@ import { assertKnownKeys, assertName, assertPlainObject } from '../options.ts';
 import { BATCH_KEYS, resolveBatchOptions, type ResolvedBatchOptions } from './batch-options.ts';
 
 /** Names of the options of `executeBatch`. */
-const STEP_KEYS = [...BATCH_KEYS.filter((key) => key !== 'autoSeal'), 'jobs', 'taskQueue'];
+const STEP_KEYS = [
+  ...BATCH_KEYS.filter((key) => key !== 'autoSeal' && key !== 'callbacks'),
+  'jobs',
+  'taskQueue',
+];
 
 /**
  * The batch and the jobs of a step, checked before anything is made of them: a job that is refused in the block would

@@ -48,23 +48,31 @@ export interface FinishListener {
   readonly enrolled?: (jobs: number) => void;
 }
 
-/** @returns whether the row is this workflow's: false when another batch has the id */
+/** With its callbacks. @returns whether the row is this workflow's: false when another batch has the id */
 export async function insertBatch(
   { knex, schema }: Database,
   input: Omit<CreateBatchInput, 'startedAt'>,
 ): Promise<boolean> {
   const { rowCount } = await knex.raw(
-    `insert into :schema:.batches as b
+    `with created as (insert into :schema:.batches as b
        (id, first_execution_run_id, parent_batch_id, description, context, definition, auto_seal, shared, settings, fail_when_failed,
          deadline_at, limits)
      values (:batchId, :firstExecutionRunId, :parentBatchId, :description, :context::jsonb, :definition::jsonb, :autoSeal,
        not :autoSeal, :settings::jsonb, :failWhenFailed, to_timestamp(:deadlineAt::double precision / 1000),
        :limits::jsonb)
      on conflict (id) do update set updated_at = b.updated_at
-       where b.first_execution_run_id = excluded.first_execution_run_id`,
+       where b.first_execution_run_id = excluded.first_execution_run_id
+     returning id
+     ), registered as (
+       insert into :schema:.batch_callbacks (batch_id, round, event, callback, registration)
+       select id, 1, r ->> 'event', r ->> 'callback', r from created cross join jsonb_array_elements(:callbacks::jsonb) r
+       on conflict (batch_id, round, event) do nothing
+     )
+     select id from created`,
     {
       schema,
       ...input,
+      callbacks: JSON.stringify(input.callbacks),
       context: JSON.stringify(input.context),
       definition: JSON.stringify(input.definition),
       autoSeal: input.settings.autoSeal,

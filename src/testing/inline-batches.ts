@@ -127,6 +127,9 @@ export class InlineBatches extends BatchClient {
       return new InlineBatch(this, existing);
     }
     assertDeadlineAhead(resolved);
+    const callbacks = Object.values(options.callbacks ?? {});
+    for (const callback of callbacks) await this.assertRunnable(callback);
+    callbacks.forEach((callback) => this.remember(callback));
     const state = new InlineState(resolved, parentOfNewBatch(), refuse);
     this.#states.set(resolved.id, state);
     return new InlineBatch(this, state);

@@ -54,9 +54,12 @@ export class InlineState {
         runId: this.runId,
         isOpenEnded: !autoSeal,
         limitedNames: Object.keys(jobLimits),
+        callbacks: options.callbacks,
       }),
       'created',
     );
+    for (const registration of options.callbacks)
+      this.callbacks.set(registration.event, newCallback(registration));
   }
 
   get id(): string {

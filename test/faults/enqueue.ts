@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client } from '@temporalio/client';
-import type { Batch, BatchClient } from '../../src/index.ts';
+import type { Batch, BatchClient, BatchOptions } from '../../src/index.ts';
 import { randomFrom } from '../support/random.ts';
 import { optionsOf } from './batch-options.ts';
 import type { Handlers } from './handlers.ts';
@@ -40,13 +40,13 @@ export class BlockError extends Error {
 
 /** Makes a batch, registers its callbacks and runs its blocks; the ledger gets what came of it. Does not throw. */
 export async function enqueue(options: EnqueueOptions): Promise<void> {
-  const { batches, ledger, plan, batchId: batch, handlers, isResuming } = options;
-  const callbacks = handlers.callbacks[plan.callbacks.isTransactional ? 'transactional' : 'plain'];
+  const { batches, ledger, plan, batchId: batch, isResuming } = options;
+  const callbacks = callbacksOf(options);
   try {
-    const created = await persist(() => batches.create(optionsOf(plan, batch)));
+    const created = await persist(() => batches.create(creationOf(options)));
     ledger.write({ what: 'created', batch });
     for (const event of eventsOf(plan)) {
-      await persist(() => created.on(event, callbacks[event]!));
+      if (!isGiven(plan)) await persist(() => created.on(event, callbacks[event]!));
       ledger.write({ what: 'registered', batch, event });
     }
     const { total } =
@@ -61,13 +61,30 @@ export async function enqueue(options: EnqueueOptions): Promise<void> {
 }
 
 /** Creates the batch once more, as a second process of the app would; the ledger gets what came of it. Does not throw. */
-export async function createAgain({ batches, ledger, plan, batchId: batch }: EnqueueOptions): Promise<void> {
+export async function createAgain(options: EnqueueOptions): Promise<void> {
+  const { batches, ledger, batchId: batch } = options;
   try {
-    const { createdAt } = await persist(() => batches.create(optionsOf(plan, batch)));
+    const { createdAt } = await persist(() => batches.create(creationOf(options)));
     ledger.write({ what: 'created-again', batch, createdAt: createdAt.getTime() });
   } catch (error) {
     ledger.write({ what: 'not-created-again', batch, error: codeOf(error) });
   }
+}
+
+function callbacksOf({ handlers, plan }: EnqueueOptions) {
+  return handlers.callbacks[plan.callbacks.isTransactional ? 'transactional' : 'plain'];
+}
+
+/** Whether `create` is given the callbacks: that of every second batch. */
+function isGiven({ index }: BatchPlan): boolean {
+  return index % 2 === 0;
+}
+
+function creationOf(options: EnqueueOptions): BatchOptions {
+  const { batchId, plan } = options;
+  const callbacks = callbacksOf(options);
+  const given = Object.fromEntries(eventsOf(plan).map((event) => [event, callbacks[event]!]));
+  return { ...optionsOf(plan, batchId), ...(isGiven(plan) ? { callbacks: given } : {}) };
 }
 
 /** Events that get a callback. */

@@ -71,7 +71,13 @@ export class Findings {
 }
 
 /** Errors of a call that came to nothing. */
-const NEVER_BEGAN = ['WORKER_UNAVAILABLE', 'TEMPORAL_UNAVAILABLE', 'BATCH_SETTLED', 'ENROLLMENT_TIMED_OUT'];
+const NEVER_BEGAN = [
+  'WORKER_UNAVAILABLE',
+  'TEMPORAL_UNAVAILABLE',
+  'DATABASE_UNAVAILABLE',
+  'BATCH_SETTLED',
+  'ENROLLMENT_TIMED_OUT',
+];
 /** Errors of a block whose batch was stopped meanwhile. */
 const STOPPED = ['BATCH_CANCELLED', 'BATCH_SETTLED'];
 /** Errors of a block that the batch closed itself, also when whoever resumes it comes too late. */

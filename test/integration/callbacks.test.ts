@@ -25,6 +25,46 @@ test('registering the same callback again changes nothing; another one is refuse
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete']);
 });
 
+test('callbacks that create was given are there from the first moment, run once, and are part of what the batch is', async () => {
+  const { onComplete, onFailure, onSettled, another } = callbacks;
+  const options = {
+    id: `given-${world.schema}`,
+    description: 'given',
+    callbacks: { complete: onComplete, failure: onFailure, settled: onSettled },
+  };
+  const batch = await world.batches.create(options);
+  expect((await batch.callbacks()).map(({ event, callback, status }) => [event, callback, status])).toEqual([
+    ['complete', 'OnComplete', 'registered'],
+    ['failure', 'OnFailure', 'registered'],
+    ['settled', 'OnSettled', 'registered'],
+  ]);
+  await batch.on('complete', onComplete);
+  await expectCode(batch.on('complete', another), 'CALLBACK_ALREADY_REGISTERED');
+  await batch.on('cancelled', another);
+  await batch.jobs(() => record.performAsync(1));
+  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+  expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
+  expect((await world.batches.create(options)).status).toBe('complete');
+  const { callbacks: _none, ...without } = options;
+  for (const other of [without, { ...options, callbacks: { complete: another } }]) {
+    await expect(world.batches.create(other)).rejects.toMatchObject({
+      code: 'BATCH_EXISTS',
+      message: expect.stringContaining('callbacks'),
+    });
+  }
+});
+
+test('callbacks that create was given run in a later round, too', async () => {
+  const { onComplete, onFailure } = callbacks;
+  const given = { complete: onComplete, failure: onFailure };
+  const batch = await world.batches.create({ description: 'rounds', callbacks: given });
+  await batch.jobs(() => world.fixtures.jobs.failForGood.performAsync(1));
+  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed' });
+  await batch.retryFailed();
+  await batch.wait({ timeout: '30s' });
+  expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnFailure']);
+});
+
 test('a callback can be registered while the jobs run, and is refused after the end', async () => {
   const batch = await world.batches.create({ description: 'late registration' });
   await batch.jobs(() => world.fixtures.jobs.work.performAsync('slow', 700));

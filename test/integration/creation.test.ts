@@ -87,7 +87,8 @@ function workflowOf(id: string) {
 
 /** The row that a worker writes for a batch of this run. */
 async function writeRow(options: { id: string; description: string }, runId: string): Promise<void> {
-  const { id, description, context, definition, settings } = resolveBatchOptions(options, () => options.id);
+  const resolved = resolveBatchOptions(options, () => options.id);
+  const { id, description, context, definition, callbacks, settings } = resolved;
   await insertBatch(world.batches.database, {
     batchId: id,
     firstExecutionRunId: runId,
@@ -95,6 +96,7 @@ async function writeRow(options: { id: string; description: string }, runId: str
     description,
     context,
     definition,
+    callbacks,
     settings,
   });
 }

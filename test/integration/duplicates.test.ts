@@ -241,6 +241,7 @@ describe('outcomes', () => {
       settings: SETTINGS,
       parentBatchId: null,
       definition: {},
+      callbacks: [],
     });
     await insertJobs(
       database,

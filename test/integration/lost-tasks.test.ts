@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { markFinished, markSteered } from '../../src/database/batches.ts';
 import type { SteerBatchInput } from '../../activities/contract.ts';

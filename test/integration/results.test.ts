@@ -250,6 +250,7 @@ describe('rows', () => {
       context: {},
       parentBatchId: null,
       definition: {},
+      callbacks: [],
       settings: SETTINGS,
     });
     const rows = Array.from({ length: TOTAL }, (_, i) => ['Give', `[${i + 1}]`, null, null, null] as const);

@@ -348,8 +348,11 @@ describe('a step of a workflow', () => {
     });
     expectTypeOf(executeBatch).returns.resolves.toEqualTypeOf<ExecuteBatchResult>();
     expectTypeOf<ExecuteBatchResult>().toExtend<BatchProgress & { batchId: string }>();
-    expectTypeOf<keyof BatchOptions>().exclude<'autoSeal'>().toExtend<keyof ExecuteBatchOptions>();
+    expectTypeOf<keyof BatchOptions>()
+      .exclude<'autoSeal' | 'callbacks'>()
+      .toExtend<keyof ExecuteBatchOptions>();
     expectTypeOf<ExecuteBatchOptions>().not.toHaveProperty('autoSeal');
+    expectTypeOf<ExecuteBatchOptions>().not.toHaveProperty('callbacks');
   });
 
   test('has jobs whose arguments are those of a definition, of which only the type is imported', () => {

@@ -82,6 +82,7 @@ describe('what arrives at the worker', () => {
   test.each([
     { options: given({ deadline: new Date(Number.NaN) }), about: /^deadline/ },
     { options: given({ autoSeal: true }), about: /^options\.autoSeal/ },
+    { options: given({ callbacks: {} }), about: /^options\.callbacks/ },
     { options: given({ jobs: [null] }), about: /^jobs\[0\] must be an object/ },
     { options: given({ jobs: [{ name: '', args: [] }] }), about: /^jobs\[0\]\.name/ },
     { options: given({ jobs: [{ name: 'A', args: 1 }] }), about: /^jobs\[0\]\.args must be an array/ },

@@ -132,6 +132,26 @@ describe('inline batches', () => {
     expect((await batch.results()).map(({ result }) => result)).toEqual([2, 0, 8]);
   });
 
+  test('have the callbacks that create was given', async () => {
+    const ended: string[] = [];
+    const note = defineCallback('Note', (id) => void ended.push(id));
+    await using batches = setup();
+    const options = { id: 'given', description: 'A test', callbacks: { complete: note } };
+    const batch = await batches.create(options);
+    expect(await batch.callbacks()).toMatchObject([
+      { event: 'complete', callback: 'Note', status: 'registered' },
+    ]);
+    await batch.jobs(() => double.performAsync(1));
+    await batches.drain();
+    expect(ended).toEqual([batch.id]);
+    await expect(batches.create({ ...options, callbacks: {} })).rejects.toMatchObject({
+      differences: ['callbacks'],
+    });
+    const traced = defineCallback('Traced', () => {}, { transaction: true });
+    const refused = batches.create({ description: 'A test', callbacks: { settled: traced } });
+    await expect(refused).rejects.toThrow('Traced');
+  });
+
   test('warn of a callback that fails for good, and go on', async () => {
     const warnings: unknown[] = [];
     const broken = defineCallback('Broken', () => Promise.reject(new RangeError('no')), {
