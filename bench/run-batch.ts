@@ -14,8 +14,10 @@ export async function runBatch(
   args: readonly number[],
 ): Promise<number> {
   const startedAt = performance.now();
-  const batch = await batches.create({ description: `Benchmark of ${args.length} jobs` });
-  await batch.on('complete', done);
+  const batch = await batches.create({
+    description: `Benchmark of ${args.length} jobs`,
+    callbacks: { complete: done },
+  });
   await batch.jobs(async () => {
     for (const arg of args) await job.performAsync(arg);
   });
