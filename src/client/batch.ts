@@ -173,7 +173,7 @@ export class Batch {
   }
 
   /**
-   * Registers a callback, as the option `callbacks` of `create` does for those that are known by then. Of `complete`, `failure` and `cancelled` exactly one starts, once; `settled` starts after all jobs are
+   * Registers a callback; `create` takes those that are known by then. Of `complete`, `failure` and `cancelled` exactly one starts, once; `settled` starts after all jobs are
    * terminal, whatever the outcome; `idle` each time that no job has ended for `alertAfterIdle`. Registering the same callback again changes nothing.
    *
    * @throws {@link InvalidOptionError} for an unknown event, or a callback that is not from `defineCallback`

@@ -88,7 +88,7 @@ const FIRST_ANNOUNCE_ROWS = FIRST_FLUSH_ROWS;
 const MAX_ANNOUNCE_ROWS = 4_000;
 const ANNOUNCE_DELAY_MS = 250;
 const ANNOUNCE_RETRY_MS = 1_000;
-/** A block that is not over by then is the first that the batch's workflow hears of it. */
+/** A block that is not over by then tells its batch, which has not heard of it before: most blocks only seal. */
 const FIRST_SIGN_MS = 50;
 
 /**

@@ -79,7 +79,9 @@ describe('cancelling', () => {
     const batch = await createBatch(world);
     await batch.cancel();
     expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'cancelled', total: 0 });
-    expect(await codeOf(batch.jobs(() => world.fixtures.jobs.record.performAsync(1)))).toBe('BATCH_SETTLED');
+    expect(await codeOf(batch.jobs(() => world.fixtures.jobs.record.performAsync(1)))).toBe(
+      'BATCH_CANCELLED',
+    );
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnSettled']);
   });
 
