@@ -324,19 +324,21 @@ function closedByStop({ reason }: Stop): Refusal {
   };
 }
 
-/** The process that has the block was heard for the first time, or an open-ended batch was asked whether it is open. */
+/** The process that has the block was heard. */
 export function opened(state: BatchState, token: string, now: number): BatchState {
   const { enrollment } = state;
   const openings = Math.max(1, enrollment.openings);
   return { ...state, enrollment: { ...enrollment, phase: 'open', token, openings, heardAt: now } };
 }
 
-/** Another process has the block from now on. The one before may have opened it and not been heard yet. */
+/**
+ * Another process has the block from now on. The one before may have opened it and not been heard yet. With the token
+ * that the batch knows, as all have of an open-ended one, it is only heard again.
+ */
 export function takenOver(state: BatchState, token: string, now: number): BatchState {
-  const { enrollment } = state;
-  if (enrollment.token === token) return opened(state, token, now);
-  const openings = Math.max(1, enrollment.openings) + 1;
-  return { ...state, enrollment: { ...enrollment, phase: 'open', token, openings, heardAt: now } };
+  const { enrollment, ...rest } = opened(state, token, now);
+  const openings = enrollment.openings + (state.enrollment.token === token ? 0 : 1);
+  return { ...rest, enrollment: { ...enrollment, openings } };
 }
 
 /** Whether a message is of the block, which its first message opens: that it has the block is in the row. */

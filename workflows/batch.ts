@@ -199,9 +199,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     messages.openUpdate,
     ({ token }) =>
       shielded(async () => {
-        const { isOpenEnded } = state.enrollment;
-        apply((isOpenEnded ? rules.opened : rules.takenOver)(state, token, Date.now()));
-        const { openings: opening } = state.enrollment;
+        apply(rules.takenOver(state, token, Date.now()));
+        const { openings: opening, isOpenEnded } = state.enrollment;
         await untilTrue(() => state.written.created);
         if (!isOpenEnded) {
           const row = await mirror.takeOverBlock({ batchId, token, opening, announced: state.enrolled });
@@ -404,7 +403,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     const isOpened = () => state.enrollment.phase !== 'unopened';
     const left = rules.nextBlockLookMs(state, settings, Date.now());
     if (await condition(isOpened, Math.max(1, left), QUIET_TIMER)) return;
-    const isOver = Date.now() >= state.enrollment.heardAt + settings.openTimeoutMs;
+    const isOver = rules.nextBlockLookMs(state, settings, Date.now()) === 0;
     const token = await shielded(() => mirror.findBlock({ batchId }));
     if (isOpened()) return;
     if (token !== null) apply(rules.opened(state, token, Date.now()));

@@ -41,8 +41,8 @@ import { assertBlock, executionsOf, runBlock } from './blocks.ts';
 import { callBatch, handleOf, type BatchHandle } from './call-batch.ts';
 import { currentEnrollment } from './enrollment-context.ts';
 import { blockChannel, openEndedChannel, sealOpenEnded } from './enrollment-channel.ts';
-import { inPages, resolveEachResult, type EachResultOptions, type StoredResult } from './results.ts';
 import { resolveRegistration } from './registrations.ts';
+import { inPages, resolveEachResult, type EachResultOptions, type StoredResult } from './results.ts';
 import { submitJob } from './submit.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
 import { whyClosed } from './why-closed.ts';
@@ -214,7 +214,7 @@ export class Batch {
     if (!this.autoSeal) return this.#addJobs(block);
     const { resume = false } = options;
     if (typeof resume !== 'boolean') throw new InvalidOptionError('resume', 'true or false', resume);
-    const { token, quietTimeMs, ...shared } = await (resume ? this.#takeOverBlock() : this.#openBlock());
+    const { token, quietTimeMs, ...shared } = await (resume ? this.#takeOverBlock() : this.#claimBlock());
     const enrollment = this.#batches.openBlock({
       batchId: this.id,
       adder: { token },
@@ -532,7 +532,7 @@ export class Batch {
   }
 
   /** An opening of which it is open whether it is in the database has the block when it is tried again. */
-  async #openBlock(): Promise<ClaimedBlock> {
+  async #claimBlock(): Promise<ClaimedBlock> {
     const name = this.#unansweredOpening ?? randomUUID();
     this.#unansweredOpening = undefined;
     try {

@@ -101,9 +101,8 @@ export class InlineState {
         return undefined;
       case 'open': {
         const { token } = message as { token: string };
-        const { isOpenEnded } = this.#state.enrollment;
         this.#refuseIf(rules.refuseOpen(this.#state, token));
-        this.#apply((isOpenEnded ? rules.opened : rules.takenOver)(this.#state, token, Date.now()));
+        this.#apply(rules.takenOver(this.#state, token, Date.now()));
         return { quietTimeMs: 0, total: this.#state.enrolled };
       }
       case 'seal': {

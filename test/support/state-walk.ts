@@ -31,10 +31,7 @@ const counts = [...Array(MAX_JOBS + 1).keys()];
  */
 const EVENTS: Readonly<Record<string, Event>> = {
   opened: (state) => unless(rules.refuseOpen(state, TOKEN), () => rules.opened(state, TOKEN, NOW)),
-  takenOver: (state) =>
-    state.enrollment.isOpenEnded
-      ? []
-      : unless(rules.refuseOpen(state, TOKEN), () => rules.takenOver(state, TOKEN, NOW)),
+  takenOver: (state) => unless(rules.refuseOpen(state, TOKEN), () => rules.takenOver(state, TOKEN, NOW)),
   enrolled: (state) =>
     [0, MAX_JOBS].map((upTo) => rules.enrolled(state, { token: TOKEN, upTo, queues: [] }, NOW)),
   sealed: (state) =>
