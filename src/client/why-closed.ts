@@ -14,14 +14,19 @@ export type Asker = { readonly token: string } | 'handler';
 
 /** Why the batch's block cannot be opened, as its row says. */
 export function whyNotOpened(batchId: string, row: BatchRow | undefined): BatchError {
-  if (row && row.stop_reason === null && row.enrollment_token !== null) {
-    return new AlreadyEnrolledError(
-      'ALREADY_ENROLLED',
-      `jobs() was called for batch "${batchId}" before. A batch has one enrolment block; create another batch, or pass ` +
-        '{ resume: true } if the process died that had this one.',
+  // Then it does not matter who asks.
+  if (!row || row.stop_reason !== null) return whyClosed(batchId, row, 'handler');
+  if (row.enrollment_token === null) {
+    return new EnrollmentTimedOutError(
+      'ENROLLMENT_TIMED_OUT',
+      `Batch "${batchId}" has closed itself: no block of it was opened for openTimeout. Create another batch.`,
     );
   }
-  return whyClosed(batchId, row, { token: '' });
+  return new AlreadyEnrolledError(
+    'ALREADY_ENROLLED',
+    `jobs() was called for batch "${batchId}" before. A batch has one enrolment block; create another batch, or pass ` +
+      '{ resume: true } if the process died that had this one.',
+  );
 }
 
 /** Why the batch takes no jobs any more, as its row says. */

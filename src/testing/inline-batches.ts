@@ -127,7 +127,7 @@ export class InlineBatches extends BatchClient {
       return new InlineBatch(this, existing);
     }
     assertDeadlineAhead(resolved);
-    const callbacks = Object.values(options.callbacks ?? {});
+    const callbacks = resolved.callbacks.map(({ event }) => options.callbacks![event]!);
     for (const callback of callbacks) await this.assertRunnable(callback);
     callbacks.forEach((callback) => this.remember(callback));
     const state = new InlineState(resolved, parentOfNewBatch(), refuse);

@@ -148,6 +148,8 @@ describe('inline batches', () => {
       differences: ['callbacks'],
     });
     const traced = defineCallback('Traced', () => {}, { transaction: true });
+    const none = { complete: undefined } as object;
+    expect(await (await batches.create({ description: 'A test', callbacks: none })).callbacks()).toEqual([]);
     const refused = batches.create({ description: 'A test', callbacks: { settled: traced } });
     await expect(refused).rejects.toThrow('Traced');
   });
