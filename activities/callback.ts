@@ -13,6 +13,7 @@ import {
 import { isTransient } from '../src/database/retry.ts';
 import { describeError, MAX_MESSAGE_LENGTH } from '../src/jobs/outcome.ts';
 import type { Callback, CallbackContext, TransactionCallbackContext } from '../src/jobs/define-callback.ts';
+import { waitMs } from '../src/timeouts.ts';
 import { observeCallback } from './callback-telemetry.ts';
 import type { CallbackInput } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
@@ -20,7 +21,6 @@ import { withHeartbeat } from './heartbeat.ts';
 import { patiently } from './patiently.ts';
 
 /** How long a worker that lacks the callback leaves it to others. */
-const UNKNOWN_RETRY_DELAY = '5s';
 
 /**
  * Runs a callback and keeps its row up to date. The activity is scheduled once; Temporal repeats it. A repetition that
@@ -150,6 +150,6 @@ function unknownCallback(name: string): ApplicationFailure {
   return ApplicationFailure.create({
     type: 'UnknownCallbackError',
     message: `This worker has no callback named "${name}". Give it to createBatchWorker({ callbacks }).`,
-    nextRetryDelay: UNKNOWN_RETRY_DELAY,
+    nextRetryDelay: waitMs('unknownCallback'),
   });
 }

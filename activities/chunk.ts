@@ -21,6 +21,7 @@ import { MEMBER_BATCH } from '../src/jobs/member-batch.ts';
 import { describeError, retryDelay } from '../src/jobs/outcome.ts';
 import { resultJson } from '../src/jobs/result.ts';
 import { acquire } from '../src/worker/slots.ts';
+import { CALLS, CHECKS, waitMs } from '../src/timeouts.ts';
 import { jobFailure, MAX_CHUNK_SAMPLE, sampled, type FailedJob } from '../workflows/failed-sample.ts';
 import { chunkDrainedSignal, jobFailedSignal } from '../workflows/messages.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
@@ -50,13 +51,6 @@ const DELAY_STEP_MS = 100;
 const DRAINED_AFTER_MS = 50;
 /** A chunk in which many jobs fail does not say so more often. */
 const NOTICE_INTERVAL_MS = 1_000;
-/** How soon a batch that is a job is asked again how it stands: after a tenth of the time that it was waited for. */
-const MIN_MEMBER_DELAY_MS = 500;
-const MAX_MEMBER_DELAY_MS = 30_000;
-/** A batch that is a job and has no row was deleted, or is still being created. */
-const MEMBER_MISSING_MS = 60_000;
-/** A worker that shuts down does not wait longer for a mark: a job would count one loss too many, no more. */
-const UNMARK_TIMEOUT_MS = 2_000;
 
 /** Runs the jobs of a chunk and writes their outcomes. A second execution runs what is still pending. */
 export async function runChunk(dependencies: ActivityDependencies, input: ChunkInput): Promise<ChunkReport> {
@@ -227,8 +221,8 @@ class ChunkRun {
     for (const job of this.#members) {
       const batch = rows.get(idOf(job));
       const ageMs = this.#ageOf(job);
-      if (batch ? batch.outcome === null : ageMs < MEMBER_MISSING_MS) {
-        const delayMs = Math.min(MAX_MEMBER_DELAY_MS, Math.max(MIN_MEMBER_DELAY_MS, ageMs / 10));
+      if (batch ? batch.outcome === null : ageMs < waitMs('nestedMissing')) {
+        const delayMs = Math.min(waitMs('nestedCheckMax'), Math.max(CHECKS.nestedCheck, ageMs / 10));
         this.#dueAt.set(job.position, Date.now() + delayMs);
       } else if (batch?.outcome === 'complete') {
         this.#completed++;
@@ -560,7 +554,8 @@ class ChunkRun {
     if (!this.#input.careful || this.#remaining.length === 0) return;
     const { database } = this.#deps;
     await withRetry(() => clearMarks(database, this.#input.batchId, this.#remaining), {
-      timeoutMs: UNMARK_TIMEOUT_MS,
+      // Without the mark a job would count one loss too many, no more.
+      timeoutMs: CALLS.unmark,
     });
   }
 

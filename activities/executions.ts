@@ -1,16 +1,10 @@
 import type { Client } from '@temporalio/client';
 import type { ExecutionKind } from '../src/database/executions.ts';
 import type { JobError } from '../src/jobs/outcome.ts';
+import { waitMs } from '../src/timeouts.ts';
 import { ACTIVITY_RUNS } from './activity-runs.ts';
 import type { Runs } from './runs.ts';
-import {
-  deleted,
-  isOfJob,
-  notStarted,
-  START_TIMEOUT_MS,
-  type ExecutionJob,
-  type FinalEnd,
-} from './workflow-look.ts';
+import { deleted, isOfJob, notStarted, type ExecutionJob, type FinalEnd } from './workflow-look.ts';
 import { WORKFLOW_RUNS } from './workflow-runs.ts';
 
 /** What a look has found. */
@@ -44,7 +38,7 @@ export async function lookAt(client: Client, job: ExecutionJob, ageMs: number): 
   const gone = (failure: JobError): Look => ({ isOver: true, failure, startedAt: now - ageMs, endedAt: now });
   if (!seen) {
     if (job.runId !== null) return gone(deleted(job));
-    return ageMs < START_TIMEOUT_MS ? LATER : gone(notStarted(job));
+    return ageMs < waitMs('unansweredStart') ? LATER : gone(notStarted(job));
   }
   if (isOfJob(job, seen)) {
     const { firstRunId, startedAt } = seen;
@@ -55,7 +49,7 @@ export async function lookAt(client: Client, job: ExecutionJob, ageMs: number): 
       ? over(closed.end, startedAt, closed.at)
       : running;
   }
-  if (job.runId === null) return ageMs < START_TIMEOUT_MS ? LATER : gone(notStarted(job));
+  if (job.runId === null) return ageMs < waitMs('unansweredStart') ? LATER : gone(notStarted(job));
   return followChain(client, job, job.runId, gone);
 }
 

@@ -20,13 +20,11 @@ import {
 import { selectPendingExecutions, selectPositions } from '../src/database/workflow-jobs.ts';
 import { instruments } from '../src/telemetry/instruments.ts';
 import { quietly } from '../src/telemetry/quietly.ts';
+import { CALLS } from '../src/timeouts.ts';
 import { formatSpans, spansOf } from '../workflows/spans.ts';
 import { noteEnrolled, noteSettled } from './batch-telemetry.ts';
 import type { MirrorActivities } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
-
-/** Its client waits longer, even by a clock that is 10 s ahead: see `WORKER_TIMEOUT_MS`. */
-const SURELY_WAITED_FOR_MS = 5_000;
 
 /** Short writes of the mirror. Idempotent: Temporal may run each more than once. */
 export function createMirrorActivities({
@@ -37,7 +35,7 @@ export function createMirrorActivities({
     createBatch: async (input) => {
       const created = await insertBatch(database, input);
       // The client may have given the batch up, and deleted its row, while the row was on its way.
-      const isLate = Date.now() - input.startedAt > SURELY_WAITED_FOR_MS;
+      const isLate = Date.now() - input.startedAt > CALLS.creatorPatience;
       if (created && isLate && (await isTerminated(batches.client))) await deleteBatch(database, input);
       if (created) instruments()?.batchesStarted.add(1);
       return { created };

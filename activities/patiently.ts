@@ -1,5 +1,6 @@
 import { cancellationSignal, log } from '@temporalio/activity';
-import { DATABASE_TIMEOUT_MS, withRetry } from '../src/database/retry.ts';
+import { withRetry } from '../src/database/retry.ts';
+import { CALLS } from '../src/timeouts.ts';
 
 /**
  * Runs an idempotent statement of an activity until the database answers, or the activity is given up.
@@ -9,7 +10,7 @@ import { DATABASE_TIMEOUT_MS, withRetry } from '../src/database/retry.ts';
  */
 export function patiently<T>(run: () => Promise<T>, warning: string): Promise<T> {
   return withRetry(run, {
-    timeoutMs: DATABASE_TIMEOUT_MS,
+    timeoutMs: CALLS.database,
     signal: cancellationSignal(),
     onRetry: (error, attempt) => log.warn(`${warning}; trying again`, { attempt, error }),
   });

@@ -3,6 +3,7 @@ import type { Logger } from '@temporalio/common';
 import { runOutsideEnrollment } from '../src/client/enrollment-context.ts';
 import type { BatchClient } from '../src/client/batch-client.ts';
 import { runInJobContext, type JobContext } from '../src/jobs/job-context.ts';
+import { waitMs } from '../src/timeouts.ts';
 import type { AnyJob } from './dependencies.ts';
 import { jobLogger } from './job-logger.ts';
 
@@ -11,8 +12,6 @@ export class JobTimeoutError extends Error {
   override readonly name = 'JobTimeoutError';
 }
 
-/** How long a handler may go on after the worker asked it to stop. */
-const ABORT_GRACE_MS = 5_000;
 /** The longest time that a timer takes. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 /** Timers fire up to a millisecond early. */
@@ -50,7 +49,7 @@ export type OnEnd = (failure: { readonly error: unknown } | undefined, result?: 
 export class RunningJobs {
   readonly #workerSignal: AbortSignal;
   readonly #running = new Set<RunningJob>();
-  readonly #onAbort = () => this.stop(this.#workerSignal.reason, ABORT_GRACE_MS);
+  readonly #onAbort = () => this.stop(this.#workerSignal.reason, waitMs('abortGrace'));
   #timer: NodeJS.Timeout | undefined;
   #timerAt = Infinity;
 
@@ -63,7 +62,7 @@ export class RunningJobs {
   start(call: HandlerCall, onEnd: OnEnd): void {
     const job = new RunningJob(call, onEnd);
     this.#running.add(job);
-    if (this.#workerSignal.aborted) this.#stop(job, this.#workerSignal.reason, ABORT_GRACE_MS);
+    if (this.#workerSignal.aborted) this.#stop(job, this.#workerSignal.reason, waitMs('abortGrace'));
     this.#wakeAt(job.endsAt);
     let result: unknown;
     try {

@@ -1,9 +1,7 @@
 import { log } from '@temporalio/activity';
 import { selectSteered } from '../src/database/batches.ts';
 import type { Database } from '../src/database/connect.ts';
-
-/** How soon a worker notices that a batch was paused, changed or stopped. Chunks are mostly over before. */
-const POLL_MS = 1_000;
+import { waitMs } from '../src/timeouts.ts';
 
 /** How a batch stands, as its row says. */
 export interface RowSteering {
@@ -34,7 +32,7 @@ export class SteeringWatch {
     const listeners = this.#listeners.get(batchId) ?? new Set();
     listeners.add(listener);
     this.#listeners.set(batchId, listeners);
-    this.#timer ??= setInterval(() => void this.read(), POLL_MS);
+    this.#timer ??= setInterval(() => void this.read(), waitMs('controlPoll'));
     return () => {
       listeners.delete(listener);
       if (listeners.size === 0 && this.#listeners.get(batchId) === listeners) this.#listeners.delete(batchId);

@@ -4,17 +4,13 @@ import type { Batch } from '../src/client/batch.ts';
 import { resolveStep } from '../src/client/step-options.ts';
 import { BatchError, BatchExistsError, type BatchErrorCode } from '../src/errors.ts';
 import { defineJob } from '../src/jobs/define-job.ts';
+import { CALLS } from '../src/timeouts.ts';
 import type { BatchProgress } from '../workflows/batch-state.ts';
 import type { ReadStepInput, StepAnswer, StepInput, StepJob } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
 
 type Dependencies = Pick<ActivityDependencies, 'batches' | 'jobs'>;
-
-/** A batch that said that it is over closes its workflow in the next moment. */
-const CLOSING_TIMEOUT = '5s';
-/** Otherwise one look is enough. */
-const LOOK_TIMEOUT = '1s';
 
 /** The block takes no jobs any more: it was closed, by its own end, by a stop or after a quiet time. */
 const CLOSED: readonly BatchErrorCode[] = ['BATCH_CANCELLED', 'BATCH_SETTLED', 'ENROLLMENT_TIMED_OUT'];
@@ -75,7 +71,7 @@ export async function readStep(
     finalIf(isGone, async () => {
       const batch = await batches.find(batchId);
       try {
-        return await batch.wait({ timeout: isSaidOver ? CLOSING_TIMEOUT : LOOK_TIMEOUT });
+        return await batch.wait({ timeout: isSaidOver ? CALLS.stepClosing : CALLS.stepLook });
       } catch (error) {
         if (error instanceof BatchError && error.code === 'WAIT_TIMED_OUT') return null;
         throw error;

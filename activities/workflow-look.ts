@@ -1,6 +1,7 @@
 import type { Execution } from '../src/database/executions.ts';
 import { toJobError, type JobError } from '../src/jobs/outcome.ts';
 import { nextRunIdOf, type HistoryEvent } from '../src/temporal-history.ts';
+import { CHECKS } from '../src/timeouts.ts';
 
 /**
  * The rules of looking at workflows and activities that are jobs: what Temporal's answers mean. Pure functions.
@@ -148,10 +149,6 @@ export function notStarted({ kind, id }: Execution): JobError {
   );
 }
 
-/** A start whose answer was lost is under way for this long at most. */
-export const START_TIMEOUT_MS = 60_000;
-
-const MIN_DELAY_MS = 500;
 /** What looking at all of a batch's workflows and activities may cost: a hundred in a second. */
 const LOOK_MS = 10;
 /** Delays grow in steps, so that those of workflows of about the same age are the same. */
@@ -162,7 +159,8 @@ export function nextLookMs(
   ageMs: number,
   { pending, intervalMs }: { pending: number; intervalMs: number },
 ): number {
-  const steps = Math.max(0, Math.floor(Math.log(ageMs / 10 / MIN_DELAY_MS) / Math.log(STEP)));
-  const byAge = ageMs <= 0 ? MIN_DELAY_MS : MIN_DELAY_MS * STEP ** steps;
+  const firstMs = CHECKS.executionCheck;
+  const steps = Math.max(0, Math.floor(Math.log(ageMs / 10 / firstMs) / Math.log(STEP)));
+  const byAge = ageMs <= 0 ? firstMs : firstMs * STEP ** steps;
   return Math.round(Math.max(Math.min(byAge, intervalMs), pending * LOOK_MS));
 }

@@ -1,6 +1,6 @@
 import { isGrpcServiceError, type Client } from '@temporalio/client';
+import { CALLS } from './timeouts.ts';
 
-const CALL_TIMEOUT_MS = 10_000;
 /** A gRPC status code. */
 const NOT_FOUND: readonly number[] = [5];
 
@@ -8,7 +8,7 @@ const NOT_FOUND: readonly number[] = [5];
 export async function unlessNotFound<T>(
   client: Client,
   call: () => Promise<T>,
-  timeoutMs = CALL_TIMEOUT_MS,
+  timeoutMs: number = CALLS.temporal,
 ): Promise<T | undefined> {
   try {
     return await client.withDeadline(Date.now() + timeoutMs, call);

@@ -4,6 +4,7 @@ import { isQueueName, laneKeysOf, namesOf, OWN_LANE } from './lanes.ts';
 import { mergeJobLimits, type Limits } from './limits.ts';
 import type { Pace } from './pacing.ts';
 import { NO_COUNTS, type Counts, type Round } from './rounds.ts';
+import { waitMs } from './timeouts.ts';
 
 /**
  * The rules of a batch: pure functions from state and event to new state, without a Temporal import. The state is
@@ -212,9 +213,6 @@ export interface Runner {
   /** All that is left of its range runs, or waits for a retry or a start delay. */
   readonly idle: boolean;
 }
-
-/** How long handlers may go on when a batch stops itself. */
-export const STOP_GRACE_MS = 10_000;
 
 interface InitialBatch {
   /** The batch's first run. */
@@ -556,7 +554,7 @@ export function decided(state: BatchState, settings: BatchSettings): BatchState 
   }
   const next =
     afterFailure === 'cancelRemaining'
-      ? stopped(state, { outcome: 'failed', reason: failure, graceMs: STOP_GRACE_MS })
+      ? stopped(state, { outcome: 'failed', reason: failure, graceMs: waitMs('stopGrace') })
       : state;
   return failWhen === 'immediate' || isSettled(next) ? { ...next, outcome: 'failed' } : next;
 }

@@ -14,23 +14,23 @@ import type { StepActivities, StepInput } from '../activities/contract.ts';
 import type { ExecuteBatchResult } from './execute-batch.ts';
 import { onSignal, shielded } from './handlers.ts';
 import { batchEndedSignal } from './messages.ts';
+import { waitMs, WORKFLOW_CALLS } from './timeouts.ts';
 
 /** As long as it takes: a worker or a database that is away is waited for. What cannot be is not retryable. */
-const { startStep, readStep, cancelStep } = proxyActivities<StepActivities>({
-  startToCloseTimeout: '1 hour',
-  heartbeatTimeout: '10s',
-  retry: { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '30s' },
-});
+const stepActivities = () =>
+  proxyActivities<StepActivities>({
+    startToCloseTimeout: WORKFLOW_CALLS.step,
+    heartbeatTimeout: waitMs('heartbeat'),
+    retry: { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '30s' },
+  });
 
-/** The batch says when it is over. Only one whose workflow somebody terminated does not: it is looked after, rarely. */
-const FIRST_LOOK_MS = 60_000;
-const LAST_LOOK_MS = 10 * 60_000;
 /** As `continueAsNewAfterEvents` of a batch. */
 const MAX_HISTORY_EVENTS = 4_000;
 
 /** What `executeBatch` starts on the workers of the batch: starts it, waits for its end, and cancels it when asked to. */
 export async function batchStep(input: StepInput): Promise<ExecuteBatchResult> {
   const { batchId, options } = input;
+  const { startStep, readStep, cancelStep } = stepActivities();
   let isSaidOver = input.isSaidOver ?? false;
   onSignal(batchEndedSignal, (message) => {
     if (message.batchId === batchId) isSaidOver = true;
@@ -52,14 +52,15 @@ export async function batchStep(input: StepInput): Promise<ExecuteBatchResult> {
   }
 
   async function over(isCancelled = false): Promise<ExecuteBatchResult> {
-    let pauseMs = FIRST_LOOK_MS;
+    // The batch says when it is over. Only one whose workflow an operator terminated does not.
+    let pauseMs = waitMs('stepCheck');
     for (;;) {
       await condition(() => isSaidOver, pauseMs);
       const wasSaidOver = isSaidOver;
       isSaidOver = false;
       const progress = await readStep({ batchId, isSaidOver: wasSaidOver });
       if (progress) return { batchId, ...progress };
-      pauseMs = wasSaidOver ? FIRST_LOOK_MS : Math.min(LAST_LOOK_MS, 2 * pauseMs);
+      pauseMs = wasSaidOver ? waitMs('stepCheck') : Math.min(waitMs('stepCheckMax'), 2 * pauseMs);
       if (wantsContinueAsNew()) {
         await continueAsNew<typeof batchStep>({
           ...input,

@@ -44,6 +44,7 @@ import { batchRunner } from './runner.ts';
 import { describeFailure } from './failure.ts';
 import { clip, formatSpans, parseSpans, type Span } from './spans.ts';
 import { requestCancellations } from './cancel-workflow-jobs.ts';
+import { waitMs } from './timeouts.ts';
 
 export interface BatchInput {
   readonly batchId: string;
@@ -82,9 +83,6 @@ interface InlineRange {
 
 /** Of each range that runs here. Temporal lets a workflow have 2,000 activities, and there may be several ranges. */
 const MAX_INLINE_IN_FLIGHT = 400;
-
-/** Before the rows are counted again, in case that what went wrong goes wrong again. */
-const RECOUNT_PAUSE = '10 seconds';
 
 const QUIET_TIMER = { summary: 'Closes the enrolment if nothing is heard' };
 
@@ -533,7 +531,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   /** Repairs counts from which jobs are missing: see `isStranded`. */
   async function recount(): Promise<void> {
     isRecounting = true;
-    await sleep(RECOUNT_PAUSE, { summary: 'Then counts jobs again from their rows' });
+    await sleep(waitMs('recount'), { summary: 'Then counts jobs again from their rows' });
     const queues = await mirror.findQueues({ batchId });
     isRecounting = false;
     if (!rules.isStranded(state)) return;
@@ -588,7 +586,9 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     });
     // The next run would not know that it is lost before it asks.
     startingChildren++;
-    await sleep('5s', { summary: `Then another runner takes the jobs of runner ${runner}` });
+    await sleep(waitMs('runnerReplacement'), {
+      summary: `Then another runner takes the jobs of runner ${runner}`,
+    });
     startingChildren--;
     // It may have handed its range back before.
     if (state.runners[runner]?.inline !== false) return;

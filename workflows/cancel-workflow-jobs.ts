@@ -1,9 +1,11 @@
 import { proxyActivities } from '@temporalio/workflow';
 import type { HandlerActivities } from '../activities/contract.ts';
+import { waitMs, WORKFLOW_CALLS } from './timeouts.ts';
 
 /** Asks the workflows to cancel that are jobs of a batch which was stopped. Tried until it was done. */
-export const { cancelWorkflowJobs: requestCancellations } = proxyActivities<HandlerActivities>({
-  startToCloseTimeout: '1 day',
-  heartbeatTimeout: '10s',
-  retry: { maximumInterval: '1 minute' },
-});
+export const requestCancellations: HandlerActivities['cancelWorkflowJobs'] = (input) =>
+  proxyActivities<HandlerActivities>({
+    startToCloseTimeout: WORKFLOW_CALLS.cancelWorkflows,
+    heartbeatTimeout: waitMs('heartbeat'),
+    retry: { maximumInterval: '1 minute' },
+  }).cancelWorkflowJobs(input);

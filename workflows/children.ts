@@ -3,9 +3,7 @@ import { getExternalWorkflowHandle, log, ParentClosePolicy, sleep, workflowInfo 
 import type { BatchEvent } from './batch-state.ts';
 import type { Steering } from './steering.ts';
 import { batchEndedSignal, pingSignal, rushedSignal, steeredSignal } from './messages.ts';
-
-/** How often workflows that an earlier run of this one started are asked whether they are there. */
-const PING_INTERVAL_MS = 60_000;
+import { waitMs } from './timeouts.ts';
 
 export function runnerWorkflowId(runner: string): string {
   return `${workflowInfo().workflowId}/runner/${runner}`;
@@ -83,7 +81,7 @@ export async function watchChildOfEarlierRun(child: ChildOfEarlierRun): Promise<
   const { workflowId } = child;
   const handle = getExternalWorkflowHandle(workflowId);
   for (;;) {
-    const left = child.askedAt + PING_INTERVAL_MS - Date.now();
+    const left = child.askedAt + waitMs('childCheck') - Date.now();
     await sleep(Math.max(1, left), { summary: `Until ${workflowId} is asked whether it is there` });
     // It reports its end before it ends, so that a missing one that is still needed was lost.
     if (!child.isNeeded()) return;

@@ -1,6 +1,7 @@
 import { TemporalFailure } from '@temporalio/common';
 import { proxyActivities, proxyLocalActivities, sleep, workflowInfo } from '@temporalio/workflow';
 import type { MirrorActivities } from '../activities/contract.ts';
+import { WORKFLOW_CALLS } from './timeouts.ts';
 
 /**
  * Local: short writes would spend most of their time in hops to the server. But where one outlives 8 s, the SDK ends the
@@ -9,15 +10,19 @@ import type { MirrorActivities } from '../activities/contract.ts';
  * short try, and a task has few of them.
  */
 const local = proxyLocalActivities<MirrorActivities>({
-  scheduleToCloseTimeout: '1500ms',
+  scheduleToCloseTimeout: WORKFLOW_CALLS.localWrite,
   retry: { maximumAttempts: 1 },
 });
 const MAX_LOCAL_IN_TASK = 3;
 
 /** What a short try does not do: for ever, so that a database that is down delays the batch and never fails it. */
 const regular = proxyActivities<MirrorActivities>({
-  startToCloseTimeout: '10s',
-  retry: { initialInterval: '100ms', backoffCoefficient: 2, maximumInterval: '30s' },
+  startToCloseTimeout: WORKFLOW_CALLS.write,
+  retry: {
+    initialInterval: '100ms',
+    backoffCoefficient: 2,
+    maximumInterval: WORKFLOW_CALLS.writeRetryMax,
+  },
 });
 
 /** One after the other; see `mirror`. */

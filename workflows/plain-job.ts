@@ -1,6 +1,7 @@
 import { proxyActivities } from '@temporalio/workflow';
 import type { HandlerActivities, PlainJobInput, PlainJobOptions } from '../activities/contract.ts';
 import { temporalRetry } from './retry-policy.ts';
+import { waitMs } from './timeouts.ts';
 
 /** Runs one job that belongs to no batch: one activity, with Temporal's own retries. */
 export async function plainJob(job: PlainJobInput, options: PlainJobOptions): Promise<void> {
@@ -8,7 +9,7 @@ export async function plainJob(job: PlainJobInput, options: PlainJobOptions): Pr
     ...(options.taskQueue ? { taskQueue: options.taskQueue } : {}),
     startToCloseTimeout: options.startToCloseTimeoutMs,
     ...(options.scheduleToCloseTimeoutMs ? { scheduleToCloseTimeout: options.scheduleToCloseTimeoutMs } : {}),
-    heartbeatTimeout: '10s',
+    heartbeatTimeout: waitMs('heartbeat'),
     retry: temporalRetry(options.retry),
     summary: job.workerClass,
   });

@@ -1,6 +1,7 @@
 import type { FailedJob, JobFailure } from './failed-sample.ts';
 import { adjustPace, INITIAL_PACE, type ChunkTiming, type Pace } from './pacing.ts';
 import { countOf, formatSpans, intersect, parseSpans, subtract, take, union, type Span } from './spans.ts';
+import { scaledMs, UNKNOWN_JOB_PAUSES_MS } from './timeouts.ts';
 
 /**
  * The rules of running one range of jobs: pure functions from state and event to new state. The state is plain JSON:
@@ -69,7 +70,6 @@ export interface ChunkReport {
 
 /** Suspects run in chunks of at most this size, so that watching them costs little when one kills its worker again. */
 const CAREFUL_SIZE = 100;
-const UNKNOWN_RETRY_MS = [1_000, 2_000, 5_000, 10_000, 30_000];
 
 export function initialRange(spans: readonly Span[], pace: Pace = INITIAL_PACE): RangeState {
   return { ready: spans, lost: [], suspect: [], delayed: [], completed: 0, failed: 0, cancelled: 0, pace };
@@ -163,7 +163,8 @@ export function chunkEnded(state: RangeState, chunk: Chunk, report: ChunkReport,
   if (unknown.length > 0) {
     const unknownSince = chunk.unknownSince ?? now;
     const waited = now - unknownSince;
-    const delayMs = UNKNOWN_RETRY_MS.find((ms) => ms > waited / 2) ?? UNKNOWN_RETRY_MS.at(-1)!;
+    const pauses = UNKNOWN_JOB_PAUSES_MS.map(scaledMs);
+    const delayMs = pauses.find((ms) => ms > waited / 2) ?? pauses.at(-1)!;
     delayed.push({ dueAt: now + delayMs, spans: unknown, unknownSince });
   }
   return {

@@ -5,6 +5,7 @@ import { callbackSummary } from './details.ts';
 import { describeFailure } from './failure.ts';
 import { mirror } from './mirror.ts';
 import { temporalRetry } from './retry-policy.ts';
+import { waitMs } from './timeouts.ts';
 
 /** A callback of a round of a batch. */
 interface CallbackRun {
@@ -21,7 +22,7 @@ export async function runCallback(run: CallbackRun): Promise<void> {
   const activities = proxyActivities<HandlerActivities>({
     ...(taskQueue ? { taskQueue } : {}),
     startToCloseTimeout: startToCloseTimeoutMs,
-    heartbeatTimeout: '10s',
+    heartbeatTimeout: waitMs('heartbeat'),
     // The activity counts attempts in the callback's row: one that could not begin, because its worker lacks the
     // callback or the database is away, is none.
     retry: temporalRetry(unlimited),

@@ -37,6 +37,7 @@ import {
 } from './range-state.ts';
 import { RerunReasons } from './rerun-reasons.ts';
 import { countOf, formatSpans, intersect, parseSpans, subtract, union, type Span } from './spans.ts';
+import { waitMs, WORKFLOW_CALLS } from './timeouts.ts';
 
 export interface RangeOptions {
   readonly batchId: string;
@@ -80,18 +81,6 @@ export interface RangeShares {
   readonly release: (chunk: number, hasStarted: boolean) => void;
 }
 
-/** A worker that sends no heartbeat for so long is lost. The worker heartbeats every 3 s at the latest. */
-const HEARTBEAT_TIMEOUT = '10s';
-/** Jobs have their own timeouts; this one only catches a chunk whose worker lives and never ends it. */
-const CHUNK_TIMEOUT = '7 days';
-/** An unreachable database is waited for inside the activity; this is the pause when that gave up. */
-const POSTPONED_MS = 5_000;
-/**
- * A chunk that no worker of its task queue takes up does not keep its part of the limits from the other queues for
- * longer; and its range asks for none for a while.
- */
-const MAX_QUEUED = '10s';
-const REST_MS = 30_000;
 const REPORT_INTERVAL_MS = 1_000;
 
 const NO_LIMIT: Share = {};
@@ -172,7 +161,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
       };
       const overrides = {
         summary: describeChunk(chunk, reasons.of(chunk.spans)),
-        ...(share && queue !== null ? ({ scheduleToStartTimeout: MAX_QUEUED } as const) : {}),
+        ...(share && queue !== null ? { scheduleToStartTimeout: waitMs('untakenChunk') } : {}),
       };
       const report = await chunks.run(() => activities.runChunk.executeWithOptions(overrides, [input]));
       hasStarted = report.timing.ran > 0;
@@ -191,7 +180,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     } catch (error) {
       if (isUntaken(error)) {
         hasStarted = false;
-        restsUntil = Date.now() + REST_MS;
+        restsUntil = Date.now() + waitMs('untakenQueue');
         wakeAt(restsUntil);
       }
       // Of a batch that was stopped, nothing runs again.
@@ -345,7 +334,7 @@ function isUntaken(error: unknown): boolean {
 }
 
 function afterFailure(state: RangeState, chunk: Chunk, error: unknown, batchId: string): RangeState {
-  if (isUntaken(error)) return chunkPostponed(state, chunk, Date.now(), REST_MS);
+  if (isUntaken(error)) return chunkPostponed(state, chunk, Date.now(), waitMs('untakenQueue'));
   const cause = error instanceof ActivityFailure ? error.cause : error;
   if (cause instanceof TimeoutFailure) {
     log.warn('A chunk was lost with its worker', {
@@ -364,14 +353,14 @@ function afterFailure(state: RangeState, chunk: Chunk, error: unknown, batchId: 
     jobs: formatSpans(chunk.spans),
     error: message,
   });
-  return chunkPostponed(state, chunk, Date.now(), POSTPONED_MS);
+  return chunkPostponed(state, chunk, Date.now(), waitMs('postponedChunk'));
 }
 
 function activitiesFor(queue: string | null) {
   return proxyActivities<HandlerActivities>({
     ...(queue === null ? {} : { taskQueue: queue }),
-    startToCloseTimeout: CHUNK_TIMEOUT,
-    heartbeatTimeout: HEARTBEAT_TIMEOUT,
+    startToCloseTimeout: WORKFLOW_CALLS.chunk,
+    heartbeatTimeout: waitMs('heartbeat'),
     cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     // One attempt: what is to be done after a loss is decided here, with what is known of the jobs.
     retry: { maximumAttempts: 1 },

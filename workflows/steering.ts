@@ -5,7 +5,6 @@ import {
   policyOf,
   progressOf,
   stopped,
-  STOP_GRACE_MS,
   type BatchPolicy,
   type BatchSettings,
   type BatchState,
@@ -14,6 +13,7 @@ import {
 } from './batch-state.ts';
 import { isFailurePolicy } from './failure-policy.ts';
 import { hasLimits, isLimit, mergeJobLimits } from './limits.ts';
+import { waitMs } from './timeouts.ts';
 
 /**
  * The rules of pausing, changing and stopping a batch: pure functions, as in batch-state.ts. Each change has a number, by
@@ -176,6 +176,6 @@ export function deadlinePassed(state: BatchState, settings: BatchSettings, now: 
   return stopped(state, {
     outcome: afterDeadline === 'fail' ? 'failed' : 'cancelled',
     reason: `its deadline has passed (${new Date(deadlineAt!).toISOString()})`,
-    graceMs: STOP_GRACE_MS,
+    graceMs: waitMs('stopGrace'),
   });
 }

@@ -3,10 +3,9 @@ import type { Database } from '../database/connect.ts';
 import { selectOverview, type BatchOverview } from '../database/overview.ts';
 import { withRetry } from '../database/retry.ts';
 import { BatchNotFoundError } from '../errors.ts';
+import { CALLS } from '../timeouts.ts';
 
 const INTERVAL_MS = 1_000;
-/** A restart of Postgres should not end a watch. */
-const OUTAGE_MS = 60_000;
 
 /**
  * Where a batch stands, now and every second until it is over. One row by its primary key each time.
@@ -20,7 +19,9 @@ export async function* followBatch(
 ): AsyncGenerator<BatchOverview, void, undefined> {
   for (;;) {
     const askedAt = performance.now();
-    const overview = await withRetry(async () => selectOverview(database, batchId), { timeoutMs: OUTAGE_MS });
+    const overview = await withRetry(async () => selectOverview(database, batchId), {
+      timeoutMs: CALLS.follow,
+    });
     if (!overview) throw new BatchNotFoundError(batchId);
     yield overview;
     if (isOver(overview)) return;

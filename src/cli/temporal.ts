@@ -2,6 +2,7 @@ import { Client, Connection } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { oneLine } from '../doctor/words.ts';
 import { InvalidOptionError } from '../errors.ts';
+import { CALLS } from '../timeouts.ts';
 
 export interface TemporalFlags {
   readonly address?: string;
@@ -17,7 +18,6 @@ export interface TemporalSettings {
 }
 
 const DEFAULT_ADDRESS = '127.0.0.1:7233';
-const CONNECT_TIMEOUT = '5s';
 
 /**
  * Reads TEMPORAL_ADDRESS and the other variables, and the profile in temporal.toml.
@@ -35,7 +35,7 @@ export function temporalSettings(env: NodeJS.ProcessEnv, flags: TemporalFlags): 
     connect: async () => {
       const connection = await Connection.connect({
         address,
-        connectTimeout: CONNECT_TIMEOUT,
+        connectTimeout: CALLS.connect,
         ...(apiKey === undefined ? {} : { apiKey }),
         ...(tls === undefined ? {} : { tls }),
         ...(metadata === undefined ? {} : { metadata }),

@@ -18,7 +18,7 @@ import {
 } from '../database/batches.ts';
 import { openDatabase, type Database } from '../database/connect.ts';
 import { assertMigrated } from '../database/migrate.ts';
-import { DATABASE_TIMEOUT_MS, isTransient, withRetry } from '../database/retry.ts';
+import { isTransient, withRetry } from '../database/retry.ts';
 import { selectRoundBasis } from '../database/rounds.ts';
 import { toBatchRecord, type BatchRecord, type BatchRow } from '../database/rows.ts';
 import {
@@ -49,6 +49,7 @@ import {
 import { countPrunable, pruneBatches } from '../prune/prune-batches.ts';
 import { deletePruneSchedule, savePruneSchedule } from '../prune/schedule.ts';
 import { activeTrace, inSpan, withActiveTrace } from '../telemetry/tracing.ts';
+import { CALLS } from '../timeouts.ts';
 import { Batch } from './batch.ts';
 import {
   assertBatchId,
@@ -103,12 +104,6 @@ export interface ListOptions {
   /** Only batches in this status. @default any */
   readonly status?: BatchStatus;
 }
-
-/** How long a call waits for a worker before it says that there is none. */
-export const WORKER_TIMEOUT_MS = 15_000;
-
-/** A reader would rather hear that the database is away than wait for it. */
-const READ_TIMEOUT_MS = 15_000;
 
 /** Before an id is tried again whose batch is coming or going. */
 const CREATED_RETRY_MS = 50;
@@ -194,7 +189,7 @@ export class BatchClient {
       assertDeadlineAhead(resolved);
       return this.#start(resolved);
     }
-    const deadline = Date.now() + WORKER_TIMEOUT_MS;
+    const deadline = Date.now() + CALLS.worker;
     for (;;) {
       const existing = await this.#existing(resolved);
       if (existing) return existing;
@@ -303,7 +298,7 @@ export class BatchClient {
   }
 
   /** @internal Reads, again and again while the database is away. @throws {@link DatabaseUnavailableError} */
-  async read<T>(query: () => Promise<T>, timeoutMs = READ_TIMEOUT_MS): Promise<T> {
+  async read<T>(query: () => Promise<T>, timeoutMs: number = CALLS.read): Promise<T> {
     return withRetry(query, {
       timeoutMs,
       onRetry: (error, attempt) =>
@@ -396,7 +391,7 @@ export class BatchClient {
   workerUnavailable(what: string, cause?: unknown): WorkerUnavailableError {
     return new WorkerUnavailableError(
       'WORKER_UNAVAILABLE',
-      `${what}: no worker on task queue "${this.taskQueue}" answered for ${WORKER_TIMEOUT_MS / 1000} s. ` +
+      `${what}: no worker on task queue "${this.taskQueue}" answered for ${CALLS.worker / 1000} s. ` +
         'Start one with createBatchWorker, and check that it has this task queue and namespace.',
       { cause },
     );
@@ -443,7 +438,7 @@ export class BatchClient {
       staticDetails: staticDetails(id, context, parentBatchId),
     });
     try {
-      await this.client.withDeadline(Date.now() + WORKER_TIMEOUT_MS, () =>
+      await this.client.withDeadline(Date.now() + CALLS.worker, () =>
         // A batch that a block creates is no job of it: `enrol` makes it one.
         runOutsideEnrollment(() =>
           this.client.workflow.executeUpdateWithStart(createdUpdate, { startWorkflowOperation: start }),
@@ -456,7 +451,7 @@ export class BatchClient {
         throw this.workerUnavailable(`Batch "${id}" was not created`, error);
     }
     // The batch is made: nothing that happens from here on may hide it from its creator.
-    return this.#found(id, DATABASE_TIMEOUT_MS);
+    return this.#found(id, CALLS.database);
   }
 
   /** The batch of this id, if there is one. @throws {@link BatchExistsError} when it was created with other options */

@@ -18,7 +18,6 @@ import { selectJobs, type ClaimedBlock } from '../database/batches.ts';
 import { selectCallbacks } from '../database/callbacks.ts';
 import { selectRounds, type RoundRecord } from '../database/rounds.ts';
 import { selectResults, type JobResult } from '../database/results.ts';
-import { DATABASE_TIMEOUT_MS } from '../database/retry.ts';
 import { toBatchRecord, type BatchRecord, type CallbackRow, type JobRecord } from '../database/rows.ts';
 import {
   BatchError,
@@ -35,6 +34,7 @@ import type { Callback } from '../jobs/define-callback.ts';
 import type { Job } from '../jobs/define-job.ts';
 import { MEMBER_BATCH } from '../jobs/member-batch.ts';
 import { assertKnownKeys, assertName, assertPlainObject, resolveDuration } from '../options.ts';
+import { CALLS } from '../timeouts.ts';
 import { batchWorkflowId, type BatchClient } from './batch-client.ts';
 import { POLICY_KEYS, resolveBatchChanges, type BatchPolicyOptions } from './batch-options.ts';
 import { assertBlock, executionsOf, runBlock } from './blocks.ts';
@@ -617,7 +617,7 @@ export class Batch {
 
   /** Why jobs are refused while a block is open, or before. */
   async #whyClosed(token: string, cause?: unknown): Promise<BatchError> {
-    return whyClosed(this.id, await this.#batches.readRow(this.id, DATABASE_TIMEOUT_MS), { token }, cause);
+    return whyClosed(this.id, await this.#batches.readRow(this.id, CALLS.database), { token }, cause);
   }
 
   #emptied(why: string): EmptyBatchError {

@@ -1,6 +1,7 @@
 import type { WorkflowHandle } from '@temporalio/client';
 import type { batch as batchWorkflow } from '../../workflows/batch.ts';
-import { batchWorkflowId, WORKER_TIMEOUT_MS, type BatchClient } from './batch-client.ts';
+import { batchWorkflowId, type BatchClient } from './batch-client.ts';
+import { CALLS } from '../timeouts.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
 
 export type BatchHandle = WorkflowHandle<typeof batchWorkflow>;
@@ -17,7 +18,7 @@ export async function callBatch<T>(
   call: (handle: BatchHandle) => Promise<T>,
 ): Promise<T> {
   try {
-    return await batches.client.withDeadline(Date.now() + WORKER_TIMEOUT_MS, () =>
+    return await batches.client.withDeadline(Date.now() + CALLS.worker, () =>
       call(handleOf(batches, batchId)),
     );
   } catch (error) {

@@ -1,6 +1,6 @@
-import { DATABASE_TIMEOUT_MS } from '../database/retry.ts';
 import { BatchError } from '../errors.ts';
 import { optionalJob } from '../jobs/job-context.ts';
+import { CALLS } from '../timeouts.ts';
 import { assertBlock, executionsOf, runBlock } from './blocks.ts';
 import { handlerChannel } from './enrollment-channel.ts';
 import { whyClosed } from './why-closed.ts';
@@ -53,7 +53,7 @@ export function currentBatch(): CurrentBatch {
     id: batchId,
     jobs: async (block) => {
       assertBlock(batchId, block);
-      const readRow = () => batches.readRow(batchId, DATABASE_TIMEOUT_MS);
+      const readRow = () => batches.readRow(batchId, CALLS.database);
       const row = await readRow();
       if (!row || row.settled_at || row.stop_reason !== null) throw whyClosed(batchId, row, 'handler');
       const enrollment = batches.openBlock({

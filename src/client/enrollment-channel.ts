@@ -1,8 +1,8 @@
 import { WorkflowNotFoundError, type SignalDefinition } from '@temporalio/common';
 import pRetry from 'p-retry';
 import { enrolledSignal, jobsAddedSignal, sealUpdate, type SealMessage } from '../../workflows/messages.ts';
-import { DATABASE_TIMEOUT_MS } from '../database/retry.ts';
 import { BatchSettledError, TemporalUnavailableError, WorkerUnavailableError } from '../errors.ts';
+import { CALLS } from '../timeouts.ts';
 import type { BatchClient } from './batch-client.ts';
 import { callBatch, handleOf } from './call-batch.ts';
 import type { EnrollmentChannel } from './enrollment.ts';
@@ -13,7 +13,6 @@ import { whyClosed, type Asker } from './why-closed.ts';
 const SEAL_RETRY = { retries: 40, minTimeout: 500, maxTimeout: 15_000, factor: 2 };
 
 /** A connection that hangs must not keep the next sign of life from being sent. */
-const ANNOUNCE_TIMEOUT_MS = 10_000;
 
 /** Between a batch and who adds jobs to it. */
 interface Line {
@@ -63,7 +62,7 @@ function addingChannel(
   const announce: EnrollmentChannel['announce'] = async (upTo, queues) => {
     const isGone = await tell(upTo, queues);
     if (!isGone) return;
-    const row = await batches.readRow(batchId, DATABASE_TIMEOUT_MS);
+    const row = await batches.readRow(batchId, CALLS.database);
     if (row?.settled_at && row.stop_reason === null && row.total >= upTo && upTo > 0) return;
     throw whyClosed(batchId, row, line.asker, isGone);
   };
@@ -87,7 +86,7 @@ async function isGoneAfter<T>(
   message: T,
 ): Promise<WorkflowNotFoundError | undefined> {
   try {
-    await batches.client.withDeadline(Date.now() + ANNOUNCE_TIMEOUT_MS, () =>
+    await batches.client.withDeadline(Date.now() + CALLS.announce, () =>
       handleOf(batches, batchId).signal(signal, message),
     );
     return undefined;
@@ -122,7 +121,7 @@ async function sealedBefore(
   error: string | undefined,
   cause: unknown,
 ): Promise<number> {
-  const row = await line.batches.readRow(line.batchId, DATABASE_TIMEOUT_MS);
+  const row = await line.batches.readRow(line.batchId, CALLS.database);
   // An empty block without an error leaves no row.
   if (!row && upTo === 0 && error === undefined) return 0;
   const isOurs = row && row.stop_reason === null && (row.enrollment_error ?? undefined) === error;
@@ -131,7 +130,7 @@ async function sealedBefore(
 }
 
 async function closedBy({ batches, batchId, asker }: Line, cause: unknown): Promise<Error> {
-  return whyClosed(batchId, await batches.readRow(batchId, DATABASE_TIMEOUT_MS), asker, cause);
+  return whyClosed(batchId, await batches.readRow(batchId, CALLS.database), asker, cause);
 }
 
 function persistently<T>({ batches, batchId }: Line, warning: string, run: () => Promise<T>): Promise<T> {

@@ -4,7 +4,7 @@ import { insertJobs, type EnrolledJob } from '../database/enroll.ts';
 import type { Adder, StartedExecution } from '../database/enroll-numbered.ts';
 import type { Execution, ExecutionKind } from '../database/executions.ts';
 import { overridesOf, type ExecutionStart } from '../database/starts.ts';
-import { DATABASE_TIMEOUT_MS, withRetry } from '../database/retry.ts';
+import { withRetry } from '../database/retry.ts';
 import {
   AlreadyEnrolledError,
   BatchCancelledError,
@@ -16,6 +16,7 @@ import {
 } from '../errors.ts';
 import { describeError } from '../jobs/outcome.ts';
 import { instruments } from '../telemetry/instruments.ts';
+import { CALLS } from '../timeouts.ts';
 import type { BatchLogger } from './batch-client.ts';
 import { NumberedQueue } from './numbered-queue.ts';
 import { isRefusedStart } from './start-errors.ts';
@@ -87,7 +88,6 @@ const MAX_BUFFERED_BYTES = 8 * 1024 * 1024;
 const FIRST_ANNOUNCE_ROWS = FIRST_FLUSH_ROWS;
 const MAX_ANNOUNCE_ROWS = 4_000;
 const ANNOUNCE_DELAY_MS = 250;
-const ANNOUNCE_RETRY_MS = 1_000;
 /** A block that is not over by then tells its batch, which has not heard of it before: most blocks only seal. */
 const FIRST_SIGN_MS = 50;
 
@@ -353,7 +353,7 @@ export class Enrollment {
     const jobs = this.#takeRows();
     const token = 'token' in adder ? adder.token : null;
     const isOpen = await withRetry(() => insertJobs(database, batchId, this.#durable + 1, jobs, token), {
-      timeoutMs: DATABASE_TIMEOUT_MS,
+      timeoutMs: CALLS.database,
       onRetry: (error, attempt) => this.#warnOfRetry(error, attempt),
     });
     if (!isOpen) throw await this.#options.whyClosed();
@@ -424,7 +424,7 @@ export class Enrollment {
         }
         // A later announcement, a sign of life or the seal says the same and more.
         logger.warn('Enrolled jobs could not be announced yet', { batchId, upTo, error: messageOf(error) });
-        if (!this.#isSealed) this.#announceTimer ??= setTimeout(() => this.#announce(), ANNOUNCE_RETRY_MS);
+        if (!this.#isSealed) this.#announceTimer ??= setTimeout(() => this.#announce(), CALLS.announceRetry);
         return;
       }
     } while (this.#durable - this.#announced >= this.#announceRows && !this.#isClosed);

@@ -6,11 +6,10 @@ import type { BatchRow } from '../database/rows.ts';
 import { BatchExistsError } from '../errors.ts';
 import { unlessNotFound } from '../temporal-calls.ts';
 import { newestEvents } from '../temporal-history.ts';
+import { CALLS } from '../timeouts.ts';
 import { batchWorkflowId } from './batch-client.ts';
 import { toBatchError } from './temporal-errors.ts';
 
-/** How long Temporal is waited for. */
-const TIMEOUT_MS = 3_000;
 /** By this reason of its end a batch that was given up is told from one that somebody terminated. */
 const REASON = 'No worker answered create() in time';
 
@@ -32,7 +31,7 @@ interface Place {
 export async function giveUp({ client, database }: Place, id: string, creationId: string): Promise<boolean> {
   const workflowId = batchWorkflowId(id);
   try {
-    return await client.withDeadline(Date.now() + TIMEOUT_MS, async () => {
+    return await client.withDeadline(Date.now() + CALLS.giveUp, async () => {
       const { memo, runId } = await client.workflow.getHandle(workflowId).describe();
       if (memo?.['creationId'] !== creationId) throw new BatchExistsError(id);
       const isWritten = async () => (await selectBatch(database, id))?.first_execution_run_id === runId;
@@ -63,7 +62,7 @@ export async function isGivenUp(client: Client, row: BatchRow): Promise<boolean>
   const { id, first_execution_run_id: runId } = row;
   try {
     const lastEvent = () => newestEvents(client, batchWorkflowId(id), runId, 1);
-    const events = await unlessNotFound(client, lastEvent, TIMEOUT_MS);
+    const events = await unlessNotFound(client, lastEvent, CALLS.giveUp);
     return events?.[0]?.workflowExecutionTerminatedEventAttributes?.reason === REASON;
   } catch (error) {
     throw toBatchError(id, error);

@@ -10,9 +10,10 @@ import {
   type NotNumbered,
   type StartedExecution,
 } from '../database/enroll-numbered.ts';
-import { DATABASE_TIMEOUT_MS, withRetry } from '../database/retry.ts';
+import { withRetry } from '../database/retry.ts';
 import { executionKey } from '../database/executions.ts';
 import { JobEndedError, type BatchError } from '../errors.ts';
+import { CALLS } from '../timeouts.ts';
 
 export interface NumberedQueueOptions {
   readonly batchId: string;
@@ -133,7 +134,7 @@ export async function persist<T extends object>(
   { batchId, database, adder, whyClosed, onRetry }: NumberedQueueOptions,
   add: () => Promise<T | NotNumbered>,
 ): Promise<T> {
-  const retry = { timeoutMs: DATABASE_TIMEOUT_MS, onRetry };
+  const retry = { timeoutMs: CALLS.database, onRetry };
   for (;;) {
     const result = await withRetry(add, retry);
     if (typeof result !== 'string') return result;

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { DATABASE_TIMEOUT_MS, withRetry } from '../database/retry.ts';
+import { withRetry } from '../database/retry.ts';
 import { deleteStart, insertStarts, type TokenedStart, type ExecutionStart } from '../database/starts.ts';
 import { ActivityEnrolledError, WorkflowEnrolledError } from '../errors.ts';
+import { CALLS } from '../timeouts.ts';
 import { persist, type NumberedQueueOptions } from './numbered-queue.ts';
 
 interface Waiting extends TokenedStart {
@@ -60,7 +61,7 @@ export class StartQueue {
   /** The start was refused: it is as if it had never been. */
   async takeBack(token: string): Promise<void> {
     const { batchId, database, onRetry } = this.#options;
-    await withRetry(() => deleteStart(database, batchId, token), { timeoutMs: DATABASE_TIMEOUT_MS, onRetry });
+    await withRetry(() => deleteStart(database, batchId, token), { timeoutMs: CALLS.database, onRetry });
   }
 
   #take(maxRows: number, maxBytes: number): Waiting[] {

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { DatabaseUnavailableError } from '../errors.ts';
+import { CALLS } from '../timeouts.ts';
 
 /** SQLSTATE classes and codes after which the same statement can succeed later. */
 const TRANSIENT_SQLSTATE = /^(08|53|57P|40001|40P01|55P03|XX000)/;
@@ -25,12 +26,6 @@ export function isTransient(error: unknown): boolean {
   if (error instanceof AggregateError && error.errors.some(isTransient)) return true;
   return TRANSIENT_MESSAGE.test(error.message);
 }
-
-/** How long enrolment and running chunks wait for an unreachable database before they give up. */
-export const DATABASE_TIMEOUT_MS = 10 * 60_000;
-
-/** A connection that went away without a word leaves its statement waiting for ever. */
-const STATEMENT_TIMEOUT_MS = 60_000;
 
 export interface RetryOptions {
   /** Give up after this time. */
@@ -67,8 +62,8 @@ async function answered<T>(statement: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const silence = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(
-      () => reject(new Error(`no answer within ${STATEMENT_TIMEOUT_MS / 1000} s`)),
-      STATEMENT_TIMEOUT_MS,
+      () => reject(new Error(`no answer within ${CALLS.statement / 1000} s`)),
+      CALLS.statement,
     );
   });
   try {

@@ -1,5 +1,6 @@
 import { isClosed, quietTimeMs } from '../../workflows/batch-state.ts';
 import { batchWorkflowId } from '../client/batch-client.ts';
+import { LATE } from '../timeouts.ts';
 import { callbackFindings } from './callback-rules.ts';
 import { isMoving, isOver, type Facts, type MirrorFacts, type TemporalFacts } from './facts.ts';
 import type { Finding } from './findings.ts';
@@ -11,8 +12,6 @@ import { workflowJobFindings } from './workflow-job-rules.ts';
 
 /** Signs of life come four times in `enrollmentTimeout`: half of it without one is no coincidence. */
 const SILENT_PART = 0.5;
-/** The mirror is written in well under a second. */
-const MIRROR_DELAY_MS = 10_000;
 
 /**
  * What a batch waits for: pure rules from facts to findings. The first ones explain the ones behind them, and where
@@ -200,7 +199,7 @@ function limits(facts: Facts, temporal: TemporalFacts): Finding[] {
 
 /** The workflow decided something that its worker could not write. */
 function mirrorBehind({ mirror, now }: Facts, { state }: TemporalFacts): Finding[] {
-  if (!mirror || !state || now - mirror.movedAt < MIRROR_DELAY_MS) return [];
+  if (!mirror || !state || now - mirror.movedAt < LATE.mirror) return [];
   const { written, enrollment, outcome } = state;
   const what =
     isClosed(state) && !written.sealed

@@ -152,9 +152,6 @@ export interface UnknownFacts {
   readonly since: number;
 }
 
-/** A worker asks for tasks at least once in a minute, with some time for the way. */
-export const POLL_MS = 70_000;
-
 /** Callbacks that still have to run or to end. */
 export const OPEN_CALLBACKS: readonly CallbackRow['status'][] = ['registered', 'scheduled', 'running'];
 

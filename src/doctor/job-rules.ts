@@ -1,9 +1,8 @@
 import { isMoving, type ActivityFacts, type Facts, type MirrorFacts, type TemporalFacts } from './facts.ts';
+import { LATE } from '../timeouts.ts';
 import type { Finding } from './findings.ts';
 import { counted, groupBy, inTime, oneLine, quote, span } from './words.ts';
 
-/** A chunk is made to take about a second: one that takes so long has slow jobs, or hangs. */
-const LONG_MS = 60_000;
 /** Losses longer ago than this are over. */
 const RECENT_LOSS_MS = 10 * 60_000;
 
@@ -74,7 +73,7 @@ function workersLost({ now, mirror }: Facts, { batch, parts }: TemporalFacts): F
 function longRunning(facts: Facts, { batch, parts }: TemporalFacts): Finding[] {
   const { now } = facts;
   // Of a batch that stands still, what runs is what it waits for, however short.
-  const longMs = isMoving(facts) ? LONG_MS : 0;
+  const longMs = isMoving(facts) ? LATE.chunk : 0;
   const chunks = [batch, ...parts]
     .flatMap(({ activities }) => activities)
     .filter((activity): activity is ActivityFacts & { startedAt: number } => activity.startedAt !== undefined)

@@ -3,6 +3,7 @@ import { selectBatch } from '../database/batches.ts';
 import { selectCallbacks } from '../database/callbacks.ts';
 import type { Database } from '../database/connect.ts';
 import { toBatchRecord } from '../database/rows.ts';
+import { LATE } from '../timeouts.ts';
 import {
   OPEN_CALLBACKS,
   type ErrorFacts,
@@ -11,7 +12,6 @@ import {
   type SuspectFacts,
   type WorkflowJobFacts,
 } from './facts.ts';
-import { LATE_MS } from './workflow-job-rules.ts';
 
 /** Suspects and error classes are examples: a few say as much as all. */
 const EXAMPLES = 5;
@@ -167,7 +167,7 @@ async function selectWorkflows({ knex, schema }: Snapshot, batchId: string): Pro
               where batch_id = :batchId and workflow_id is not null and status <> 'pending'
                 and (error_class is null or error_class <> all(:unreportable::text[]))
               order by finished_at desc limit :limit) last) ended`,
-    { schema, batchId, lateMs: LATE_MS, limit: LAST_ENDS, unreportable: `{${UNREPORTABLE.join(',')}}` },
+    { schema, batchId, lateMs: LATE.report, limit: LAST_ENDS, unreportable: `{${UNREPORTABLE.join(',')}}` },
   );
   return rows[0];
 }

@@ -5,14 +5,13 @@ import { rangesQuery, stateQuery } from '../../workflows/messages.ts';
 import type { RangeState } from '../../workflows/range-state.ts';
 import { union, type Span } from '../../workflows/spans.ts';
 import { batchWorkflowId } from '../client/batch-client.ts';
-import { POLL_MS, type QueueFacts, type TemporalFacts, type WorkflowFacts } from './facts.ts';
+import { CALLS, LATE } from '../timeouts.ts';
+import type { QueueFacts, TemporalFacts, WorkflowFacts } from './facts.ts';
 import { epochMs, readInput, readWorkflow } from './workflow-facts.ts';
 
 /** Runners of a batch that are looked at. More than a few at once have jobs that all wait. */
 const MAX_PARTS = 50;
 /** A query is answered at once or, without a worker, not at all. */
-const QUERY_TIMEOUT_MS = 3_000;
-const CALL_TIMEOUT_MS = 10_000;
 
 type QueueRequest = Parameters<Client['workflowService']['describeTaskQueue']>[0];
 type QueueType = NonNullable<QueueRequest['taskQueueType']>;
@@ -40,7 +39,7 @@ export class TemporalReader {
 
   /** What Temporal tells of a batch. @throws what its client throws when it does not answer */
   async read(batchId: string): Promise<{ facts: TemporalFacts; unknown: UnknownSpans[] }> {
-    return this.#client.withDeadline(Date.now() + CALL_TIMEOUT_MS, () => this.#read(batchId));
+    return this.#client.withDeadline(Date.now() + CALLS.temporal, () => this.#read(batchId));
   }
 
   async #read(batchId: string): Promise<{ facts: TemporalFacts; unknown: UnknownSpans[] }> {
@@ -51,7 +50,7 @@ export class TemporalReader {
       ? ((await readInput(this.#client, batch.workflowId)) as BatchInput | undefined)
       : undefined;
     const queues = await this.#readQueues([batch, ...parts]);
-    const isAnswered = (queues[batch.taskQueue ?? '']?.workflowPollAt ?? 0) > Date.now() - POLL_MS;
+    const isAnswered = (queues[batch.taskQueue ?? '']?.workflowPollAt ?? 0) > Date.now() - LATE.poll;
     const state =
       isRunning && isAnswered ? await this.#query<BatchState>(batch.workflowId, stateQuery.name) : undefined;
     const ranges = state === undefined ? [] : await this.#readRanges([batch, ...parts]);
@@ -112,7 +111,7 @@ export class TemporalReader {
   /** @returns undefined when no worker answers, or one of another version that does not know the query */
   async #query<T>(workflowId: string, name: string): Promise<T | undefined> {
     try {
-      return await this.#client.withDeadline(Date.now() + QUERY_TIMEOUT_MS, () =>
+      return await this.#client.withDeadline(Date.now() + CALLS.query, () =>
         this.#client.workflow.getHandle(workflowId).query<T>(name),
       );
     } catch {

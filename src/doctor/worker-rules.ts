@@ -1,5 +1,4 @@
 import {
-  POLL_MS,
   type ActivityFacts,
   type Facts,
   type MirrorFacts,
@@ -7,13 +6,9 @@ import {
   type TemporalFacts,
   type WorkflowFacts,
 } from './facts.ts';
+import { LATE } from '../timeouts.ts';
 import type { Finding } from './findings.ts';
 import { counted, groupBy, oneLine, quote, span } from './words.ts';
-
-/** A task that nobody takes for so long is noticed: idle workers take one within milliseconds. */
-const TASK_WAIT_MS = 10_000;
-/** A worker heartbeats every 3 s, and is lost after 10 s without one. */
-const HEARTBEAT_MS = 15_000;
 
 /** Workers that are missing, busy or unable to run the workflows. */
 export function workerFindings(facts: Facts, temporal: TemporalFacts): Finding[] {
@@ -44,7 +39,7 @@ function noWorkflowWorker(
   const waitingSince = waiting.length === 0 ? undefined : Math.min(...waiting);
   // A worker that is idle has asked and waits for an answer: it would have got a task that came after that.
   const isIgnored =
-    waitingSince !== undefined && now - waitingSince > TASK_WAIT_MS && (workflowPollAt ?? 0) < waitingSince;
+    waitingSince !== undefined && now - waitingSince > LATE.task && (workflowPollAt ?? 0) < waitingSince;
   if (isPolled(workflowPollAt, now) && !isIgnored) return [];
   const pending = mirror?.batch.progress.pending ?? 0;
   return [
@@ -111,7 +106,7 @@ function activityQueues(
     const since = Math.min(...waiting.map(({ scheduledAt }) => scheduledAt));
     const queue = temporal.queues[taskQueue] ?? {};
     const isMissing = !isPolled(queue.activityPollAt, now) && !isAlive(queue, all, now);
-    if (!isMissing && now - since < TASK_WAIT_MS) return [];
+    if (!isMissing && now - since < LATE.task) return [];
     const jobs = mirror === undefined ? 0 : jobsOf(mirror, taskQueue, temporal.batch.taskQueue);
     const what = waiting.some(({ type }) => type === 'runCallback')
       ? 'A callback waits'
@@ -166,11 +161,11 @@ function isAlive({ workflowPollAt }: QueueFacts, activities: readonly ActivityFa
 }
 
 function heartbeats({ state, startedAt, heartbeatAt }: ActivityFacts, now: number): boolean {
-  return state === 'started' && now - (heartbeatAt ?? startedAt ?? 0) < HEARTBEAT_MS;
+  return state === 'started' && now - (heartbeatAt ?? startedAt ?? 0) < LATE.heartbeat;
 }
 
 function isPolled(pollAt: number | undefined, now: number): boolean {
-  return pollAt !== undefined && now - pollAt < POLL_MS;
+  return pollAt !== undefined && now - pollAt < LATE.poll;
 }
 
 function lastPoll(pollAt: number | undefined, now: number): string {

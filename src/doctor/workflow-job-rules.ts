@@ -2,9 +2,6 @@ import type { Facts, MirrorFacts } from './facts.ts';
 import type { Finding } from './findings.ts';
 import { counted, span } from './words.ts';
 
-/** An end that its worker reports is in the row after a second or two. */
-export const LATE_MS = 5_000;
-
 /** Workflows and activities that are jobs: those that have not ended, and those whose end nobody reported. */
 export function workflowJobFindings({ now, mirror }: Facts): Finding[] {
   if (!mirror) return [];

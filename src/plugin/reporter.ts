@@ -6,24 +6,15 @@ import { workflowsEndedSignal } from '../../workflows/messages.ts';
 import type { EndedRun, ReportSinks } from '../../workflows/report-end.ts';
 import { batchWorkflowId } from '../client/batch-client.ts';
 import { CLOSE_EVENT, nextRunIdOf } from '../temporal-history.ts';
+import { CALLS } from '../timeouts.ts';
 import { Hints } from './hints.ts';
 
 /** Questions to the server that are open at once. */
 const MAX_ASKED = 100;
 /** Runs that wait for their turn. What is more is left to be found without a hint. */
 const MAX_HELD = 10_000;
-/** A run closes a moment after its code has ended, or its task has failed and runs again. */
-const MAX_WAIT_MS = 10_000;
-/**
- * Of one question, so that a worker which shuts down has no open one for longer. The server answers a second earlier: with
- * a second left it would not wait at all.
- */
-const ASK_MS = 2_000;
 /** Between two questions, whatever the server does. */
 const PAUSE_MS = 100;
-const SIGNAL_TIMEOUT_MS = 5_000;
-/** What is under way when the worker has stopped gets so long. */
-const GRACE_MS = 1_500;
 
 /** Where a worker works. */
 export interface ReporterTarget {
@@ -83,7 +74,7 @@ export class EndReporter implements InjectedSinkFunction<ReportSinks['batchJobs'
   async #close(): Promise<void> {
     this.#stop.abort();
     let timer: NodeJS.Timeout | undefined;
-    const isOver = new Promise<void>((resolve) => (timer = setTimeout(resolve, GRACE_MS)));
+    const isOver = new Promise<void>((resolve) => (timer = setTimeout(resolve, CALLS.reportGrace)));
     await Promise.race([this.#finish(), isOver]);
     clearTimeout(timer);
     this.#waiting.length = 0;
@@ -118,7 +109,7 @@ export class EndReporter implements InjectedSinkFunction<ReportSinks['batchJobs'
   /** Waits until the run is closed. @returns whether the workflow has ended with it; also false when it takes too long */
   async #isEnd({ workflowId, runId }: EndedRun): Promise<boolean> {
     const { signal } = this.#stop;
-    const giveUpAt = Date.now() + MAX_WAIT_MS;
+    const giveUpAt = Date.now() + CALLS.closing;
     for (;;) {
       const event = await this.#closeEvent({ workflowId, runId });
       if (event) return nextRunIdOf(event) === undefined;
@@ -132,7 +123,8 @@ export class EndReporter implements InjectedSinkFunction<ReportSinks['batchJobs'
   async #closeEvent(execution: { workflowId: string; runId: string }) {
     const client = this.#open();
     try {
-      const { history } = await client.withDeadline(Date.now() + ASK_MS, () =>
+      // The server answers a second earlier: with a second left it would not wait at all.
+      const { history } = await client.withDeadline(Date.now() + CALLS.closingPoll, () =>
         client.workflowService.getWorkflowExecutionHistory({
           namespace: client.options.namespace,
           execution,
@@ -151,7 +143,7 @@ export class EndReporter implements InjectedSinkFunction<ReportSinks['batchJobs'
   async #signal(batchId: string, workflowIds: readonly string[]): Promise<void> {
     try {
       const client = this.#open();
-      await client.withDeadline(Date.now() + SIGNAL_TIMEOUT_MS, () =>
+      await client.withDeadline(Date.now() + CALLS.report, () =>
         client.workflow.getHandle(batchWorkflowId(batchId)).signal(workflowsEndedSignal, { workflowIds }),
       );
     } catch (error) {

@@ -8,13 +8,13 @@ import {
   type PruneFilter,
 } from '../database/prune.ts';
 import { withRetry } from '../database/retry.ts';
+import { CALLS } from '../timeouts.ts';
 import type { PruneResult } from './options.ts';
 
 /** Batches claimed at once. What is claimed is gone for everybody, so that a prune that stops leaves few of them. */
 const CLAIM_SIZE = 100;
 /** Jobs that one transaction deletes: it takes some 50 ms, and nothing waits long for what it holds. */
 export const SLICE_SIZE = 5_000;
-const DATABASE_TIMEOUT_MS = 15_000;
 
 export interface PruneHooks {
   readonly onProgress?: ((removed: PruneResult) => void) | undefined;
@@ -38,7 +38,7 @@ export async function pruneBatches(
   let removed: PruneResult = { batches: 0, jobs: 0 };
   const ask = <T>(query: () => Promise<T>): Promise<T> => {
     assertWanted?.();
-    return withRetry(query, { timeoutMs: DATABASE_TIMEOUT_MS });
+    return withRetry(query, { timeoutMs: CALLS.pruneDatabase });
   };
   for await (const batchId of claims()) await remove(batchId);
   return removed;

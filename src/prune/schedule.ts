@@ -9,10 +9,10 @@ import {
 } from '@temporalio/client';
 import type { pruneBatches } from '../../workflows/prune.ts';
 import { InvalidOptionError, TemporalUnavailableError } from '../errors.ts';
+import { CALLS } from '../timeouts.ts';
 import type { ResolvedPruneSchedule } from './options.ts';
 
 const WORKFLOW_TYPE = 'pruneBatches';
-const TEMPORAL_TIMEOUT_MS = 15_000;
 
 /**
  * Creates the schedule, or changes the one that is there; one that somebody paused stays so.
@@ -79,7 +79,7 @@ function assertOurs({ scheduleId, action }: ScheduleDescription): void {
 
 async function asking<T>(client: Client, scheduleId: string, run: () => Promise<T>): Promise<T> {
   try {
-    return await client.withDeadline(Date.now() + TEMPORAL_TIMEOUT_MS, run);
+    return await client.withDeadline(Date.now() + CALLS.schedule, run);
   } catch (error) {
     if (!(error instanceof ServiceError) && !isGrpcServiceError(error)) throw error;
     throw new TemporalUnavailableError(

@@ -5,6 +5,7 @@ import { BatchClient } from '../client/batch-client.ts';
 import { openClients } from '../client/open-clients.ts';
 import { assertMigrated } from '../database/migrate.ts';
 import { observeRunningJobs } from '../telemetry/instruments.ts';
+import { CALLS, waitMs } from '../timeouts.ts';
 import { logAttributes } from './log-attributes.ts';
 import { Slots } from './slots.ts';
 import { startWatchdog } from './watchdog.ts';
@@ -52,7 +53,7 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
     const worker: Worker = await Worker.create({
       maxConcurrentActivityTaskExecutions: maxConcurrentJobs + EXTRA_ACTIVITIES,
       // The worker that has a batch in its cache may be dead: others are not to wait 10 s, the default, for it.
-      stickyQueueScheduleToStartTimeout: '1s',
+      stickyQueueScheduleToStartTimeout: CALLS.stickyQueue,
       ...workerOptions,
       interceptors: { ...interceptors, activity: [logAttributes, ...(interceptors?.activity ?? [])] },
       ...(options.workflowBundle ? { workflowBundle: options.workflowBundle } : { workflowsPath }),
@@ -60,8 +61,7 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
       namespace,
       taskQueue,
       shutdownGraceTime: resolved.shutdownGraceTimeMs,
-      // Heartbeats have a timeout of 10 s: by default the SDK would send one only every 8 s.
-      maxHeartbeatThrottleInterval: '3s',
+      maxHeartbeatThrottleInterval: waitMs('heartbeatThrottle'),
       activities: createActivities({
         batches,
         callbacks,
