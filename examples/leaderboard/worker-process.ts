@@ -1,8 +1,10 @@
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execaNode } from 'execa';
 import { toEnvironment, type WorkerSettings } from './settings.ts';
 
-const WORKER_FILE = fileURLToPath(new URL('worker.ts', import.meta.url));
+// As this file: TypeScript, or compiled.
+const WORKER_FILE = fileURLToPath(new URL(`worker${path.extname(import.meta.url)}`, import.meta.url));
 const FORCE_KILL_AFTER_MS = 3_000;
 
 /** The demo's worker: a child process that can be killed and started again. */

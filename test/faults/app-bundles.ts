@@ -11,11 +11,14 @@ export interface AppBundles {
 }
 
 export async function bundleApp(folder: string): Promise<AppBundles> {
-  const workflows = fileURLToPath(new URL('app-workflows.ts', import.meta.url));
+  // As this file: TypeScript, or compiled.
+  const workflowsPath = fileURLToPath(
+    new URL(`app-workflows${path.extname(import.meta.url)}`, import.meta.url),
+  );
   const bundle = async (name: string, plugins: BatchPlugin[]) => {
     const own = path.join(folder, name);
     await mkdir(own);
-    return bundleWorkflows(own, workflows, plugins);
+    return bundleWorkflows(own, { workflowsPath, plugins });
   };
   return {
     reporting: await bundle('reporting', [new BatchPlugin()]),

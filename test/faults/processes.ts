@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
+import { compiledScript } from '../support/processes.ts';
 import { toEnvironment, type RoundSettings } from './settings.ts';
 
 /** A child process with its output in a file. */
@@ -25,8 +25,8 @@ let isOver = false;
 /** Starts a script of this folder. */
 export function spawn(script: string, settings: RoundSettings, logName: string): Child {
   const log = openSync(path.join(settings.folder, `${logName}.log`), 'a');
-  const child = fork(fileURLToPath(new URL(script, import.meta.url)), {
-    execArgv: ['--import', 'tsx'],
+  const child = fork(compiledScript(`test/faults/${script}`), {
+    execArgv: [],
     env: { ...process.env, ...toEnvironment(settings) },
     stdio: ['ignore', log, log, 'ipc'],
   });

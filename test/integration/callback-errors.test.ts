@@ -1,6 +1,7 @@
 import { ApplicationFailure } from '@temporalio/common';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { defineCallback } from '../../src/index.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 const retry = { initialInterval: '50ms', maximumAttempts: 2 } as const;
@@ -35,7 +36,7 @@ test.each([
     const batch = await world.batches.create({ description: 'A long error' });
     await batch.on('complete', callback);
     await batch.jobs(() => world.fixtures.jobs.noop.performAsync(1));
-    await batch.wait({ timeout: '50s' });
+    await batch.wait({ timeout: PATIENCE });
     const [row] = await batch.callbacks();
     expect(row).toMatchObject({ status: 'failed', attempts: 2, errorClass });
     expect(row!.errorMessage).toMatch(/^x{9000,}\.\.\. \(6000000 characters\)$/);

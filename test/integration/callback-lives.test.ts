@@ -1,19 +1,15 @@
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { defineCallback } from '../../src/index.ts';
 import { firedCallbacks } from '../support/batches.ts';
 import { expectCode } from '../support/codes.ts';
 import { createContractFixtures } from '../support/contract-fixtures.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
-import { createWorld, type World } from '../support/world.ts';
-
-let world: World;
-beforeEach(async () => {
-  world = await createWorld();
-});
-afterEach(() => world[Symbol.asyncDispose]());
+import { PATIENCE } from '../support/patience.ts';
+import { createWorld } from '../support/world.ts';
 
 test('of different callbacks that are registered at once for one event, one is taken and the others are refused', async () => {
+  await using world = await createWorld();
   await world.startWorker();
   const { onComplete, onSettled, another } = world.fixtures.callbacks;
   const batch = await world.batches.create({ description: 'Three at once' });
@@ -23,11 +19,12 @@ test('of different callbacks that are registered at once for one event, one is t
   const refused = results.filter((result) => result.status === 'rejected');
   expect(refused.map(({ reason }) => reason.code)).toEqual(Array(2).fill('CALLBACK_ALREADY_REGISTERED'));
   await batch.jobs(() => world.fixtures.jobs.record.performAsync(1));
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   expect(await firedCallbacks(world, batch.id)).toHaveLength(1);
 });
 
 test('a callback can be registered inside the block, and again without effect until the batch has ended', async () => {
+  await using world = await createWorld();
   const { gate, jobs } = createGates();
   await world.startWorker({ jobs: Object.values(jobs) });
   const { onComplete } = world.fixtures.callbacks;
@@ -39,12 +36,13 @@ test('a callback can be registered inside the block, and again without effect un
   await gate('gate').arrivals(1);
   await batch.on('complete', onComplete);
   gate('gate').open();
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   await expectCode(batch.on('complete', onComplete), 'BATCH_SETTLED');
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete']);
 });
 
 test('a callback whose workers are all killed before it starts waits as scheduled, and then runs once', async () => {
+  await using world = await createWorld();
   const taskQueue = `${world.taskQueue}-callbacks`;
   const elsewhere = defineCallback(
     'Elsewhere',
@@ -64,12 +62,13 @@ test('a callback whose workers are all killed before it starts waits as schedule
   await victim.exited;
   await world.startWorker();
   await world.startWorker({ taskQueue, callbacks: [elsewhere] });
-  await batch.wait({ timeout: '50s' });
+  await batch.wait({ timeout: PATIENCE });
   expect((await world.ledger.of(batch.id, 'callback')).map(({ attempt }) => attempt)).toEqual([1]);
   expect(await batch.callbacks()).toMatchObject([{ status: 'completed', attempts: 1 }]);
-}, 90_000);
+});
 
 test('a callback whose worker is killed between its commit and its answer is not run again', async () => {
+  await using world = await createWorld();
   const { callbacks } = createContractFixtures(world.ledger);
   const victim = await world.spawnWorker();
   const batch = await world.batches.create({ description: 'Killed after its commit' });
@@ -81,11 +80,11 @@ test('a callback whose worker is killed between its commit and its answer is not
   await world.startWorker({
     callbacks: [...Object.values(world.fixtures.callbacks), callbacks.killedAfterCommit],
   });
-  await batch.wait({ timeout: '50s' });
+  await batch.wait({ timeout: PATIENCE });
   expect(await world.ledger.of(batch.id, 'effect')).toHaveLength(1);
   const ran = await world.ledger.of(batch.id, 'callback');
   expect(ran.map(({ detail }) => (detail as { name: string } | null)?.name ?? 'KilledAfterCommit')).toEqual([
     'KilledAfterCommit',
     'OnSettled',
   ]);
-}, 90_000);
+});

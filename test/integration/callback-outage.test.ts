@@ -5,6 +5,7 @@ import { defineCallback } from '../../src/index.ts';
 import { expectConsistent } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { OWN_SERVERS } from '../support/own-servers.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld } from '../support/world.ts';
 
 test('a transactional callback with one attempt is not failed by an outage of Postgres', async () => {
@@ -33,7 +34,7 @@ test('a transactional callback with one attempt is not failed by an outage of Po
   // The outage is the scenario.
   await delay(3_000);
   await postgres.restart();
-  await batch.wait({ timeout: '60s' });
+  await batch.wait({ timeout: PATIENCE });
   expect(await batch.callbacks()).toMatchObject([{ status: 'completed', attempts: 1, errorClass: null }]);
   await expectConsistent(world, batch);
-}, 120_000);
+});

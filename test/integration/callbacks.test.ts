@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createBatch, firedCallbacks } from '../support/batches.ts';
 import { expectCode } from '../support/codes.ts';
 import { eventually } from '../support/eventually.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -21,7 +22,7 @@ test('registering the same callback again changes nothing; another one is refuse
   await Promise.all([1, 2, 3].map(() => batch.on('complete', callbacks.onComplete)));
   await expectCode(batch.on('complete', callbacks.another), 'CALLBACK_ALREADY_REGISTERED');
   await batch.jobs(() => record.performAsync(1));
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete']);
 });
 
@@ -42,7 +43,7 @@ test('callbacks that create was given are there from the first moment, run once,
   await expectCode(batch.on('complete', another), 'CALLBACK_ALREADY_REGISTERED');
   await batch.on('cancelled', another);
   await batch.jobs(() => record.performAsync(1));
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
   expect((await world.batches.create(options)).status).toBe('complete');
   const { callbacks: _none, ...without } = options;
@@ -59,9 +60,9 @@ test('callbacks that create was given run in a later round, too', async () => {
   const given = { complete: onComplete, failure: onFailure };
   const batch = await world.batches.create({ description: 'rounds', callbacks: given });
   await batch.jobs(() => world.fixtures.jobs.failForGood.performAsync(1));
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed' });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed' });
   await batch.retryFailed();
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnFailure']);
 });
 
@@ -69,7 +70,7 @@ test('a callback can be registered while the jobs run, and is refused after the 
   const batch = await world.batches.create({ description: 'late registration' });
   await batch.jobs(() => world.fixtures.jobs.work.performAsync('slow', 700));
   await batch.on('complete', callbacks.onComplete);
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete']);
   await expectCode(batch.on('settled', callbacks.onSettled), 'BATCH_SETTLED');
 });
@@ -82,7 +83,7 @@ test('the rows show each callback: completed, or skipped when its event did not 
     ['settled', 'registered'],
   ]);
   await batch.jobs(() => record.performAsync(1));
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   const rows = await batch.callbacks();
   expect(rows.map(({ event, status, attempts }) => [event, status, attempts])).toEqual([
     ['complete', 'completed', 1],
@@ -97,7 +98,7 @@ test('a callback that throws is retried until it returns', async () => {
   await batch.on('complete', callbacks.failsTwice);
   await batch.on('settled', callbacks.onSettled);
   await batch.jobs(() => record.performAsync(1));
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   const entries = await world.ledger.of(batch.id, 'callback');
   expect(entries.map(({ attempt }) => attempt)).toEqual([1, 2, 3, 1]);
   expect(await batch.callbacks()).toMatchObject([
@@ -111,7 +112,7 @@ test('a callback whose policy ends is failed with its error, and settled still f
   await batch.on('complete', callbacks.failsForGood);
   await batch.on('settled', callbacks.onSettled);
   await batch.jobs(() => record.performAsync(1));
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
   expect(await batch.callbacks()).toMatchObject([
     { status: 'failed', attempts: 2, errorClass: 'BrokenError', errorMessage: 'never works\uFFFD' },
     { status: 'completed' },
@@ -122,9 +123,9 @@ test('a callback opens the next batch', async () => {
   const batch = await world.batches.create({ description: 'chain' });
   await batch.on('complete', callbacks.chain);
   await batch.jobs(() => record.performAsync(1));
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   const next = await world.batches.find(`${batch.id}-next`);
-  expect(await next.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+  expect(await next.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
   expect(await firedCallbacks(world, next.id)).toEqual(['OnComplete']);
 });
 
@@ -147,6 +148,6 @@ test('a callback that no worker knows is reported in its row, and runs once a wo
   // A process has one worker a task queue: the newer release takes over from the older.
   await worker.stop();
   worker = await world.startWorker({ callbacks: [...Object.values(callbacks), newcomer] });
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   expect(await batch.callbacks()).toMatchObject([{ status: 'completed', attempts: 1, errorClass: null }]);
 });

@@ -5,6 +5,7 @@ import type { BatchOptions } from '../../src/index.ts';
 import { createBatch, runBatch } from '../support/batches.ts';
 import { runCli, type CliOptions } from '../support/cli.ts';
 import { eventually } from '../support/eventually.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -256,7 +257,7 @@ describe('batch-jobs failed', () => {
       throw new Error('no more lines');
     });
     await expect(broken).rejects.toThrow('no more lines');
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     const { exitCode, stdout } = await cli(`failed ${batch.id}`);
     expect(exitCode).toBe(0);
     expect(stdout).toContain(`No job of batch ${batch.id} has failed.\nIts block broke: `);
@@ -329,7 +330,7 @@ describe('a command that changes a batch', () => {
     expect((await batch.progress()).status).toBe('running');
     const accepted = await cli(`cancel ${batch.id} --reason over --grace-period 1s`, { answer: 'y\n' });
     expect(accepted).toMatchObject({ exitCode: 0, stdout: expect.stringContaining('is cancelled') });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'cancelled' });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'cancelled' });
     expect(batch.stopReason).toBe('over');
   });
 
@@ -346,7 +347,7 @@ describe('a command that changes a batch', () => {
     });
     expect(paused).toMatch(new RegExp(`^batch-jobs resume ${batch.id} {3}lets it go on\\.$`, 'm'));
     expect((await cli(`resume ${batch.id} --yes`)).exitCode).toBe(0);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
   });
 
   test('updates policy and limits', async () => {
@@ -368,7 +369,7 @@ describe('a command that changes a batch', () => {
     const status = await cli(`status ${batch.id}`);
     expect(status.stdout).toMatch(/^limits +Work: 8 at once$/m);
     expect(status.stdout).toMatch(/^fails +when more than 5% of its jobs fail$/m);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
   });
 
   test('runs failed jobs again, on the task queue of their batch', async () => {
@@ -380,7 +381,7 @@ describe('a command that changes a batch', () => {
     });
     await eventually(async () => expect((await batch.reload()).settledAt).not.toBeNull());
     expect(batch.round).toBe(2);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 6 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 6 });
     const none = await cli(
       `retry-failed ${(await runBatch(world, (jobs) => jobs.noop.performAsync(1))).batch.id} --yes`,
     );

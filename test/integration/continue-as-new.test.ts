@@ -1,11 +1,15 @@
 import type { WorkflowHandle } from '@temporalio/client';
-import type { Duration } from '@temporalio/common';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Batch, BatchOptions } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { runsOf } from '../support/histories.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
+import { waitMs } from '../../workflows/timeouts.ts';
+
+/** After this time a batch knows that a runner of an earlier run is gone, and another one has its jobs. */
+const REPLACED_MS = waitMs('childCheck') + waitMs('runnerReplacement');
 
 let world: World;
 beforeAll(async () => {
@@ -14,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
-test('a batch and its runners go on over many runs, and the counts stay right', async () => {
+test.concurrent('a batch and its runners go on over many runs, and the counts stay right', async () => {
   const batch = await createBatch(world, { continueAsNewAfterEvents: 60 });
   await batch.jobs(async () => {
     for (let i = 0; i < 6_000; i++) {
@@ -25,7 +29,7 @@ test('a batch and its runners go on over many runs, and the counts stay right', 
       }
     }
   });
-  expect(await batch.wait({ timeout: '50s' })).toMatchObject({
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
     status: 'complete',
     total: 6_000,
     complete: 6_000,
@@ -35,7 +39,7 @@ test('a batch and its runners go on over many runs, and the counts stay right', 
   expect((await runsOf(world.client, `batch:${batch.id}`)).length).toBeGreaterThan(1);
 });
 
-test('a batch that runs its jobs itself carries what is left to its next run', async () => {
+test.concurrent('a batch that runs its jobs itself carries what is left to its next run', async () => {
   const batch = await createBatch(world, { continueAsNewAfterEvents: 100 });
   const { failTimes } = world.fixtures.jobs;
   await batch.jobs(async () => {
@@ -44,39 +48,52 @@ test('a batch that runs its jobs itself carries what is left to its next run', a
   });
   await untilNewRun(batch);
   const expected = { status: 'failed', total: 24, complete: 18, failed: 6 };
-  expect(await batch.wait({ timeout: '50s' })).toMatchObject(expected);
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject(expected);
   await expectConsistent(world, batch);
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
   expect((await runsOf(world.client, `batch:${batch.id}`)).length).toBeGreaterThan(1);
 });
 
-test('a runner that is terminated after its batch continued as new is replaced all the same', async () => {
-  const batch = await waitingBatch(80, { continueAsNewAfterEvents: 20 });
-  await untilNewRun(batch);
-  await runnerOf(batch).terminate('by an operator');
-  expect(await endOf(batch, '150s')).toEqual(EACH_DONE_ONCE);
-}, 180_000);
+test.concurrent(
+  'a runner that is terminated after its batch continued as new is replaced all the same',
+  async () => {
+    const batch = await waitingBatch(1.25 * REPLACED_MS, { continueAsNewAfterEvents: 20 });
+    await untilNewRun(batch);
+    await runnerOf(batch).terminate('by an operator');
+    expect(await endOf(batch, PATIENCE + REPLACED_MS)).toEqual(EACH_DONE_ONCE);
+  },
+);
 
-test('a runner that is terminated is replaced, however short the runs of its batch are', async () => {
-  // It looks every second whether jobs move, which makes history.
-  const batch = await waitingBatch(40, { continueAsNewAfterEvents: 20, alertAfterIdle: '1s' });
-  await untilNewRun(batch);
-  await runnerOf(batch).terminate('by an operator');
-  expect(await endOf(batch, '120s')).toEqual(EACH_DONE_ONCE);
-}, 150_000);
+test.concurrent(
+  'a runner that is terminated is replaced, however short the runs of its batch are',
+  async () => {
+    // It looks every second whether jobs move, which makes history.
+    const batch = await waitingBatch(0.6 * REPLACED_MS, {
+      continueAsNewAfterEvents: 20,
+      alertAfterIdle: '1s',
+    });
+    await untilNewRun(batch);
+    await runnerOf(batch).terminate('by an operator');
+    expect(await endOf(batch, PATIENCE + REPLACED_MS)).toEqual(EACH_DONE_ONCE);
+  },
+);
 
-test('a runner that is terminated just before its batch continues as new is replaced at once', async () => {
-  const batch = await waitingBatch(10, { continueAsNewAfterEvents: 90 });
-  await eventually(async () => expect((await runnerOf(batch).describe()).status.name).toBe('RUNNING'));
-  await runnerOf(batch).terminate('by an operator');
-  await untilNewRun(batch);
-  expect(await endOf(batch, '40s')).toEqual(EACH_DONE_ONCE);
-});
+test.concurrent(
+  'a runner that is terminated just before its batch continues as new is replaced at once',
+  async () => {
+    const batch = await waitingBatch(0.15 * REPLACED_MS, { continueAsNewAfterEvents: 90 });
+    await eventually(async () => expect((await runnerOf(batch).describe()).status.name).toBe('RUNNING'));
+    await runnerOf(batch).terminate('by an operator');
+    await untilNewRun(batch);
+    // Long before the batch would look for it.
+    expect(await endOf(batch, 0.6 * REPLACED_MS)).toEqual(EACH_DONE_ONCE);
+  },
+);
 
 /** With 200 jobs that start later. A batch that may make so little history gives them to a runner. */
-async function waitingBatch(startDelaySeconds: number, options: Partial<BatchOptions>): Promise<Batch> {
+async function waitingBatch(startDelayMs: number, options: Partial<BatchOptions>): Promise<Batch> {
   const batch = await createBatch(world, options);
-  const job = world.fixtures.jobs.record.set({ startDelay: startDelaySeconds * 1_000 });
+  const job = world.fixtures.jobs.record.set({ startDelay: startDelayMs });
   await batch.jobs(async () => {
     for (let i = 0; i < 200; i++) await job.performAsync(i);
   });
@@ -89,7 +106,7 @@ function runnerOf(batch: Batch): WorkflowHandle {
 
 const EACH_DONE_ONCE = { status: 'complete', complete: 200, runs: 200 };
 
-async function endOf(batch: Batch, timeout: Duration) {
+async function endOf(batch: Batch, timeout: number) {
   const { status, complete } = await batch.wait({ timeout });
   await expectConsistent(world, batch);
   return { status, complete, runs: (await world.ledger.of(batch.id, 'job')).length };

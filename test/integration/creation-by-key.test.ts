@@ -7,6 +7,7 @@ import { createBatch, expectConsistent, firedCallbacks, openBlock } from '../sup
 import { codeOf, expectCode } from '../support/codes.ts';
 import { spawnEnqueuer } from '../support/enqueuers.ts';
 import { eventually } from '../support/eventually.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { inRounds } from '../support/rounds.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -64,9 +65,9 @@ describe('creating a batch of an id that exists', () => {
     await again();
     await batch.jobs(() => record.performAsync(1));
     expect((await again()).status).not.toBe('pending');
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
     expect((await again()).status).toBe('complete');
-    expect(await (await again()).wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await (await again()).wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
     await expectCode(
       (await again()).jobs(() => record.performAsync(2)),
       'ALREADY_ENROLLED',
@@ -118,13 +119,13 @@ describe('creating a batch of an id that exists', () => {
     const id = newId();
     const deadline = new Date(Date.now() + 1_500);
     const batch = await world.batches.create({ description: 'd', id, deadline });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed' });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed' });
     expect((await world.batches.create({ description: 'd', id, deadline })).status).toBe('failed');
     await expectCode(world.batches.create({ description: 'd', id: newId(), deadline }), 'INVALID_OPTION');
     await expectCode(world.batches.create({ description: 'd', deadline }), 'INVALID_OPTION');
   });
 
-  test('at once gives one batch to all, in each of 40 rounds', async () => {
+  test('at once gives one batch to all, in every round', async () => {
     await inRounds(40, 4, async (round) => {
       const id = newId();
       const clients = [world.batches, world.batches, world.openClient()];
@@ -134,11 +135,11 @@ describe('creating a batch of an id that exists', () => {
       const codes = await Promise.all(blocks);
       expect(codes.filter((code) => code === 'ALREADY_ENROLLED')).toHaveLength(2);
       expect(codes).toContain(undefined);
-      expect(await all[0]!.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+      expect(await all[0]!.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
     });
   });
 
-  test('at once with different definitions gives it to one of them, in each of 20 rounds', async () => {
+  test('at once with different definitions gives it to one of them, in every round', async () => {
     await inRounds(20, 4, async () => {
       const id = newId();
       const codes = ['a', 'b'].map((description) => codeOf(world.batches.create({ description, id })));
@@ -168,7 +169,7 @@ describe('creating a batch of an id that exists', () => {
       // It was the one that was about to be removed, or is a new one.
       const code = await codeOf(again.jobs(() => record.performAsync('again')));
       if (code === undefined)
-        expect(await again.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+        expect(await again.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
       else expect(['ALREADY_ENROLLED', 'BATCH_NOT_FOUND']).toContain(code);
     });
   });
@@ -177,10 +178,10 @@ describe('creating a batch of an id that exists', () => {
     const id = newId();
     const batch = await createBatch(world, { id });
     await batch.jobs(() => record.performAsync(1));
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     const late = await startWorkflow(world, id);
     await expect(late.result()).rejects.toThrow('Workflow execution failed');
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
     expect(await (await world.batches.create({ id, description: 'A test' })).wait()).toMatchObject({
       total: 1,
     });
@@ -209,7 +210,7 @@ describe('resuming a block', () => {
     expect(total).toBe(40);
     expect(jids.slice(0, 30)).toEqual(before.map(({ jid }) => jid));
     expect(jids).toEqual(Array.from({ length: 40 }, (_, i) => `${batch.id}/${i + 1}`));
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 40 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 40 });
     expect(await valuesOf(batch.id)).toEqual(Array.from({ length: 40 }, (_, i) => `k${i}`).toSorted());
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
     await expectConsistent(world, batch);
@@ -235,7 +236,7 @@ describe('resuming a block', () => {
       },
       { resume: true },
     );
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 2 });
     expect(await valuesOf(batch.id)).toEqual(['after', 'before']);
     await expectConsistent(world, batch);
   });
@@ -248,7 +249,7 @@ describe('resuming a block', () => {
     );
     await insertJobs(world.batches.database, batch.id, 1, rows, token);
     expect(await batch.jobs(() => {}, { resume: true })).toEqual({ total: 2 });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 2 });
     expect(await valuesOf(batch.id)).toEqual(['x', 'y']);
     expect(await insertJobs(world.batches.database, batch.id, 3, rows, token)).toBe(false);
   });
@@ -256,7 +257,7 @@ describe('resuming a block', () => {
   test('that was not opened yet opens it, and one that is closed is not opened again', async () => {
     const batch = await createBatch(world);
     await batch.jobs(() => record.performAsync(1), { resume: true });
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     await expectCode(
       batch.jobs(() => record.performAsync(2), { resume: true }),
       'BATCH_SETTLED',
@@ -277,7 +278,7 @@ describe('resuming a block', () => {
     );
   });
 
-  test('at once in several processes leaves it to one: every key is one job, in each of 25 rounds', async () => {
+  test('at once in several processes leaves it to one: every key is one job, in every round', async () => {
     await using first = await spawnEnqueuer(world);
     await using second = await spawnEnqueuer(world);
     await inRounds(25, 2, async (round) => {
@@ -294,11 +295,11 @@ describe('resuming a block', () => {
       expect(closed.length).toBe(1);
       expect(closed[0]).toMatchObject({ total: 15 });
       expect(ends.find(({ what }) => what === 'refused')).toMatchObject({ code: 'ALREADY_ENROLLED' });
-      expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 15 });
+      expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 15 });
       const positions = (await jobRows(batch.id)).map(({ position }) => position);
       expect(positions).toEqual(Array.from({ length: 15 }, (_, i) => i + 1));
       expect((await valuesOf(batch.id)).length).toBe(15);
       expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
     });
-  }, 180_000);
+  });
 });

@@ -4,6 +4,7 @@ import { currentJob, defineCallback, defineJob, type CallbackContext } from '../
 import { MAX_JSON_BYTES } from '../../src/json-value.ts';
 import { expectCode } from '../support/codes.ts';
 import { nested, randomObject, randomValue, textOf } from '../support/json-values.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { forSeeds, randomFrom } from '../support/random.ts';
 import { inRounds } from '../support/rounds.ts';
 import { createWorld, type World } from '../support/world.ts';
@@ -40,7 +41,7 @@ test('handlers get, and rows show, arguments exactly as they were given: 1,000 r
   await batch.jobs(async () => {
     for (const args of lists) jids.push(await receive.performAsync(...args));
   });
-  expect(await batch.wait({ timeout: '50s' })).toMatchObject({ complete: lists.length, failed: 0 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ complete: lists.length, failed: 0 });
   expect(lists.filter((args, i) => !isDeepStrictEqual(received.get(jids[i]!), args))).toEqual([]);
   const rows = await batch.completedJobs();
   expect(lists.filter((args, i) => !isDeepStrictEqual(rows[i]!.args, args))).toEqual([]);
@@ -55,7 +56,7 @@ test('callbacks read the context exactly as it was given: 30 random objects', as
     expect(isDeepStrictEqual(batch.context, context), JSON.stringify(context)).toBe(true);
     await batch.on('complete', readContext);
     await batch.jobs(() => receive.performAsync());
-    await batch.wait({ timeout: '50s' });
+    await batch.wait({ timeout: PATIENCE });
     expect(isDeepStrictEqual(read.get(batch.id), context), JSON.stringify(context)).toBe(true);
   });
 });
@@ -69,7 +70,7 @@ test('arguments of exactly 64 KiB of JSON pass, and of one byte more are refused
     for (let i = 0; i < 40; i++) jids.push(await receive.performAsync(largest));
     await expectCode(receive.performAsync(`${largest}x`), 'INVALID_ARGUMENTS');
   });
-  expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete', total: 40 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 40 });
   expect(jids.every((jid) => received.get(jid)?.[0] === largest)).toBe(true);
 });
 
@@ -81,7 +82,7 @@ test.each([
   const batch = await world.batches.create({ description: 'Large context', context });
   await batch.on('complete', readContext);
   await batch.jobs(() => receive.performAsync());
-  await batch.wait({ timeout: '50s' });
+  await batch.wait({ timeout: PATIENCE });
   expect(read.get(batch.id)).toStrictEqual(context);
 });
 
@@ -125,7 +126,7 @@ test('batch ids of letters, digits and _ . : - up to 128 characters work, and ji
       let jid = '';
       await batch.jobs(async () => (jid = await receive.performAsync(id)));
       expect(jid).toBe(`${id}/1`);
-      expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete' });
+      expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
       expect((await batch.completedJobs()).map((job) => job.jid)).toEqual([jid]);
       expect((await world.batches.find(id)).id).toBe(id);
       expect(received.get(jid)).toEqual([id]);
@@ -150,7 +151,7 @@ test.each([
   const batch = await world.batches.create({ description });
   expect(batch.description).toBe(description);
   await batch.jobs(() => receive.performAsync());
-  expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete' });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
 });
 
 test('names of jobs, callbacks and task queues of 200 characters pass', async () => {
@@ -161,7 +162,7 @@ test('names of jobs, callbacks and task queues of 200 characters pass', async ()
     await longNamedJob.performAsync('here');
     await longNamedJob.set({ taskQueue: longName }).performAsync('there');
   });
-  expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete', total: 2 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 2 });
   expect([received.get(`${batch.id}/1`), received.get(`${batch.id}/2`)]).toEqual([['here'], ['there']]);
   expect(read.get(batch.id)).toEqual({ a: 1 });
 });
@@ -172,6 +173,6 @@ test('a context of many small values far below passes: 64 KiB of JSON, and 6 MB 
   const batch = await world.batches.create({ description: 'Nested context', context: { list } });
   await batch.on('complete', readContext);
   await batch.jobs(() => receive.performAsync(1));
-  expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete' });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
   expect(isDeepStrictEqual(read.get(batch.id), { list })).toBe(true);
 });

@@ -6,6 +6,7 @@ import type { RangeState } from '../../workflows/range-state.ts';
 import { createBatch, openBlock } from '../support/batches.ts';
 import { createTroubles, doctor, examine, type DoctorReport } from '../support/doctor.ts';
 import { eventually } from '../support/eventually.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -32,7 +33,7 @@ function finds(batch: Batch, codes: readonly string[], of = world, timeoutMs = 2
 test('a batch that is over is over, and is not in the list', async () => {
   const batch = await createBatch(world);
   await batch.jobs(() => world.fixtures.jobs.record.performAsync(1));
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   const report = await finds(batch, ['OVER']);
   expect(report).toMatchObject({ exitCode: 0, verdict: 'ok', status: 'complete', complete: 1 });
   const { stdout } = await doctor(world, '--idle', '1ms');
@@ -164,7 +165,7 @@ test('a callback that failed for good needs attention though its batch is over',
   const batch = await world.batches.create({ description: 'A test' });
   await batch.on('complete', world.fixtures.callbacks.failsForGood);
   await batch.jobs(() => world.fixtures.jobs.noop.performAsync(1));
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   const report = await finds(batch, ['CALLBACK_FAILED', 'OVER']);
   expect(report.exitCode).toBe(1);
   expect(report.findings[0]!.message).toContain(
@@ -201,7 +202,7 @@ test('an open block is waited for while its process is heard, and needs attentio
       exitCode: 1,
       findings: [{ code: 'BLOCK_OPEN', severity: 'attention', details: { isSilent: true } }],
     });
-  }, 19_000);
+  });
 });
 
 test('a batch whose workflow was terminated is reported with the reason and what is left', async () => {
@@ -293,4 +294,4 @@ test('without any worker the task queue is named; with one that lacks the workfl
     const failing = await finds(batch, ['WORKFLOW_TASK_FAILING', 'WAITING_FOR_START_DELAY'], alone, 45_000);
     expect(failing.findings[0]!.message).toMatch(/cannot go on with the workflow "batch:.*no such function/);
   });
-}, 120_000);
+});

@@ -10,6 +10,7 @@ import { createCrashFixtures } from '../support/crash-fixtures.ts';
 import { eventually } from '../support/eventually.ts';
 import { SETTINGS } from '../support/facts.ts';
 import { sealMessageOf, signalsOf, updatesOf, type SentSignal } from '../support/messages.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { randomFrom, type Random } from '../support/random.ts';
 import { inRounds } from '../support/rounds.ts';
 import { createWorld, type World } from '../support/world.ts';
@@ -80,7 +81,7 @@ describe('signals', () => {
       attempts.set(await failForGood.performAsync('last'), 1);
       failed++;
     });
-    const progress = await batch.wait({ timeout: '100s' });
+    const progress = await batch.wait({ timeout: PATIENCE });
     const sent = await repeated;
     const total = attempts.size;
     expect(progress).toEqual({
@@ -114,7 +115,7 @@ describe('signals', () => {
     // Else this test did not see what it is about.
     for (const name of ['enrolled', 'completed', 'failed', 'jobFailed', 'sealed'])
       expect(names).toContain(name);
-  }, 120_000);
+  });
 
   test('to a batch that has ended are refused by Temporal, and change nothing', async () => {
     const batch = await createBatch(world, { failWhen: 'immediate' });
@@ -123,7 +124,7 @@ describe('signals', () => {
       await delay(500);
       await world.fixtures.jobs.failForGood.performAsync('last');
     });
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     const before = await rowsOf(batch.id);
     const signals = await heard(batch.id);
     expect(new Set(signals.map(({ name }) => name)).size).toBeGreaterThan(1);
@@ -189,7 +190,7 @@ describe('updates', () => {
     await expect(seal('another')).rejects.toMatchObject({ cause: { type: 'ALREADY_ENROLLED' } });
     await expect(open('t')).rejects.toMatchObject({ cause: { type: 'ALREADY_ENROLLED' } });
 
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
     await expectConsistent(world, batch);
     expect(await world.ledger.of(batch.id, 'job')).toHaveLength(1);
   });
@@ -203,7 +204,7 @@ describe('updates', () => {
     const register = (registration: unknown) =>
       handleOf(batch.id).executeUpdate('register', { args: [registration] });
     await Promise.all(registrations.map(register));
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     expect(await batch.callbacks()).toMatchObject([
       { event: 'complete', status: 'completed', attempts: 1 },
       { event: 'failure', status: 'skipped', attempts: 0 },
@@ -285,6 +286,31 @@ describe('outcomes', () => {
     expect(await countsOf(failed)).toEqual({ complete: 0, failed: TOTAL, attempts: TOTAL });
   });
 
+  test('are counted in the statement that writes them: no row shows one that is not counted yet', async () => {
+    const { knex, schema } = world;
+    const batchId = await rowsOnly('uncounted');
+    const trx = await knex.transaction();
+    // Whoever counts waits for this lock.
+    await trx.raw('select 1 from ??.batches where id = ? for update', [schema, batchId]);
+    const writes = Promise.all([
+      markComplete(world.batches.database, { batchId, round: 1 }, [success(1)]),
+      failuresChanged(world.batches.database, { batchId, round: 1 }, [failure(2, 1, null)]),
+    ]);
+    try {
+      await eventually(async () => {
+        const waiting = await knex('pg_stat_activity')
+          .where('wait_event_type', 'Lock')
+          .whereLike('query', `%"${schema}".batch%`);
+        expect(waiting).toHaveLength(2);
+      });
+      expect(await countsOf(batchId)).toMatchObject({ complete: 0, failed: 0 });
+    } finally {
+      await trx.rollback();
+    }
+    expect(await writes).toEqual([1, 1]);
+    expect(await countsOf(batchId)).toMatchObject({ complete: 1, failed: 1 });
+  });
+
   test('of one attempt that failed and is to be repeated use up one attempt, however often they are written', async () => {
     const batchId = await rowsOnly('retried');
     const changed = await Promise.all([1, 2, 3, 4].map(() => fail(batchId, 1, 60_000)));
@@ -343,7 +369,7 @@ describe.concurrent('a worker that freezes and goes on after its jobs were given
   }
 
   async function expectRight(own: World, batch: Batch) {
-    expect(await batch.wait({ timeout: '150s' })).toMatchObject({ status: 'complete', complete: 40 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 40 });
     await expectConsistent(own, batch);
     expect(await firedCallbacks(own, batch.id)).toEqual(['OnComplete', 'OnSettled']);
     const jobs = await batch.completedJobs();
@@ -359,7 +385,7 @@ describe.concurrent('a worker that freezes and goes on after its jobs were given
     );
     zombie.kill('SIGCONT');
     await expectRight(own, batch);
-  }, 240_000);
+  });
 
   test('when their batch has ended changes nothing', async () => {
     await using own = await createWorld();
@@ -372,5 +398,5 @@ describe.concurrent('a worker that freezes and goes on after its jobs were given
     expect(await rowsOf(batch.id, own)).toEqual(before);
     worker.kill('SIGTERM');
     await worker.exited;
-  }, 240_000);
+  });
 });

@@ -1,27 +1,26 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { expectCode } from '../support/codes.ts';
-import { spawnEnqueuer, type Enqueuer } from '../support/enqueuers.ts';
+import { spawnEnqueuer } from '../support/enqueuers.ts';
 import { eventually } from '../support/eventually.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { inRounds } from '../support/rounds.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
-let enqueuers: readonly [Enqueuer, Enqueuer];
 beforeAll(async () => {
   world = await createWorld();
   await world.startWorker();
 });
 afterAll(() => world[Symbol.asyncDispose]());
-beforeEach(async () => {
-  enqueuers = await Promise.all([spawnEnqueuer(world), spawnEnqueuer(world)]);
-});
-afterEach(() => Promise.all(enqueuers.map((enqueuer) => enqueuer.kill())));
 
 const valuesOf = async (batchId: string) =>
   (await world.ledger.of(batchId, 'job')).map(({ detail }) => String(detail)).toSorted();
 
-test('of two processes that open the same batch at once one gets it, in each of 30 rounds', async () => {
+test('of two processes that open the same batch at once one gets it, in every round', async () => {
+  await using first = await spawnEnqueuer(world);
+  await using second = await spawnEnqueuer(world);
+  const enqueuers = [first, second];
   await inRounds(30, 3, async () => {
     const batch = await createBatch(world);
     enqueuers.forEach((enqueuer, i) => enqueuer.enrol({ batchId: batch.id, name: 'ab'[i]!, count: 3 }));
@@ -32,14 +31,15 @@ test('of two processes that open the same batch at once one gets it, in each of 
     // Refused before the body of its block ran.
     const refused = { what: 'refused', batchId: batch.id, code: 'ALREADY_ENROLLED' };
     expect(enqueuers[loser]!.of(batch.id)).toEqual([refused]);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 3 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 3 });
     expect(await valuesOf(batch.id)).toEqual([0, 1, 2].map((i) => `${'ab'[winner]}${i}`));
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
   });
 });
 
 test('a second jobs() is refused before its body runs, in another process and while the first block is open', async () => {
-  const [first, second] = enqueuers;
+  await using first = await spawnEnqueuer(world);
+  await using second = await spawnEnqueuer(world);
   const batch = await createBatch(world);
   first.enrol({ batchId: batch.id, name: 'a', count: 1, thenHang: true });
   await eventually(async () => expect(await valuesOf(batch.id)).toEqual(['a0']));
@@ -59,11 +59,12 @@ test('a second jobs() is refused before its body runs, in another process and wh
 });
 
 test('an enqueuer that is killed in its block: what it announced runs, and the batch closes itself and fails', async () => {
+  await using enqueuer = await spawnEnqueuer(world);
   const batch = await createBatch(world, { enrollmentTimeout: '2s' });
-  enqueuers[0].enrol({ batchId: batch.id, name: 'a', count: 50, thenHang: true });
+  enqueuer.enrol({ batchId: batch.id, name: 'a', count: 50, thenHang: true });
   await eventually(async () => expect(await batch.progress()).toMatchObject({ complete: 50 }));
-  await enqueuers[0].kill();
-  expect(await batch.wait({ timeout: '30s' })).toEqual({
+  await enqueuer.kill();
+  expect(await batch.wait({ timeout: PATIENCE })).toEqual({
     status: 'failed',
     total: 50,
     complete: 50,
@@ -77,11 +78,12 @@ test('an enqueuer that is killed in its block: what it announced runs, and the b
 });
 
 test('an enqueuer that is killed while it streams: every job with a row is done, and no row is left over', async () => {
+  await using enqueuer = await spawnEnqueuer(world);
   const batch = await createBatch(world, { enrollmentTimeout: '2s' });
-  enqueuers[0].enrol({ batchId: batch.id, name: 'a', count: 1_000_000, job: 'noop' });
+  enqueuer.enrol({ batchId: batch.id, name: 'a', count: 1_000_000, job: 'noop' });
   await eventually(async () => expect((await batch.progress()).complete).toBeGreaterThan(0));
-  await enqueuers[0].kill();
-  const { status, total, complete } = await batch.wait({ timeout: '50s' });
+  await enqueuer.kill();
+  const { status, total, complete } = await batch.wait({ timeout: PATIENCE });
   expect({ status, complete }).toEqual({ status: 'failed', complete: total });
   expect(batch.enrollmentError).toContain('enrollmentTimeout');
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
@@ -93,14 +95,15 @@ test('an enqueuer that is killed while it streams: every job with a row is done,
 });
 
 test('an enqueuer that was stopped for longer than enrollmentTimeout is told when it wakes up, and adds nothing', async () => {
+  await using enqueuer = await spawnEnqueuer(world);
   const batch = await createBatch(world, { enrollmentTimeout: '2s' });
-  enqueuers[0].enrol({ batchId: batch.id, name: 'a', count: 1_000_000, job: 'noop' });
+  enqueuer.enrol({ batchId: batch.id, name: 'a', count: 1_000_000, job: 'noop' });
   await eventually(async () => expect((await batch.progress()).complete).toBeGreaterThan(0));
-  enqueuers[0].signal('SIGSTOP');
-  const atItsEnd = await batch.wait({ timeout: '50s' });
+  enqueuer.signal('SIGSTOP');
+  const atItsEnd = await batch.wait({ timeout: PATIENCE });
   expect(atItsEnd).toMatchObject({ status: 'failed', complete: atItsEnd.total });
-  enqueuers[0].signal('SIGCONT');
-  expect(await enqueuers[0].ended(batch.id)).toEqual({
+  enqueuer.signal('SIGCONT');
+  expect(await enqueuer.ended(batch.id)).toEqual({
     what: 'refused',
     batchId: batch.id,
     code: 'ENROLLMENT_TIMED_OUT',

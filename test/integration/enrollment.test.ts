@@ -8,6 +8,7 @@ import type { BatchState } from '../../workflows/batch-state.ts';
 import { createBatch, expectConsistent, firedCallbacks, openBlock, runBatch } from '../support/batches.ts';
 import { expectCode } from '../support/codes.ts';
 import { eventually } from '../support/eventually.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -35,7 +36,7 @@ test('two blocks at once, with interleaved awaits, each enrol their own jobs', a
     }
   };
   await Promise.all([first.jobs(block('a')), second.jobs(block('b'))]);
-  await Promise.all([first.wait({ timeout: '30s' }), second.wait({ timeout: '30s' })]);
+  await Promise.all([first.wait({ timeout: PATIENCE }), second.wait({ timeout: PATIENCE })]);
   const expected = (name: string) => Array.from({ length: 20 }, (_, i) => `${name}${i}`).sort();
   expect(await valuesOf(first.id)).toEqual(expected('a'));
   expect(await valuesOf(second.id)).toEqual(expected('b'));
@@ -53,7 +54,7 @@ test('what other code of the process starts meanwhile is not enrolled', async ()
     expect(await outside).not.toContain(batch.id);
   });
   expect(total).toBe(1);
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   expect(await valuesOf(batch.id)).toEqual(['inside']);
 });
 
@@ -101,7 +102,7 @@ test('work that outlives the block is refused, and not enrolled in silence', asy
   });
   goOn();
   await expectCode(late, 'ENROLLMENT_CLOSED');
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ total: 1, complete: 1 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ total: 1, complete: 1 });
 });
 
 test('jobs that jobs start are not members, also when one process enrols and works', async () => {
@@ -132,7 +133,7 @@ test("the block's error is rethrown as it was; jobs enrolled until then run, and
       throw error;
     }),
   ).rejects.toBe(error);
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
     status: 'failed',
     total: 1,
     complete: 1,
@@ -159,14 +160,14 @@ test.each([
       (error: unknown) => [error],
     ),
   ).toEqual([thrown]);
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', complete: 1 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', complete: 1 });
   expect(batch.enrollmentError).toEqual(expect.any(String));
 });
 
 test('a block that throws before its first job fails the batch too', async () => {
   const batch = await createBatch(world);
   await expect(batch.jobs(() => Promise.reject(new Error('at once')))).rejects.toThrow('at once');
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', total: 0 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', total: 0 });
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
 });
 
@@ -198,7 +199,7 @@ test('an empty block is refused and leaves nothing behind', async () => {
   // The id is free again.
   const again = await world.batches.create({ id: batch.id, description: 'again' });
   await again.jobs(() => record.performAsync(1));
-  expect(await again.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+  expect(await again.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
 });
 
 test('a second jobs() is refused before its body runs, from another client too', async () => {
@@ -228,7 +229,7 @@ test('of two processes that open the same batch at once, one gets it', async () 
   expect(results.find(({ status }) => status === 'rejected')).toMatchObject({
     reason: { code: 'ALREADY_ENROLLED' },
   });
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ total: 1 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ total: 1 });
 });
 
 test('a nested block is refused, and the outer one goes on', async () => {
@@ -245,9 +246,9 @@ test('a nested block is refused, and the outer one goes on', async () => {
     );
     await record.performAsync(2);
   });
-  expect(await outer.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2 });
+  expect(await outer.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 2 });
   await inner.jobs(() => record.performAsync('inner, later'));
-  expect(await inner.wait({ timeout: '30s' })).toMatchObject({ total: 1 });
+  expect(await inner.wait({ timeout: PATIENCE })).toMatchObject({ total: 1 });
 });
 
 test('jobs run while the block is open, and the batch is not over before it closes', async () => {
@@ -261,7 +262,7 @@ test('jobs run while the block is open, and the batch is not over before it clos
     expect(await firedCallbacks(world, batch.id)).toEqual([]);
     await record.performAsync('later');
   });
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 2 });
 });
 
 test('every job has its row when jobs() resolves, and no job starts before its row exists', async () => {
@@ -276,7 +277,7 @@ test('every job has its row when jobs() resolves, and no job starts before its r
     .where({ batch_id: batch.id })
     .pluck('jid');
   expect(rows.sort()).toEqual(jids.sort());
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   const early = await world.knex.raw(
     `select count(*)::int as n from :schema:.ledger l join :schema:.batch_jobs j using (jid) where l.at < j.created_at`,
     { schema: world.schema },
@@ -291,7 +292,7 @@ test('performBulk enrols every argument list and returns the jids in order', asy
     jids = await record.performBulk([['x'], ['y'], ['z']]);
   });
   expect(jids).toEqual([1, 2, 3].map((position) => `${batch.id}/${position}`));
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   expect((await batch.completedJobs()).map(({ args }) => args)).toEqual([['x'], ['y'], ['z']]);
 });
 
@@ -299,7 +300,7 @@ test('a batch whose enqueuer falls silent closes itself and ends failed', async 
   const batch = await createBatch(world, { enrollmentTimeout: '1s' });
   // Another enqueuer claims the block and is never heard again, as if its process had died.
   await openBlock(world, batch.id);
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', total: 0 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', total: 0 });
   expect(batch.enrollmentError).toContain('enrollmentTimeout');
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
 });
@@ -311,7 +312,7 @@ test('rows that a dead enqueuer wrote and never announced are removed; those ann
   const rows = [1, 2, 3, 4].map((i) => ['Record', JSON.stringify([i]), null, null, null] as const);
   expect(await insertJobs(world.batches.database, batch.id, 1, rows, token)).toBe(true);
   await handle.signal('enrolled', { token, upTo: 2, queues: [] });
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', total: 2, complete: 2 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', total: 2, complete: 2 });
   expect(await valuesOf(batch.id)).toEqual([1, 2]);
   await expectConsistent(world, batch);
   // Too late: the batch is closed, and nothing is written.
@@ -326,12 +327,12 @@ test('an enqueuer that is slow but alive is not closed', async () => {
     await delay(3_000);
     await record.performAsync('last');
   });
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 2 });
 });
 
 test('a batch whose block is never opened ends failed after openTimeout', async () => {
-  const batch = await createBatch(world, { openTimeout: '1s' });
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', total: 0 });
+  const batch = await createBatch(world, { openTimeout: 3_000 * SLOWNESS });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', total: 0 });
   await expectCode(
     batch.jobs(() => record.performAsync(1)),
     'ENROLLMENT_TIMED_OUT',
@@ -343,7 +344,7 @@ test('a batch finds the block of a process that died before it was heard, and cl
   const token = await openBlock(world, batch.id, { isHeard: false });
   const row = ['Record', '[1]', null, null, null] as const;
   expect(await insertJobs(world.batches.database, batch.id, 1, [row], token)).toBe(true);
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', total: 0 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', total: 0 });
   expect(batch.enrollmentError).toContain('enrollmentTimeout');
   await expectConsistent(world, batch);
 });
@@ -359,7 +360,7 @@ test('a block that is still open soon tells its batch, so that its death is noti
     });
     await record.performAsync(1);
   });
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
 });
 
 test('a block needs no worker: its jobs run once there is one', async () => {
@@ -369,8 +370,8 @@ test('a block needs no worker: its jobs run once there is one', async () => {
   await worker.stop();
   expect(await batch.jobs(() => apart.fixtures.jobs.record.performAsync(1))).toEqual({ total: 1 });
   await apart.startWorker();
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
-}, 60_000);
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
+});
 
 test('enrolling 60,000 jobs from an async iterator keeps few of them in memory', async () => {
   const noop = defineJob('Noop', async (_value: unknown) => {});
@@ -389,7 +390,7 @@ test('enrolling 60,000 jobs from an async iterator keeps few of them in memory',
   });
   // 60 MB of arguments in all; the worker shares this process. Held at once they would take several times as much.
   expect(peak).toBeLessThan(400e6);
-  expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete', total: 60_000 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 60_000 });
 });
 
 test('a seal whose answer was lost and whose batch has ended meanwhile resolves with the total', async () => {
@@ -401,7 +402,7 @@ test('a seal whose answer was lost and whose batch has ended meanwhile resolves 
     await world.client.workflow
       .getHandle(`batch:${batch.id}`)
       .executeUpdate('seal', { args: [{ token, upTo: 1, queues: [] }] });
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
   });
   expect(total).toBe(1);
 });
@@ -429,7 +430,7 @@ test('a job whose row was written while others were being announced runs althoug
     proxy.thaw();
     await eventually(async () => expect(await valuesOf(batch.id)).toHaveLength(201), 10_000);
   });
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 201 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 201 });
   await behind.close();
   await connection.close();
-}, 60_000);
+});

@@ -10,6 +10,7 @@ import { codeOf } from '../support/codes.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
 import { runsOf } from '../support/histories.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { startStepApp, type StepApp } from '../support/steps.ts';
 import { lockTable } from '../support/table-lock.ts';
 import { createWorld, type World } from '../support/world.ts';
@@ -204,7 +205,7 @@ describe('a batch that is a step of a workflow', () => {
       expect(await handle.result()).toBe(isCancelled ? 'cancelled' : 'was not cancelled');
       expect(await startsOf(options.id!)).toHaveLength(isCancelled ? 1 : 0);
     }
-  }, 90_000);
+  });
 });
 
 describe('a step that cannot be', () => {
@@ -328,14 +329,14 @@ describe('cancelling the workflow', () => {
     const options = app.options({ id: newId(), jobs: work(5, 20_000) });
     await app.execute('leavesItsStep', options);
     const batch = await world.batches.find(options.id!);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'cancelled' });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'cancelled' });
   });
 });
 
 describe('a batch that somebody terminates', () => {
   test('is found out by a look, and ends its step with BATCH_TERMINATED', async () => {
     expect(await terminated.result()).toMatchObject({ type: 'BATCH_TERMINATED', nonRetryable: true });
-  }, 90_000);
+  });
 
   test('does not keep its workflow from being cancelled', async () => {
     const handle = await terminatedStep(newId());
@@ -387,7 +388,7 @@ describe('a worker that is lost', () => {
     await own.startWorker();
     expect(await handle.result()).toMatchObject({ status: 'complete', total: 1_500, complete: 1_500 });
     await expectOnce(own, batch, 1_500);
-  }, 120_000);
+  });
 
   test('but was only paused, and goes on beside the one that took over, doubles nothing', async () => {
     await using own = await createWorld();
@@ -404,12 +405,12 @@ describe('a worker that is lost', () => {
     await eventually(async () => {
       const { raw } = await step.describe();
       expect(raw.pendingActivities).toMatchObject([{ attempt: 2, state: STARTED }]);
-    }, 40_000);
+    });
     paused.kill('SIGCONT');
     await release();
     expect(await handle.result()).toMatchObject({ status: 'complete', total: 3_500, complete: 3_500 });
     await expectOnce(own, batch, 3_500);
-  }, 120_000);
+  });
 
   test('while jobs run delays the step, no more', async () => {
     await using own = await createWorld();
@@ -423,7 +424,7 @@ describe('a worker that is lost', () => {
     await own.startWorker();
     expect(await handle.result()).toMatchObject({ status: 'complete', total: 300, complete: 300 });
     expect(new Set(await startsOf(options.id!, own)).size).toBe(300);
-  }, 90_000);
+  });
 
   test('at any moment of a small step costs time alone', async () => {
     await using own = await createWorld();
@@ -445,7 +446,7 @@ describe('a worker that is lost', () => {
       expect(await handle.result()).toMatchObject({ status: 'complete', total: 20, complete: 20 });
       await expectConsistent(own, await own.batches.find(`killed-${index}`));
     }
-  }, 180_000);
+  });
 });
 
 describe('the history of a workflow with a step', () => {

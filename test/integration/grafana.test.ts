@@ -7,6 +7,7 @@ import { createBatch, runBatch } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
 import { interpolate, readDashboard, type DashboardChoice, type DashboardPanel } from '../support/grafana.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 type Row = Record<string, unknown>;
@@ -55,7 +56,7 @@ afterAll(async () => {
   await reader.end();
   await world.knex.raw(`drop owned by ${role}; drop role ${role}`);
   gate('end').open();
-  await running.wait({ timeout: '30s' });
+  await running.wait({ timeout: PATIENCE });
   await world[Symbol.asyncDispose]();
 });
 

@@ -4,6 +4,7 @@ import { createBatch, expectConsistent } from '../support/batches.ts';
 import { codeOf } from '../support/codes.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -66,7 +67,7 @@ test('a batch of which no job ends for alertAfterIdle gives one alert, and anoth
   expect(await alertsOf(batch)).toBe(2);
   gateOf(batch, 2).open();
   gateOf(batch, 3).open();
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', complete: 3 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 3 });
   await expectConsistent(world, batch);
   expect(await callsOf(batch)).toBe(2);
   expect(await batch.callbacks()).toContainEqual(
@@ -85,13 +86,13 @@ test('a batch that moves, or has no job that is pending, gives none', async () =
     await eventually(async () => expect(await callsOf(reference)).toBe(1));
     await world.fixtures.jobs.record.performAsync(2);
   });
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   expect(await alertsOf(batch)).toBe(0);
   expect(await batch.callbacks()).toContainEqual(
     expect.objectContaining({ event: 'idle', status: 'skipped' }),
   );
   gateOf(reference, 1).open();
-  await reference.wait({ timeout: '30s' });
+  await reference.wait({ timeout: PATIENCE });
 });
 
 test('a batch that is paused gives none, and is counted anew from its resumption', async () => {
@@ -105,7 +106,7 @@ test('a batch that is paused gives none, and is counted anew from its resumption
   await eventually(async () => expect(await callsOf(batch)).toBe(1));
   for (const one of [batch, reference]) {
     gateOf(one, 1).open();
-    await one.wait({ timeout: '30s' });
+    await one.wait({ timeout: PATIENCE });
   }
 });
 
@@ -114,7 +115,7 @@ test('an alert is retried by its callback, whose end the batch does not wait for
   failures.set(batch.id, Infinity);
   await eventually(async () => expect(await callsOf(batch)).toBeGreaterThan(2));
   gateOf(batch, 1).open();
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
   failures.set(batch.id, 0);
   await eventually(async () =>
     expect(await batch.callbacks()).toContainEqual(
@@ -134,8 +135,8 @@ test('alertAfterIdle can be set and taken away while the batch runs', async () =
   expect(await callsOf(batch)).toBe(1);
   gateOf(batch, 2).open();
   gateOf(reference, 1).open();
-  await batch.wait({ timeout: '30s' });
-  await reference.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
+  await reference.wait({ timeout: PATIENCE });
   expect(await codeOf(world.batches.create({ description: 'x', alertAfterIdle: -1 }))).toBe('INVALID_OPTION');
 });
 
@@ -146,5 +147,5 @@ test('a batch that continues as new gives the same alerts', async () => {
   await eventually(async () => expect(await callsOf(batch)).toBe(2));
   expect(await alertsOf(batch)).toBe(2);
   gateOf(batch, 40).open();
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', complete: 40 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 40 });
 });

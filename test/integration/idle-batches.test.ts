@@ -5,6 +5,7 @@ import { createBatch } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { BrokenError } from '../support/fixtures.ts';
 import { createGates } from '../support/gates.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 const { gate, jobs: gated } = createGates();
@@ -91,7 +92,7 @@ test('a batch that has just moved is not idle', async () => {
 
 test('a batch that is over is not idle', async () => {
   const batch = await running(() => world.fixtures.jobs.noop.performAsync(1));
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   expect(await seen(batch)).toBeUndefined();
 });
 

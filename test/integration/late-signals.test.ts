@@ -6,6 +6,7 @@ import { expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
 import { signalsOf, type SentSignal } from '../support/messages.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -56,7 +57,7 @@ describe('signals of a round that arrive in the next one', () => {
     const batch = await createEarly();
     gate(`${batch.id}, round 1`).open();
     await batch.jobs(() => illOnce.performBulk([[batch.id], [batch.id]]));
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 2 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 2 });
     const signals = await signalsOf(world.client, batch.id);
     expect(signals.map(({ name }) => name)).toContain('jobFailed');
 
@@ -64,7 +65,7 @@ describe('signals of a round that arrive in the next one', () => {
     await gate(batch.id).arrivals(2);
     expect(await sendAgain(batch, signals)).toMatchObject({ outcome: null });
     gate(batch.id).open();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', complete: 2 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 2 });
     await expectConsistent(world, batch);
   });
 
@@ -84,7 +85,7 @@ describe('signals of a round that arrive in the next one', () => {
       expect((await signalsOf(world.client, batch.id)).map(({ name }) => name)).toContain('callbackEnded'),
     );
     gate(held).open();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 2 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 2 });
     const signals = await signalsOf(world.client, batch.id);
 
     await batch.retryFailed();
@@ -94,7 +95,7 @@ describe('signals of a round that arrive in the next one', () => {
     await eventually(async () => expect(await batch.progress()).toMatchObject({ complete: 2, pending: 0 }));
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnSettled']);
     gate(`${batch.id}, round 2`).open();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 1 });
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnSettled', 'OnSettled']);
   });
 });

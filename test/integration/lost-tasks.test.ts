@@ -4,6 +4,7 @@ import type { SteerBatchInput } from '../../activities/contract.ts';
 import { insertCallback } from '../../src/database/callbacks.ts';
 import { createBatch, expectConsistent, firedCallbacks, openBlock } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { lockTable } from '../support/table-lock.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -32,11 +33,11 @@ test('a block that was closed for its silence stays closed, though it is heard w
   await world.spawnWorker();
   const sealed = handle.executeUpdate('seal', { args: [{ token, upTo: 0, queues: [] }] });
   await expect(sealed).rejects.toMatchObject({ cause: { type: 'ENROLLMENT_TIMED_OUT' } });
-  expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'failed' });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed' });
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
   await expectConsistent(world, batch);
   await world.stopProcesses();
-}, 120_000);
+});
 
 /** What a task wrote that was lost, of an update whose client is gone. */
 async function steerAsLost(
@@ -68,29 +69,25 @@ describe('with one worker', () => {
     expect(await markFinished(database, { ...failed, ...events })).toMatchObject({ total: 1 });
     const complete = { ...failed, outcome: 'complete', schedule: ['complete'], skip: ['failure'] } as const;
     expect(await markFinished(database, complete)).toEqual({ decided: 'failed' });
-    expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'failed', complete: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', complete: 1 });
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
     await expectConsistent(world, batch);
-  }, 90_000);
+  });
 
   test.each([
     { where: 'the batch', jobs: 40, options: {} },
     { where: 'runners', jobs: 2_000, options: { continueAsNewAfterEvents: 80 } },
-  ])(
-    'a pause that only its row knows of holds up no jobs in $where',
-    async ({ jobs, options }) => {
-      const batch = await createBatch(world, options);
-      await steerAsLost(batch.id, { isPaused: true, stop: null });
-      await batch.jobs(() =>
-        world.fixtures.jobs.work.performBulk(Array.from({ length: jobs }, (_, i) => [i, 0])),
-      );
-      expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'complete', complete: jobs });
-      expect(await batch.reload()).toMatchObject({ pausedAt: null });
-      expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
-      await expectConsistent(world, batch);
-    },
-    90_000,
-  );
+  ])('a pause that only its row knows of holds up no jobs in $where', async ({ jobs, options }) => {
+    const batch = await createBatch(world, options);
+    await steerAsLost(batch.id, { isPaused: true, stop: null });
+    await batch.jobs(() =>
+      world.fixtures.jobs.work.performBulk(Array.from({ length: jobs }, (_, i) => [i, 0])),
+    );
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: jobs });
+    expect(await batch.reload()).toMatchObject({ pausedAt: null });
+    expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
+    await expectConsistent(world, batch);
+  });
 
   test('a callback that only its row knows of is not owed for ever', async () => {
     const batch = await world.batches.create({ description: 'A test' });
@@ -98,7 +95,7 @@ describe('with one worker', () => {
     const registration = { event: 'complete', callback, ...options } as const;
     await insertCallback(world.batches.database, { batchId: batch.id, round: 1, ...registration });
     await batch.jobs(() => world.fixtures.jobs.work.performAsync(1, 0));
-    expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'complete' });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
     expect(await batch.callbacks()).toMatchObject([{ event: 'complete', status: 'skipped' }]);
   });
 
@@ -114,14 +111,14 @@ describe('with one worker', () => {
       isPaused: false,
       stop: { outcome: 'failed', reason: 'a job has failed', graceMs: 100 },
     });
-    expect(await batch.wait({ timeout: '60s' })).toMatchObject({
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
       status: 'failed',
       complete: 0,
       cancelled: 2,
     });
     expect(await batch.reload()).toMatchObject({ stopReason: 'a job has failed' });
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
-  }, 90_000);
+  });
 
   test('a stop that a lost task wrote under the number of a pause stays', async () => {
     const batch = await createBatch(world);
@@ -131,7 +128,7 @@ describe('with one worker', () => {
       stop: { outcome: 'cancelled', reason: 'no need', graceMs: 100 },
     });
     await batch.pause();
-    expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'cancelled', cancelled: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'cancelled', cancelled: 1 });
     expect(await batch.reload()).toMatchObject({ stopReason: 'no need', pausedAt: null });
-  }, 90_000);
+  });
 });

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { execa } from 'execa';
 import knexFactory, { type Knex } from 'knex';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { migrate, migrationSql, migrationStatus } from '../../src/index.ts';
+import { runCode } from '../support/processes.ts';
 
 let knex: Knex;
 const schemas: string[] = [];
@@ -31,21 +31,18 @@ async function relationsOf(schema: string): Promise<string[]> {
 test('20 processes that migrate the same schema at once all succeed, and one does the work', async () => {
   const schema = newSchema();
   const script =
-    "import { migrate } from './src/database/migrate.ts';" +
+    "import { migrate } from './src/database/migrate.js';" +
     'const { applied } = await migrate(process.env.DATABASE_URL, { schema: process.env.SCHEMA });' +
     'process.stdout.write(String(applied.length));';
   const runs = await Promise.all(
     Array.from({ length: 20 }, () =>
-      execa('node', ['--import', 'tsx', '--input-type=module', '--eval', script], {
-        env: { DATABASE_URL: inject('databaseUrl'), SCHEMA: schema },
-        reject: false,
-      }),
+      runCode(script, { env: { DATABASE_URL: inject('databaseUrl'), SCHEMA: schema } }),
     ),
   );
   expect(runs.filter(({ exitCode }) => exitCode !== 0).map(({ stderr }) => stderr)).toEqual([]);
   const applied = runs.map(({ stdout }) => Number(stdout)).toSorted((a, b) => a - b);
   expect(applied).toEqual([...Array.from({ length: 19 }, () => 0), 1]);
-}, 120_000);
+});
 
 test('a schema that is migrated twice is left as it is', async () => {
   const schema = newSchema();

@@ -9,6 +9,7 @@ import { createCrashFixtures } from '../support/crash-fixtures.ts';
 import { spawnEnqueuer } from '../support/enqueuers.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { inRounds } from '../support/rounds.ts';
 import { lockTable } from '../support/table-lock.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
@@ -109,7 +110,7 @@ describe('a key', () => {
       await grow.performAsync('a', 1, 3);
     });
     expect(new Set(jids)).toEqual(new Set([`${batch.id}/2`]));
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 8 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 8 });
     expect(await valuesOf(batch)).toEqual(['after', 'first', 'without']);
     await expectWhole(batch);
   });
@@ -198,7 +199,7 @@ describe('a key', () => {
       expect(jids).toEqual([2, 3, 4].map((position) => `${id}/${position}`));
     });
     expect(warnings).toContain('Rows could not be written; trying again');
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 4 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 4 });
     expect(await valuesOf(batch)).toEqual(['0', '1', '2', '3']);
     await expectWhole(batch);
     await batches.close();
@@ -263,7 +264,7 @@ describe('a handler', () => {
       expect(ends.get('waiting')).toBeUndefined();
       await record.performAsync('of the block');
     });
-    expect(await waiting.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 3 });
+    expect(await waiting.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 3 });
     expect(ends.get('waiting')).toBe('added');
     await expectWhole(waiting);
 
@@ -283,11 +284,11 @@ describe('a handler', () => {
     await gate('stopped').arrivals(1);
     await batch.cancel({ gracePeriod: '5s' });
     gate('stopped').open();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'cancelled', total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'cancelled', total: 1 });
     await eventually(() => expect(ends.get('stopped')).toBe('BATCH_CANCELLED'));
   });
 
-  test('that races the cancellation has added its job, which is cancelled, or is refused: 40 times', async () => {
+  test('that races the cancellation has added its job, which is cancelled, or is refused: in every round', async () => {
     await inRounds(40, 4, async (round) => {
       const name = `cancel ${round}`;
       const batch = await createBatch(world);
@@ -297,7 +298,7 @@ describe('a handler', () => {
       await delay(round % 7);
       gate(name).open();
       await cancelling;
-      const { total, status, pending } = await batch.wait({ timeout: '30s' });
+      const { total, status, pending } = await batch.wait({ timeout: PATIENCE });
       const end = await eventually(() => ends.get(name) ?? Promise.reject(new Error('has not ended')));
       expect({ total, status, pending }).toEqual({
         total: end === 'added' ? 2 : 1,
@@ -317,16 +318,16 @@ describe('a handler', () => {
     });
     await eventually(() => expect(ends.get('given up')).toBe('JOB_ENDED'));
     gate('given up').open();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ total: 2, failed: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ total: 2, failed: 1 });
   });
 
-  test('that races the end of its batch is refused, or the batch waits for its job: 60 times', async () => {
+  test('that races the end of its batch is refused, or the batch waits for its job: in every round', async () => {
     const seen = new Set<string>();
     await inRounds(60, 4, async (round) => {
       const name = `last ${round}`;
       const batch = await createBatch(world);
       await batch.jobs(() => addsLate.performAsync(name, 150 + round * 4));
-      const { total, complete } = await batch.wait({ timeout: '30s' });
+      const { total, complete } = await batch.wait({ timeout: PATIENCE });
       const end = await eventually(() => ends.get(name) ?? Promise.reject(new Error('has not ended')));
       seen.add(end);
       expect(['added', 'JOB_ENDED', 'BATCH_SETTLED']).toContain(end);
@@ -357,7 +358,11 @@ describe('a handler', () => {
     });
     expect(numbered).toEqual({ positions: [2], added: 1, total: 2, queues: [otherQueue] });
     gate('silent').open();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2, complete: 2 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
+      status: 'complete',
+      total: 2,
+      complete: 2,
+    });
     expect(await valuesOf(batch)).toEqual(['found']);
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
     await expectWhole(batch);
@@ -389,7 +394,7 @@ describe('a handler', () => {
     await eventually(async () => expect(await valuesOf(batch)).toHaveLength(2));
     await tell(first);
     gate('two add').open();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 3 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 3 });
     expect(await valuesOf(batch)).toEqual(['auto:first', 'auto:second']);
     await expectWhole(batch);
   });
@@ -408,7 +413,7 @@ describe('a handler', () => {
     await delay(1_000);
     await lock.release();
     expect(await Promise.all(codes)).toEqual(['BATCH_SETTLED', 'BATCH_SETTLED']);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
     expect(await batch.callbacks()).toEqual([]);
   });
 
@@ -422,7 +427,7 @@ describe('a handler', () => {
         codeOf(batch.on('complete', onComplete)),
         codeOf(batch.on('failure', onFailure)),
       ]);
-      await batch.wait({ timeout: '30s' });
+      await batch.wait({ timeout: PATIENCE });
       expect(await firedCallbacks(world, batch.id)).toEqual(complete ? [] : ['OnComplete']);
       expect((await batch.callbacks()).map(({ event, status }) => `${event} ${status}`)).toEqual([
         ...(complete ? [] : ['complete completed']),
@@ -446,7 +451,11 @@ test('jobs that a handler added right before its worker was killed run, though n
     ]);
     expect(rows).toHaveLength(2);
     const worker = await apart.spawnWorker();
-    expect(await batch.wait({ timeout: '60s' })).toMatchObject({ status: 'complete', total: 2, complete: 2 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
+      status: 'complete',
+      total: 2,
+      complete: 2,
+    });
     const values = (await apart.ledger.of(batch.id, 'job')).map(({ detail }) => String(detail));
     expect(values.filter((value) => value.startsWith('added'))).toEqual([`added by worker ${round}`]);
     await expectConsistent(apart, batch);
@@ -454,7 +463,7 @@ test('jobs that a handler added right before its worker was killed run, though n
     worker.kill('SIGKILL');
     await worker.exited;
   });
-}, 240_000);
+});
 
 describe('an open-ended batch', () => {
   const openEnded = (options = {}) => createBatch(world, { autoSeal: false, ...options });
@@ -476,7 +485,7 @@ describe('an open-ended batch', () => {
     expect(await batch.progress()).toMatchObject({ status: 'pending', total: 1_585 });
     expect(await firedCallbacks(world, batch.id)).toEqual([]);
     expect(await Promise.all([batch.seal(), batch.seal()])).toEqual([{ total: 1_585 }, { total: 1_585 }]);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1_585 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1_585 });
     expect(await batch.seal()).toEqual({ total: 1_585 });
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
     await expectCode(
@@ -484,7 +493,7 @@ describe('an open-ended batch', () => {
       'BATCH_SEALED',
     );
     await expectWhole(batch);
-  }, 90_000);
+  });
 
   test('stays open when a block of it throws, and keeps what that had enrolled', async () => {
     const batch = await openEnded();
@@ -497,17 +506,17 @@ describe('an open-ended batch', () => {
     expect(await batch.jobs(() => record.performAsync('after'))).toEqual({ total: 2 });
     expect(await batch.jobs(() => {})).toEqual({ total: 2 });
     await batch.seal();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 2 });
     expect(await valuesOf(batch)).toEqual(['after', 'before']);
   });
 
-  test('that is sealed while a handler adds jobs ends with all of them: 40 times', async () => {
+  test('that is sealed while a handler adds jobs ends with all of them: in every round', async () => {
     await inRounds(40, 4, async (round) => {
       const batch = await openEnded();
       await batch.jobs(() => grow.performAsync('r', 2, 3));
       await delay(round % 10);
       await batch.seal();
-      expect(await batch.wait({ timeout: '30s' })).toMatchObject({
+      expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
         status: 'complete',
         total: 13,
         complete: 13,
@@ -515,9 +524,9 @@ describe('an open-ended batch', () => {
       expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
       await expectWhole(batch);
     });
-  }, 120_000);
+  });
 
-  test('that is sealed while blocks enrol has the jobs whose jids were given, and no others: 40 times', async () => {
+  test('that is sealed while blocks enrol has the jobs whose jids were given, and no others: in every round', async () => {
     const seen = new Set<string | undefined>();
     await inRounds(40, 4, async (round) => {
       const batch = await openEnded();
@@ -536,12 +545,15 @@ describe('an open-ended batch', () => {
       const codes = await Promise.all(blocks);
       for (const code of codes) seen.add(code);
       expect(codes.filter((code) => code !== undefined && code !== 'BATCH_SEALED')).toEqual([]);
-      expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: jids.length });
+      expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
+        status: 'complete',
+        total: jids.length,
+      });
       expect(new Set((await jobRows(batch)).map(({ jid }) => jid))).toEqual(new Set(jids));
       await expectWhole(batch);
     });
     expect([...seen]).toContain('BATCH_SEALED');
-  }, 120_000);
+  });
 
   test('runs what an enqueuer has committed that died before it told anybody', async () => {
     const batch = await openEnded();
@@ -559,7 +571,7 @@ describe('an open-ended batch', () => {
       isRepeated: false,
     });
     expect(await batch.seal()).toEqual({ total: 2 });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 2 });
     expect(await valuesOf(batch)).toEqual(['announced', 'silent']);
   });
 
@@ -574,13 +586,14 @@ describe('an open-ended batch', () => {
   });
 
   test('of which nothing is heard for openTimeout ends failed with what it has; a slow block of it is heard', async () => {
-    const [silent, slow] = [await openEnded({ openTimeout: '2s' }), await openEnded({ openTimeout: '2s' })];
+    const openTimeout = 2_000 * SLOWNESS;
+    const [silent, slow] = [await openEnded({ openTimeout }), await openEnded({ openTimeout })];
     await silent.jobs(() => record.performAsync('only'));
-    const waited = silent.wait({ timeout: '30s' });
+    const waited = silent.wait({ timeout: PATIENCE });
     await slow.jobs(async () => {
       await record.performAsync('first');
       // The scenario itself: two times openTimeout without a job.
-      await delay(4_000);
+      await delay(2 * openTimeout);
       await record.performAsync('last');
     });
     await slow.seal();
@@ -590,7 +603,7 @@ describe('an open-ended batch', () => {
       silent.jobs(() => record.performAsync('late')),
       'ENROLLMENT_TIMED_OUT',
     );
-    expect(await slow.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2 });
+    expect(await slow.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 2 });
   });
 
   test('that is cancelled takes no more jobs, and what was added is cancelled', async () => {
@@ -604,7 +617,7 @@ describe('an open-ended batch', () => {
       }),
     );
     expect(refused).toBe('BATCH_CANCELLED');
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
       status: 'cancelled',
       total: 1,
       cancelled: 1,
@@ -636,6 +649,6 @@ describe('an open-ended batch', () => {
     });
     expect(await batch.seal()).toEqual({ total: 2 });
     await apart.startWorker();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 2 });
   });
 });

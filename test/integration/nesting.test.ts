@@ -4,6 +4,7 @@ import { createBatch, expectConsistent, firedCallbacks } from '../support/batche
 import { codeOf } from '../support/codes.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -39,12 +40,12 @@ describe('a batch that a batch created', () => {
     const batch = await world.batches.create({ description: 'The first one' });
     await batch.on('complete', opensNext);
     await batch.jobs(() => world.fixtures.jobs.record.performAsync('first'));
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     const children = await world.batches.list({ parentId: batch.id });
     expect(children.map(({ id }) => id)).toEqual([`${batch.id}-next`]);
     const [next] = children;
     expect(next!.parentId).toBe(batch.id);
-    expect(await next!.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await next!.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
     const row = await world.knex
       .withSchema(world.schema)
       .from('batch_progress')
@@ -61,7 +62,7 @@ describe('a batch that a batch created', () => {
       await opensChild.performAsync();
       await world.batches.create({ id: inBlock, description: 'In a block' });
     });
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     const children = await world.batches.list({ parentId: batch.id });
     expect(new Set(children.map(({ id }) => id))).toEqual(new Set([inBlock, `${batch.id}-1-child`]));
     expect((await createBatch(world)).parentId).toBeNull();
@@ -88,7 +89,11 @@ describe('a batch that is a job of another', () => {
     await eventually(async () => expect(await outer.progress()).toMatchObject({ complete: 1, pending: 1 }));
     expect(await outer.pendingJobs()).toMatchObject([{ workerClass: 'batch-jobs:Batch', args: [inner.id] }]);
     gates.gate(`inner-${inner.id}`).open();
-    expect(await outer.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2, complete: 2 });
+    expect(await outer.wait({ timeout: PATIENCE })).toMatchObject({
+      status: 'complete',
+      total: 2,
+      complete: 2,
+    });
     expect((await inner.progress()).status).toBe('complete');
     await expectConsistent(world, outer);
     expect(await firedCallbacks(world, outer.id)).toEqual(['OnComplete', 'OnSettled']);
@@ -99,7 +104,11 @@ describe('a batch that is a job of another', () => {
     await failing.jobs(() => world.fixtures.jobs.failForGood.performAsync(1));
     await cancelled.cancel({ reason: 'no need' });
     const outer = await outerBatch(failing, cancelled);
-    expect(await outer.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', complete: 1, failed: 2 });
+    expect(await outer.wait({ timeout: PATIENCE })).toMatchObject({
+      status: 'failed',
+      complete: 1,
+      failed: 2,
+    });
     expect(await outer.failedJobs()).toMatchObject([
       {
         errorClass: 'BatchFailedError',
@@ -115,11 +124,11 @@ describe('a batch that is a job of another', () => {
     const once = world.fixtures.jobs.failTimes.set({ retry: { maximumAttempts: 1 } });
     await inner.jobs(() => once.performAsync('inner', 1));
     const outer = await outerBatch(inner);
-    expect(await outer.wait({ timeout: '30s' })).toMatchObject({ status: 'failed' });
+    expect(await outer.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed' });
     await inner.retryFailed({ failWhenFailed: { moreThan: 1 } });
-    expect(await inner.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+    expect(await inner.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
     await outer.retryFailed();
-    expect(await outer.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', complete: 2 });
+    expect(await outer.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 2 });
   });
 
   test('may have members itself, and jobs that are started later', async () => {
@@ -129,7 +138,7 @@ describe('a batch that is a job of another', () => {
     const late = await createBatch(world);
     const outer = await outerBatch(inner, late);
     await late.jobs(() => world.fixtures.jobs.record.performAsync('late'));
-    expect(await outer.wait({ timeout: '40s' })).toMatchObject({ status: 'complete', complete: 3 });
+    expect(await outer.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 3 });
   });
 
   test('does not keep the outer batch from being cancelled, and goes on', async () => {
@@ -138,9 +147,9 @@ describe('a batch that is a job of another', () => {
     const outer = await outerBatch(inner);
     await eventually(async () => expect((await outer.progress()).complete).toBe(1));
     await outer.cancel();
-    expect(await outer.wait({ timeout: '30s' })).toMatchObject({ status: 'cancelled', cancelled: 1 });
+    expect(await outer.wait({ timeout: PATIENCE })).toMatchObject({ status: 'cancelled', cancelled: 1 });
     gates.gate(`left-${inner.id}`).open();
-    expect(await inner.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+    expect(await inner.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
   });
 
   test('survives a SIGKILL of the worker that asks for it', async () => {
@@ -152,7 +161,7 @@ describe('a batch that is a job of another', () => {
     victim.kill('SIGKILL');
     await own.spawnWorker();
     await inner.jobs(() => own.fixtures.jobs.record.performAsync(1));
-    expect(await outer.wait({ timeout: '50s' })).toMatchObject({ status: 'complete', complete: 1 });
+    expect(await outer.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 1 });
   });
 
   test('is refused outside of a block, in its own block, and its name is nobody else’s', async () => {
@@ -162,7 +171,7 @@ describe('a batch that is a job of another', () => {
       expect(await codeOf(batch.enrol())).toBe('INVALID_OPTION');
       await world.fixtures.jobs.record.performAsync(1);
     });
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     expect(() => defineJob('batch-jobs:Batch', async () => {})).toThrow('must be a name that does not begin');
   });
 });

@@ -11,6 +11,7 @@ import { createBatch, runBatch } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
 import { startMemberApp, type MemberApp } from '../support/member-app.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { installTelemetry } from '../support/telemetry.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -159,9 +160,9 @@ test('every metric, span and log field of docs/observability.md is emitted, and 
     1,
   );
   gates.gate(batch.id).open();
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   await batch.retryFailed();
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   await logs.performAsync();
   await eventually(() => expect(ours().some(({ attributes }) => isPlain(attributes))).toBe(true));
   const metrics = await eventually(async () => {
@@ -238,7 +239,7 @@ async function loseChunk(): Promise<void> {
   victim.kill('SIGKILL');
   await victim.exited;
   const successor = await world.startWorker({ taskQueue, jobs: [defineJob('Work', async () => {})] });
-  expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete', complete: 1 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 1 });
   await successor.stop();
 }
 
@@ -294,7 +295,7 @@ test('counts workflows that are jobs, by their type', async () => {
     for (const workflowType of ['returns', 'returns', 'fails'])
       await client.workflow.start(workflowType, { workflowId: app.newId(), taskQueue, args: [1] });
   });
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ complete: 2, failed: 1 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ complete: 2, failed: 1 });
   const after = await telemetry.metrics();
   const grown = (name: string, attributes: Record<string, unknown>) =>
     valueOf(after, name, attributes) - valueOf(before, name, attributes);
@@ -342,7 +343,7 @@ test('counts workflows that became jobs because nobody said what came of their s
   void stopped.jobs(() => start(sealing.client)).catch(() => {});
   await sealing.arrival;
   await stopped.cancel();
-  expect(await stopped.wait({ timeout: '30s' })).toMatchObject({ status: 'cancelled', total: 1 });
+  expect(await stopped.wait({ timeout: PATIENCE })).toMatchObject({ status: 'cancelled', total: 1 });
   expect((await enrolled()) - before).toBe(3);
 
   // Its handler has ended.
@@ -383,7 +384,7 @@ test('jobs of a batch that is cancelled are counted as such when it settles', as
     for (let i = 0; i < 5; i++) await world.fixtures.jobs.work.performAsync(i, 60_000);
   });
   await batch.cancel({ gracePeriod: '100ms' });
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   expect((await cancelled()) - before).toBe(5);
   const [round] = ofBatch(batch).filter(({ name }) => name === 'batch.round');
   expect(round!.attributes).toMatchObject({
@@ -403,7 +404,7 @@ test('jobs and callbacks run in the trace in which their batch was created, with
     });
     return created;
   });
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   const spans = await spansOf(batch, ({ name }) => name === 'callback OnSettledTraced');
   expect(new Set(spans.map(traceOf))).toEqual(new Set([traceId]));
   const named = (name: string) => spans.filter((span) => span.name === name);
@@ -450,9 +451,9 @@ test('a round runs in the trace of the call that opened it', async () => {
     await created.jobs(() => world.fixtures.jobs.failForGood.performAsync('again'));
     return created;
   });
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   const { traceId: ofRetry } = await inTrace(() => batch.retryFailed());
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   const isOfRound = (number: number) => (span: ReadableSpan) =>
     span.attributes['batch_jobs.round'] === number;
   const spans = await spansOf(batch, (span) => isOfRound(2)(span) && span.name === 'callback OnSettled');
@@ -481,7 +482,7 @@ test('chunks behind the first jobs of a batch are traces of their own, with a li
     });
     return created;
   });
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   const spans = await spansOf(batch, ({ name }) => name === 'callback OnSettled');
   const chunks = spans.filter(({ name }) => name === 'batch.chunk');
   const firstOf = (span: ReadableSpan) =>
@@ -513,7 +514,7 @@ test('a block that throws is failed, in its span and its metric', async () => {
     throw new RangeError('in the middle');
   };
   await expect(batch.jobs(block)).rejects.toThrow('in the middle');
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   const [span] = ofBatch(batch).filter(({ name }) => name === 'batch.enrol');
   expect(span!.status).toEqual({ code: SpanStatusCode.ERROR, message: 'in the middle' });
   expect(span!.attributes['error.type']).toBe('RangeError');

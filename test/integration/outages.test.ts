@@ -9,6 +9,7 @@ import { currentJob, defineCallback, defineJob, type Batch } from '../../src/ind
 import { createBatch, expectConsistent, firedCallbacks, openBlock } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { OWN_SERVERS } from '../support/own-servers.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { lockTable } from '../support/table-lock.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -92,7 +93,7 @@ async function openByHand(world: World, batch: Batch) {
 
 /** Every job of the batch ran and is complete, nobody was charged an attempt, and one callback ran. */
 async function expectUnharmed(world: World, batch: Batch, { attempts }: OutageFixtures, total: number) {
-  expect(await batch.wait({ timeout: '100s' })).toEqual({
+  expect(await batch.wait({ timeout: PATIENCE })).toEqual({
     status: 'complete',
     total,
     complete: total,
@@ -157,9 +158,9 @@ describe.concurrent('an outage', () => {
       expectUnharmed(world, running, fixtures, 1_000),
       expectUnharmed(world, finishing, fixtures, 30),
     ]);
-    await calling.wait({ timeout: '60s' });
+    await calling.wait({ timeout: PATIENCE });
     expect(await calling.callbacks()).toMatchObject([{ status: 'completed', errorClass: null }]);
-  }, 240_000);
+  });
 
   test('of Temporal, from SIGKILL to restart, delays batches that enrol, close, run and finish, and loses nothing', async () => {
     const folder = await mkdtemp(path.join(tmpdir(), 'temporal-outage-'));
@@ -221,8 +222,8 @@ describe.concurrent('an outage', () => {
       expectUnharmed(world, running, fixtures, 400),
       expectUnharmed(world, finishing, fixtures, 1),
     ]);
-    await calling.wait({ timeout: '60s' });
+    await calling.wait({ timeout: PATIENCE });
     expect(await calling.callbacks()).toMatchObject([{ status: 'completed', errorClass: null }]);
     await rm(folder, { recursive: true });
-  }, 240_000);
+  });
 });

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createBatch, firedCallbacks, runBatch } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -58,7 +59,7 @@ describe('the outcome of a batch', () => {
   test('is reached without any callback registered', async () => {
     const batch = await world.batches.create({ description: 'No callbacks' });
     await batch.jobs(() => world.fixtures.jobs.record.performAsync(1));
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', complete: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 1 });
     expect(await batch.callbacks()).toEqual([]);
   });
 
@@ -126,7 +127,11 @@ describe('the outcome of a batch', () => {
     await eventually(async () => expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure']));
     expect(await batch.progress()).toMatchObject({ status: 'failed', pending: 1 });
     expect(batch.settledAt).toBeNull();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', complete: 1, failed: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
+      status: 'failed',
+      complete: 1,
+      failed: 1,
+    });
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
   });
 });

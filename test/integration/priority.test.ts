@@ -2,6 +2,7 @@ import { activityInfo } from '@temporalio/activity';
 import type { Priority } from '@temporalio/common';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { currentJob, defineCallback, defineJob } from '../../src/index.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 /** The priority of the task that ran it, by jid or batch id. */
@@ -31,7 +32,7 @@ test('a batch, its chunks and its callbacks have the priority that it was create
   const batch = await world.batches.create({ description: 'First', priority });
   await batch.on('settled', lookBack);
   await batch.jobs(() => look.performAsync(1));
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   expect(await priorityOf(`batch:${batch.id}`)).toEqual(priority);
   expect(seen.get(`${batch.id}/1`)).toEqual(priority);
   expect(seen.get(batch.id)).toEqual(priority);
@@ -44,7 +45,7 @@ test('runners, and a batch that continued as new, keep it', async () => {
   await batch.jobs(async () => {
     for (let i = 0; i < 200; i++) await look.performAsync(i);
   });
-  await batch.wait({ timeout: '50s' });
+  await batch.wait({ timeout: PATIENCE });
   const { first_execution_run_id: firstRunId } = await world.knex
     .withSchema(world.schema)
     .from('batches')
@@ -62,7 +63,7 @@ test('runners, and a batch that continued as new, keep it', async () => {
 test('a batch without one has none', async () => {
   const batch = await world.batches.create({ description: 'As any other' });
   await batch.jobs(() => look.performAsync(1));
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   expect(Object.values((await priorityOf(`batch:${batch.id}`)) ?? {}).filter(Boolean)).toEqual([]);
   expect(Object.values(seen.get(`${batch.id}/1`) ?? {}).filter(Boolean)).toEqual([]);
 });

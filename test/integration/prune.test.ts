@@ -1,15 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { WorkflowFailedError } from '@temporalio/client';
-import { execa } from 'execa';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { claimPrunable, deleteSlice } from '../../src/database/prune.ts';
 import { defineCallback, defineJob, type BatchOutcome } from '../../src/index.ts';
-import { pruneBatches, SLICE_SIZE } from '../../src/prune/prune-batches.ts';
+import { pruneBatches, SLICE_SIZE } from '../../src/prune/prune-batches.js';
 import type { pruneBatches as pruneWorkflow } from '../../workflows/prune.ts';
 import { createBatch, runBatch } from '../support/batches.ts';
 import { runCli } from '../support/cli.ts';
 import { codeOf } from '../support/codes.ts';
 import { eventually } from '../support/eventually.ts';
+import { PATIENCE } from '../support/patience.ts';
+import { runCode } from '../support/processes.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let release = () => {};
@@ -73,7 +74,7 @@ async function age(id: string, days = 40): Promise<void> {
 async function cancelledBatch() {
   const batch = await createBatch(world);
   await batch.cancel();
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   return { batch };
 }
 
@@ -151,7 +152,7 @@ describe('prune', () => {
     expect(await prune()).toEqual({ batches: 0, jobs: 0 });
     expect(await rowsOf(batch.id)).toMatchObject({ batches: 1, callbacks: 4 });
     release();
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     expect(await prune()).toEqual({ batches: 1, jobs: 0 });
   });
 
@@ -264,14 +265,13 @@ describe('a batch that is being pruned', () => {
   test('is removed by the next prune where one was killed in the middle', async () => {
     await settledBatch('cut', { jobs: 3 * SLICE_SIZE });
     const script = `
-      import { openDatabase } from './src/database/connect.ts';
-      import { pruneBatches } from './src/prune/prune-batches.ts';
+      import { openDatabase } from './src/database/connect.js';
+      import { pruneBatches } from './src/prune/prune-batches.js';
       const database = openDatabase(process.env.DATABASE_URL, { schema: process.env.SCHEMA });
       const onProgress = () => process.kill(process.pid, 'SIGKILL');
       await pruneBatches(database, ${JSON.stringify(MONTH)}, { onProgress });`;
-    const { signal } = await execa('node', ['--import', 'tsx', '--input-type=module', '--eval', script], {
+    const { signal } = await runCode(script, {
       env: { DATABASE_URL: inject('databaseUrl'), SCHEMA: world.schema },
-      reject: false,
     });
     expect(signal).toBe('SIGKILL');
     expect(await rowsOf('cut')).toMatchObject({ batches: 1, jobs: 2 * SLICE_SIZE });

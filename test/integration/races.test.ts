@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Batch, BatchProgress } from '../../src/index.ts';
 import { createBatch, expectConsistent } from '../support/batches.ts';
 import { createGates } from '../support/gates.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { inRounds } from '../support/rounds.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -51,7 +52,7 @@ async function chunksOf(batch: Batch): Promise<number> {
 
 /** The batch ends like that, and each of its callbacks ran once and saw that end. */
 async function checkEnd(batch: Batch, expected: BatchProgress): Promise<void> {
-  expect(await batch.wait({ timeout: '50s' })).toEqual(expected);
+  expect(await batch.wait({ timeout: PATIENCE })).toEqual(expected);
   const seen = { ...expected, completedAt: expect.any(String) };
   const entries = await world.ledger.of(batch.id, 'callback');
   expect(entries.map(({ detail }) => detail)).toEqual([
@@ -65,7 +66,7 @@ test.each([
   { last: 2, total: CHUNK + 1 },
   { last: 20, total: 3 * CHUNK },
 ])(
-  'the last $last jobs of a batch end together, 100 times: one outcome, one callback each time',
+  'the last $last jobs of a batch end together, again and again: one outcome, one callback each time',
   async ({ last, total }) => {
     await inRounds(100, AT_ONCE, async (round) => {
       const batch = await createBatch(world);
@@ -85,7 +86,7 @@ test.each([
   },
 );
 
-test('the last success and the last failure end together, 50 times: the batch fails, once', async () => {
+test('the last success and the last failure end together, again and again: the batch fails, once', async () => {
   const total = CHUNK + 1;
   await inRounds(50, AT_ONCE, async (round) => {
     const batch = await createBatch(world);
@@ -105,7 +106,7 @@ test('the last success and the last failure end together, 50 times: the batch fa
   });
 });
 
-test('the last job ends while the block closes, 100 times: one outcome, one callback each time', async () => {
+test('the last job ends while the block closes, again and again: one outcome, one callback each time', async () => {
   await inRounds(100, AT_ONCE, async (round) => {
     const batch = await createBatch(world);
     let opening: Promise<void> | undefined;

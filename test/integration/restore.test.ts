@@ -4,6 +4,7 @@ import { createBatch } from '../support/batches.ts';
 import { doctor } from '../support/doctor.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 // What docs/operations.md says of a mirror that is restored to an earlier moment, while batches run.
@@ -64,19 +65,19 @@ test('after a restore, jobs whose outcome was lost are cancelled at the end and 
   await restore();
   await start();
   await lostOutcomes.seal();
-  expect(await lostOutcomes.wait({ timeout: '30s' })).toMatchObject({
+  expect(await lostOutcomes.wait({ timeout: PATIENCE })).toMatchObject({
     status: 'complete',
     total: 2,
     complete: 1,
     cancelled: 1,
   });
   await lostOutcomes.retryFailed({ cancelled: true });
-  expect(await lostOutcomes.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', complete: 2 });
+  expect(await lostOutcomes.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 2 });
 
   await lostRows.seal();
-  expect(await lostRows.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', total: 0 });
+  expect(await lostRows.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', total: 0 });
 
   await expect(world.batches.find(lostBatch.id)).rejects.toMatchObject({ code: 'BATCH_NOT_FOUND' });
   expect((await doctor(world, lostBatch.id)).stdout).toContain('no row');
   await world.client.workflow.getHandle(`batch:${lostBatch.id}`).terminate();
-}, 120_000);
+});

@@ -14,6 +14,7 @@ import { MAX_JSON_BYTES } from '../../src/json-value.ts';
 import { Slots } from '../../src/worker/slots.ts';
 import { expectConsistent } from '../support/batches.ts';
 import { nested, randomValue, textOf } from '../support/json-values.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { forSeeds } from '../support/random.ts';
 import { SETTINGS } from '../support/facts.ts';
 import { createWorld, type World } from '../support/world.ts';
@@ -75,7 +76,7 @@ afterAll(() => world[Symbol.asyncDispose]());
 async function run(block: () => unknown): Promise<Batch> {
   const batch = await world.batches.create({ description: 'Results' });
   await batch.jobs(block);
-  await batch.wait({ timeout: '50s' });
+  await batch.wait({ timeout: PATIENCE });
   return batch;
 }
 
@@ -411,7 +412,7 @@ describe('a reader', () => {
       for (let n = 1; n <= total; n++) await square.performAsync(n);
     });
     statements = [];
-    await batch.wait({ timeout: '50s' });
+    await batch.wait({ timeout: PATIENCE });
     const sum = (total * (total + 1) * (2 * total + 1)) / 6;
     expect(read.get(batch.id)).toEqual({ count: total, sum, isInOrder: true });
     const pages = statements.filter(({ sql }) => /"result" is not null and "position" > /.test(sql));

@@ -3,6 +3,7 @@ import { createBatch, firedCallbacks, runBatch } from '../support/batches.ts';
 import { createContractFixtures } from '../support/contract-fixtures.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 const { gate, jobs: gated } = createGates();
@@ -39,7 +40,7 @@ test.each(['settled', 'immediate'] as const)(
     expect((await batch.callbacks()).map(({ status }) => status)).toEqual(Array(3).fill('registered'));
 
     gate(batch.id).open();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', complete: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 1 });
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
   },
 );

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import type { Knex } from 'knex';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BatchClient, currentBatch, defineJob, migrate, migrationStatus } from '../../src/index.ts';
 import { runCli } from '../support/cli.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createRoles, openAs, type Roles } from '../support/roles.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -63,12 +64,16 @@ describe('with a role of its own for each part,', () => {
       await jobs.failForGood.performAsync(3);
       await jobs.noop.set({ startDelay: '1s' }).performAsync(4);
     });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', complete: 3, failed: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
+      status: 'failed',
+      complete: 3,
+      failed: 1,
+    });
     expect(await batch.failedJobs()).toHaveLength(1);
     expect((await batch.callbacks()).map(({ status }) => status)).toEqual(['completed', 'completed']);
 
     await batch.retryFailed();
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     expect(await batch.rounds()).toHaveLength(2);
     expect((await batches.list()).map(({ id }) => id)).toContain(batch.id);
   });
@@ -88,7 +93,7 @@ describe('with a role of its own for each part,', () => {
     );
     await eventually(async () => expect(await batch.progress()).toMatchObject({ complete: 4 }));
     await batch.seal();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 4 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 4 });
     const results = (await batch.results()).map(({ result }) => result);
     expect(results).toEqual([{ value: 1 }, { value: 2 }, { value: 7 }]);
   });
@@ -101,7 +106,7 @@ describe('with a role of its own for each part,', () => {
     await batch.update({ failWhenFailed: 'all' });
     await batch.resume();
     await batch.cancel({ reason: 'enough', gracePeriod: '100ms' });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'cancelled' });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'cancelled' });
   });
 
   test('an empty batch leaves no row, and a batch can be a job of another', async () => {
@@ -114,15 +119,15 @@ describe('with a role of its own for each part,', () => {
     const outer = await batches.create({ description: 'Outer' });
     await outer.jobs(() => inner.enrol());
     await inner.jobs(() => world.fixtures.jobs.noop.performAsync(1));
-    expect(await outer.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+    expect(await outer.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
   });
 
   test('the doctor reads, and workers prune', async () => {
     const batch = await batches.create({ description: 'To be pruned' });
     await batch.jobs(() => world.fixtures.jobs.failForGood.performAsync(1));
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     await batch.retryFailed();
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     const examined = await runCli([
       'doctor',
       batch.id,
@@ -145,7 +150,9 @@ describe('with a role of its own for each part,', () => {
     await pruning.close();
   });
 
-  test('an app hears that there is no worker, though its role may delete nothing', async () => {
+  test('an app hears that there is no worker, though its role may delete nothing', async ({
+    onTestFinished,
+  }) => {
     const { client, schema } = world;
     const alone = new BatchClient({
       client,
@@ -157,7 +164,7 @@ describe('with a role of its own for each part,', () => {
     await expect(alone.create({ description: 'Nobody is there' })).rejects.toMatchObject({
       code: 'WORKER_UNAVAILABLE',
     });
-  }, 30_000);
+  });
 });
 
 test('an app cannot change what became of batches and jobs, nor delete or create any but jobs', async () => {
@@ -201,8 +208,7 @@ test('the role of the doctor cannot change anything', async () => {
 
 test('the owner creates its schema and migrates it, and no other role could', async () => {
   const schema = `owned_${randomBytes(6).toString('hex')}`;
-  const own = await createRoles(schema, (url) => migrate(url, { schema }));
-  onTestFinished(() => own[Symbol.asyncDispose]());
+  await using own = await createRoles(schema, (url) => migrate(url, { schema }));
   expect(await migrationStatus(own.urlOf('batch_worker'), { schema })).toMatchObject({ pending: [] });
   expect(await migrationStatus(own.urlOf('batch_reader'), { schema })).toMatchObject({ pending: [] });
   await expect(migrate(own.urlOf('batch_worker'), { schema: `${schema}_2` })).rejects.toMatchObject({

@@ -9,6 +9,7 @@ import { codeOf, expectCode } from '../support/codes.ts';
 import { eventually } from '../support/eventually.ts';
 import { SETTINGS } from '../support/facts.ts';
 import { createGates } from '../support/gates.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { inRounds } from '../support/rounds.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -50,12 +51,12 @@ async function settledBatch(jobs: number, options: Partial<BatchOptions> = {}): 
   await batch.jobs(async () => {
     for (let i = 1; i <= jobs; i++) await heals.performAsync(i, i % 3 > 0);
   });
-  await batch.wait({ timeout: '40s' });
+  await batch.wait({ timeout: PATIENCE });
   return batch;
 }
 
 async function startsOf(batch: Batch): Promise<number> {
-  return (await world.ledger.of(batch.id, 'job')).length;
+  return world.ledger.count(batch.id, 'job');
 }
 
 describe('retryFailed', () => {
@@ -64,7 +65,7 @@ describe('retryFailed', () => {
     expect(await batch.progress()).toMatchObject({ status: 'failed', complete: 20, failed: 10 });
     expect(await startsOf(batch)).toBe(40);
     expect(await batch.retryFailed()).toEqual({ round: 2 });
-    const progress = await batch.wait({ timeout: '30s' });
+    const progress = await batch.wait({ timeout: PATIENCE });
     expect(progress).toEqual({
       status: 'complete',
       total: 30,
@@ -109,7 +110,7 @@ describe('retryFailed', () => {
       [4, 'complete'],
     ] as const) {
       expect(await batch.retryFailed()).toEqual({ round });
-      expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status, pending: 0 });
+      expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status, pending: 0 });
       await expectConsistent(world, batch);
     }
     expect((await batch.rounds()).map(({ status }) => status)).toEqual([
@@ -130,10 +131,10 @@ describe('retryFailed', () => {
       for (let i = 1; i <= jobs; i++)
         await (i % 3 > 0 ? world.fixtures.jobs.noop : world.fixtures.jobs.throwLong).performAsync(i % 3);
     });
-    expect(await batch.wait({ timeout: '50s' })).toMatchObject({ complete: 4_000, failed: 2_000 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ complete: 4_000, failed: 2_000 });
     // They fail again, so that each that ran is seen.
     await batch.retryFailed();
-    expect(await batch.wait({ timeout: '50s' })).toMatchObject({
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
       status: 'failed',
       complete: 4_000,
       failed: 2_000,
@@ -148,7 +149,7 @@ describe('retryFailed', () => {
     await batch.jobs(() => gates.jobs.pass.performAsync(`retry-${batch.id}`));
     expect(await codeOf(batch.retryFailed())).toBe('BATCH_RUNNING');
     gates.gate(`retry-${batch.id}`).open();
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     expect(await codeOf(batch.retryFailed())).toBe('NOTHING_TO_RETRY');
     expect(await codeOf(batch.retryFailed({ cancelled: true }))).toBe('NOTHING_TO_RETRY');
     // @ts-expect-error -- what JavaScript may do
@@ -164,7 +165,7 @@ describe('retryFailed', () => {
       for (const result of results)
         if (result.status === 'rejected')
           expect(['BATCH_RUNNING', 'NOTHING_TO_RETRY']).toContain(result.reason.code);
-      expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', complete: 9 });
+      expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 9 });
       expect(batch.round).toBe(2);
       expect(await startsOf(batch)).toBe(9 + 3 + 3);
       expect(await firedCallbacks(world, batch.id)).toHaveLength(4);
@@ -190,7 +191,7 @@ describe('retryFailed', () => {
     const late = expectCode(other.retryFailed(), 'BATCH_RUNNING');
     await start.arrivals(1);
     await batch.retryFailed();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
     start.open();
     await ask.arrivals(1);
     const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
@@ -204,7 +205,7 @@ describe('retryFailed', () => {
     const batch = await settledBatch(9, { deadline: '1 day' });
     failsBefore.set(batch.id, 9);
     await batch.retryFailed({ failWhenFailed: { moreThan: 3 } });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
       status: 'complete',
       complete: 6,
       failed: 3,
@@ -218,9 +219,9 @@ describe('retryFailed', () => {
     ]);
     // And a change while a round runs holds for the next one.
     await batch.retryFailed({ failWhenFailed: 'all' });
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     await batch.retryFailed({});
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', failed: 3 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', failed: 3 });
   });
 
   test('keeps jobs in their task queues, and their options', async () => {
@@ -233,9 +234,9 @@ describe('retryFailed', () => {
       await failing.performAsync('second', 1);
       await world.fixtures.jobs.failTimes.set({ retry: { maximumAttempts: 1 } }).performAsync('own', 1);
     });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 2 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 2 });
     await batch.retryFailed();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 2 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 2 });
     expect(await batch.failedJobs()).toMatchObject([
       { position: 1, attempts: 1, round: 2 },
       { position: 2, attempts: 1, round: 2 },
@@ -254,7 +255,7 @@ describe('of a cancelled batch', () => {
     });
     await eventually(async () => expect((await batch.progress()).failed).toBe(1));
     await batch.cancel();
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     return batch;
   }
 
@@ -263,7 +264,7 @@ describe('of a cancelled batch', () => {
     const before = await batch.progress();
     expect(before.cancelled).toBeGreaterThan(100);
     await batch.retryFailed({ cancelled: true });
-    expect(await batch.wait({ timeout: '40s' })).toEqual({
+    expect(await batch.wait({ timeout: PATIENCE })).toEqual({
       status: 'failed',
       total: 301,
       complete: 300,
@@ -283,7 +284,7 @@ describe('of a cancelled batch', () => {
     const batch = await cancelledBatch();
     const { cancelled, complete } = await batch.progress();
     await batch.retryFailed({ failWhenFailed: 'all' });
-    expect(await batch.wait({ timeout: '40s' })).toMatchObject({
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
       status: 'cancelled',
       failed: 1,
       cancelled,
@@ -298,11 +299,11 @@ describe('of a cancelled batch', () => {
     const batch = await cancelledBatch();
     await batch.retryFailed({ cancelled: true });
     await batch.cancel({ reason: 'again', gracePeriod: '1ms' });
-    const { cancelled } = await batch.wait({ timeout: '30s' });
+    const { cancelled } = await batch.wait({ timeout: PATIENCE });
     expect(cancelled).toBeGreaterThan(0);
     await expectConsistent(world, batch);
     await batch.retryFailed({ cancelled: true });
-    expect(await batch.wait({ timeout: '40s' })).toMatchObject({
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
       status: 'failed',
       complete: 300,
       failed: 1,
@@ -317,11 +318,11 @@ describe('a round', () => {
     const worker = await lonely.startWorker();
     const batch = await createBatch(lonely);
     await batch.jobs(() => lonely.fixtures.jobs.failForGood.performAsync(1));
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     await worker.stop();
     await batch.retryFailed();
     await lonely.startWorker();
-    expect(await batch.wait({ timeout: '40s' })).toMatchObject({ status: 'failed', failed: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 1 });
     expect(batch.round).toBe(2);
     expect(await firedCallbacks(lonely, batch.id)).toHaveLength(4);
   });
@@ -333,13 +334,13 @@ describe('a round', () => {
     await batch.jobs(async () => {
       for (let i = 0; i < 200; i++) await own.fixtures.jobs.failForGood.performAsync(i);
     });
-    await batch.wait({ timeout: '40s' });
+    await batch.wait({ timeout: PATIENCE });
     const opening = batch.retryFailed();
     await delay(Math.random() * 100);
     first.kill('SIGKILL');
     await own.spawnWorker();
     await opening;
-    expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'failed', failed: 200 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 200 });
     expect(batch.round).toBe(2);
     await expectConsistent(own, batch);
     const { rows } = await own.knex.raw(

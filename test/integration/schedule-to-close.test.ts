@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { currentJob, defineJob } from '../../src/index.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 const started: string[] = [];
@@ -20,7 +21,7 @@ afterAll(() => world[Symbol.asyncDispose]());
 test('a job that still runs when scheduleToCloseTimeout is over is stopped and fails', async () => {
   const batch = await world.batches.create({ description: 'Too slow' });
   await batch.jobs(() => slow.set({ scheduleToCloseTimeout: '1s' }).performAsync());
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 1 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 1 });
   const [job] = await batch.failedJobs();
   expect(job).toMatchObject({ errorClass: 'JobTimeoutError', attempts: 1 });
   expect(job!.errorMessage).toContain('1 s (scheduleToCloseTimeout)');
@@ -32,7 +33,7 @@ test('a job whose scheduleToCloseTimeout is over before a worker takes it is not
   await batch.jobs(async () => {
     await slow.set({ scheduleToCloseTimeout: '1s', startDelay: '2s' }).performAsync();
   });
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 1 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 1 });
   const [job] = await batch.failedJobs();
   expect(job).toMatchObject({ errorClass: 'JobTimeoutError' });
   expect(started).not.toContain(job!.jid);
@@ -48,7 +49,7 @@ test('a job whose scheduleToCloseTimeout is over before its retry keeps the erro
       })
       .performAsync('x', 99),
   );
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 1 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 1 });
   const [job] = await batch.failedJobs();
   expect(job).toMatchObject({ errorClass: 'BrokenError', errorMessage: 'x failed' });
   expect(job!.attempts).toBe((await world.ledger.of(batch.id, 'job')).length);

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { defineJob, type Batch } from '../../src/index.ts';
 import { createBatch, runBatch } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 type Row = Record<string, unknown>;
@@ -41,7 +42,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   release();
-  await running.wait({ timeout: '30s' });
+  await running.wait({ timeout: PATIENCE });
   await world[Symbol.asyncDispose]();
 });
 
@@ -295,7 +296,7 @@ describe('a view', () => {
       await jobs.failForGood.performAsync(2);
     });
     await batch.retryFailed();
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     const [row] = await query(
       `select sum(complete)::int as complete, sum(failed)::int as failed, avg(mean_duration) > interval '0' as takes_time
        from jobs_per_minute where batch_id = '${EXAMPLE_ID}'`,
@@ -329,7 +330,7 @@ async function failingCallback(): Promise<{ batch: Batch }> {
   const batch = await world.batches.create({ description: 'Its callback fails' });
   await batch.on('complete', world.fixtures.callbacks.failsForGood);
   await batch.jobs(() => world.fixtures.jobs.noop.performAsync(1));
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   return { batch };
 }
 

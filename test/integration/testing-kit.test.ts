@@ -18,6 +18,7 @@ import {
 } from '../../src/testing/index.ts';
 import { codeOf } from '../support/codes.ts';
 import { createBatch } from '../support/batches.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 const retry = { initialInterval: '10ms', maximumAttempts: 3 } as const;
@@ -188,7 +189,7 @@ describe('inline says what the servers say:', () => {
       const batch = await batches.create({ description: 'Gives up' });
       await batch.on('settled', givesUp);
       await batch.jobs(() => enrol(4));
-      await batch.wait({ timeout: '30s' });
+      await batch.wait({ timeout: PATIENCE });
       const [{ startedAt: _s, finishedAt: _f, scheduledAt: _c, ...callback }] = (await batch.callbacks()) as [
         Awaited<ReturnType<Batch['callbacks']>>[0],
       ];
@@ -235,7 +236,7 @@ async function play(batches: BatchClient, scenario: Scenario): Promise<unknown> 
   await scenario.afterwards?.(batch);
   if ((block as { error?: string }).error === 'EMPTY_BATCH')
     return { block, found: await codeOf(batches.find(batch.id)) };
-  const progress = await batch.wait({ timeout: '30s' });
+  const progress = await batch.wait({ timeout: PATIENCE });
   const records = await enrolledJobs(batch);
   const anonymous = (text: string | null) => text?.replaceAll(/"[0-9a-f-]{36}"/g, '<id>') ?? null;
   return {

@@ -4,6 +4,7 @@ import { BatchClient, defineCallback, defineJob } from '../../src/index.ts';
 import { createBatchWorker } from '../../src/worker/index.ts';
 import { createBatch } from '../support/batches.ts';
 import { expectCode } from '../support/codes.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -47,7 +48,7 @@ test('an id that exists is refused with another definition, while its batch runs
   const batch = await world.batches.create({ id, description: 'first' });
   await expectCode(world.batches.create({ id, description: 'second' }), 'BATCH_EXISTS');
   await batch.jobs(() => world.fixtures.jobs.record.performAsync(1));
-  await batch.wait({ timeout: '30s' });
+  await batch.wait({ timeout: PATIENCE });
   await expectCode(world.batches.create({ id, description: 'third' }), 'BATCH_EXISTS');
   expect((await world.batches.find(id)).description).toBe('first');
 });
@@ -73,7 +74,7 @@ test('wait says how far the batch is when its deadline passes', async () => {
     code: 'WAIT_TIMED_OUT',
     message: expect.stringContaining('1 of 1 jobs are pending'),
   });
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
 });
 
 test('wait tells of a batch whose workflow was terminated', async () => {

@@ -5,6 +5,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import { defineJob } from '../../src/index.ts';
 import { createBatch, runBatch } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 /** Fails with a message of its own; its arguments are nobody's business. */
@@ -93,7 +94,7 @@ test('a batch that code of another one created names it in its memo and its deta
     await world.fixtures.jobs.noop.performAsync(1);
   });
   await inner.jobs(() => world.fixtures.jobs.noop.performAsync(1));
-  await Promise.all([outer, inner].map((batch) => batch.wait({ timeout: '50s' })));
+  await Promise.all([outer, inner].map((batch) => batch.wait({ timeout: PATIENCE })));
   const { memo, raw } = await world.client.workflow.getHandle(`batch:${inner.id}`).describe();
   expect(memo).toMatchObject({ batchId: inner.id, parentBatchId: outer.id });
   const fixed = Buffer.from(raw.executionConfig!.userMetadata!.details!.data!).toString();
@@ -141,7 +142,7 @@ test('a failed job whose worker was killed before it reported is in the sample, 
   first.kill('SIGKILL');
   await first.exited;
   await own.startWorker();
-  await batch.wait({ timeout: '50s' });
+  await batch.wait({ timeout: PATIENCE });
   const workflowId = `batch:${batch.id}`;
   expect(await currentDetails(workflowId, own)).toContain(
     '| 1 | FailForGood | HopelessError | line 1 cannot succeed |',

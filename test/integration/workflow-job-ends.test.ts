@@ -8,6 +8,7 @@ import { createBatch, expectConsistent, firedCallbacks } from '../support/batche
 import { eventually } from '../support/eventually.ts';
 import { startMemberApp, type MemberApp } from '../support/member-app.ts';
 import { finishSignal } from '../support/member-workflows.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -50,7 +51,7 @@ async function startJob(
 
 /** Waits for the end of a batch of one workflow. @returns what its row says */
 async function endOf({ batch }: Pick<Started, 'batch'>) {
-  const progress = await batch.wait({ timeout: '50s' });
+  const progress = await batch.wait({ timeout: PATIENCE });
   await expectConsistent(world, batch);
   const isComplete = progress.complete === 1;
   const [job] = await (isComplete ? batch.completedJobs() : batch.failedJobs());
@@ -163,7 +164,7 @@ describe('a workflow that is a job', () => {
     await victim.exited;
     await handle.signal(finishSignal);
     await own.spawnWorker();
-    expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete', complete: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 1 });
     expect(await firedCallbacks(own, batch.id)).toEqual(['OnComplete', 'OnSettled']);
   });
 
@@ -183,7 +184,7 @@ describe('a batch that was stopped', () => {
   test('asks its workflows to cancel, and is over when they were asked', async () => {
     const { batch, handle } = await startJob('waits');
     await batch.cancel({ reason: 'no need' });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'cancelled', cancelled: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'cancelled', cancelled: 1 });
     await expect(handle.result()).rejects.toThrow('Workflow execution cancelled');
     expect((await handle.describe()).status.name).toBe('CANCELLED');
   });
@@ -195,7 +196,7 @@ describe('a batch that was stopped', () => {
     const { workflowId } = handle;
     const other = await app.client.workflow.start('waits', { workflowId, taskQueue: app.taskQueue });
     await batch.cancel();
-    await batch.wait({ timeout: '30s' });
+    await batch.wait({ timeout: PATIENCE });
     expect((await other.describe()).status.name).toBe('RUNNING');
     await other.signal(finishSignal);
     await other.result();
@@ -211,7 +212,11 @@ describe('a batch that was stopped', () => {
       });
       await world.fixtures.jobs.failForGood.performAsync(1);
     });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', cancelled: 1, failed: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
+      status: 'failed',
+      cancelled: 1,
+      failed: 1,
+    });
     await expect(handle.result()).rejects.toThrow('Workflow execution cancelled');
     expect((await handle.describe()).status.name).toBe('CANCELLED');
   });
@@ -224,14 +229,17 @@ describe('a later round', () => {
     const { workflowId } = started.handle;
     await app.client.workflow.start('returns', { workflowId, taskQueue: app.taskQueue });
     await started.batch.retryFailed();
-    expect(await started.batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', complete: 1 });
+    expect(await started.batch.wait({ timeout: PATIENCE })).toMatchObject({
+      status: 'complete',
+      complete: 1,
+    });
   });
 
   test('fails again what nobody has started again', async () => {
     const started = await startJob('fails');
     await endOf(started);
     await started.batch.retryFailed();
-    expect(await started.batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 1 });
+    expect(await started.batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 1 });
     expect(await started.batch.failedJobs()).toMatchObject([{ errorClass: 'CardDeclinedError', round: 2 }]);
   });
 });

@@ -7,6 +7,7 @@ import { spawnEnqueuer } from '../support/enqueuers.ts';
 import { eventually } from '../support/eventually.ts';
 import { startMemberApp, type MemberApp } from '../support/member-app.ts';
 import { finishSignal } from '../support/member-workflows.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { lockTable } from '../support/table-lock.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { createWorld, type World } from '../support/world.ts';
@@ -93,7 +94,7 @@ describe('a start that is refused', () => {
       });
       await world.fixtures.jobs.record.performAsync(1);
     });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
     expect(await startsOf(batch)).toEqual([]);
     await running.signal(finishSignal);
   });
@@ -110,7 +111,7 @@ describe('a start that is refused', () => {
       );
       await world.fixtures.jobs.record.performAsync(1);
     });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
     expect(await startsOf(batch)).toEqual([]);
   });
 
@@ -123,7 +124,7 @@ describe('a start that is refused', () => {
       ).rejects.toThrow('Unable to convert');
       await app.client.workflow.start('returns', optionsOf(workflowId));
     });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
   });
 });
 
@@ -153,7 +154,7 @@ describe('a start whose answer is lost', () => {
     await eventually(async () => expect((await rowsOf(batch))[0]!.run_id).not.toBeNull());
     expect(await batch.progress()).toMatchObject({ pending: 1 });
     await world.client.workflow.getHandle(workflowId).signal(finishSignal);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
     await expectConsistent(world, batch);
   });
 
@@ -172,7 +173,7 @@ describe('a start whose answer is lost', () => {
     });
     expect(await batch.progress()).toMatchObject({ pending: 1 });
     await age(batch);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 1 });
     expect(await batch.failedJobs()).toMatchObject([{ errorClass: 'WorkflowNotStartedError', workflowId }]);
   });
 
@@ -188,9 +189,9 @@ describe('a start whose answer is lost', () => {
       await expect(client.workflow.start('waits', optionsOf(workflowId))).rejects.toThrow('away');
     });
     await age(second);
-    expect(await second.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 1 });
+    expect(await second.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 1 });
     await world.client.workflow.getHandle(workflowId).signal(finishSignal);
-    expect(await first.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+    expect(await first.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
   });
 });
 
@@ -214,7 +215,7 @@ describe('an enqueuer that is killed while it starts a workflow', () => {
     // The batch closes the block itself.
     await eventually(async () => expect(await rowsOf(batch)).toHaveLength(2));
     await age(batch);
-    expect(await batch.wait({ timeout: '40s' })).toMatchObject({ status: 'failed', total: 2, complete });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', total: 2, complete });
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
     const [job] = await batch.failedJobs();
     if (hangs === 'before') expect(job).toMatchObject({ errorClass: 'WorkflowNotStartedError', workflowId });
@@ -234,7 +235,7 @@ test('jobs on another task queue that it never announced run when an enqueuer is
   await enqueuer.kill();
   await eventually(async () => expect(await rowsOf(batch)).toHaveLength(4));
   await age(batch);
-  expect(await batch.wait({ timeout: '40s' })).toMatchObject({ total: 4, complete: 3, failed: 1 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ total: 4, complete: 3, failed: 1 });
   await expectConsistent(world, batch);
   const { queues } = await world.knex.withSchema(world.schema).from('batches').where('id', batch.id).first();
   expect(queues).toEqual([taskQueue]);
@@ -252,7 +253,7 @@ test('a batch that closes its block is not sealed before what was being started 
   await eventually(async () => expect(await lock.waiting()).toHaveLength(1));
   expect(await batch.progress()).toMatchObject({ status: 'pending' });
   await lock.release();
-  expect(await batch.wait({ timeout: '40s' })).toMatchObject({ status: 'failed', total: 2, complete: 2 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', total: 2, complete: 2 });
   await expectConsistent(world, batch);
 });
 
@@ -275,7 +276,11 @@ describe('an enqueuer that hangs while it starts a workflow', () => {
     expect(total).toBe(2);
     release();
     await codeOf(first);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2, complete: 2 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
+      status: 'complete',
+      total: 2,
+      complete: 2,
+    });
     await expectConsistent(world, batch);
   });
 
@@ -287,7 +292,11 @@ describe('an enqueuer that hangs while it starts a workflow', () => {
     const same = await world.openClient().find(batch.id);
     await same.jobs(() => world.fixtures.jobs.record.performAsync(1), { resume: true });
     await age(batch);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', complete: 1, failed: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
+      status: 'failed',
+      complete: 1,
+      failed: 1,
+    });
     expect(await batch.failedJobs()).toMatchObject([{ errorClass: 'WorkflowNotStartedError' }]);
   });
 });
@@ -300,7 +309,11 @@ test('a handler that ends while it starts a workflow leaves a job that was start
   await eventually(async () => expect(await batch.progress()).toMatchObject({ complete: 1, total: 2 }));
   expect(await statusOf(workflowId)).toBe('RUNNING');
   await world.client.workflow.getHandle(workflowId).signal(finishSignal);
-  expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 2, complete: 2 });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
+    status: 'complete',
+    total: 2,
+    complete: 2,
+  });
   held.release();
   await expectConsistent(world, batch);
 });
@@ -314,7 +327,7 @@ test.each(['before', 'after'] as const)(
     const block = batch.jobs(() => client.workflow.start('waits', optionsOf(workflowId)));
     await arrival;
     await batch.cancel();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'cancelled', cancelled: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'cancelled', cancelled: 1 });
     release();
     await codeOf(block);
     await eventually(async () => expect(await statusOf(workflowId)).toBe('CANCELLED'));

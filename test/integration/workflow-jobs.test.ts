@@ -21,6 +21,7 @@ import { codeOf } from '../support/codes.ts';
 import { eventually } from '../support/eventually.ts';
 import { startMemberApp, type MemberApp } from '../support/member-app.ts';
 import { askUpdate, finishSignal } from '../support/member-workflows.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -92,7 +93,11 @@ describe('a workflow that is started inside an enrolment block', () => {
       for (let i = 1; i <= 3; i++) handles.push(await start('returns', [{ order: i }, 'x']));
     });
     expect(total).toBe(3);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 3, complete: 3 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
+      status: 'complete',
+      total: 3,
+      complete: 3,
+    });
     expect(await jobsOf(batch)).toMatchObject(
       handles.map(({ workflowId }, index) => ({
         position: index + 1,
@@ -118,7 +123,7 @@ describe('a workflow that is started inside an enrolment block', () => {
     });
     await eventually(async () => expect(await batch.progress()).toMatchObject({ complete: 2, pending: 1 }));
     await handle.signal(finishSignal);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', complete: 3 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 3 });
     expect((await jobsOf(batch)).map(({ worker_class }) => worker_class)).toEqual([
       'Record',
       'waits',
@@ -146,7 +151,7 @@ describe('a workflow that is started inside an enrolment block', () => {
       expect(answer).toBe('there!');
     });
     await workflow.getHandle(updated.workflowId).signal(finishSignal);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 3 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 3 });
     expect((await jobsOf(batch)).map(({ workflow_id }) => workflow_id)).toEqual([
       executed.workflowId,
       signalled.workflowId,
@@ -163,7 +168,7 @@ describe('a workflow that is started inside an enrolment block', () => {
     });
     expect(await batch.progress()).toMatchObject({ pending: 1 });
     await running.signal(finishSignal);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
   });
 
   test('may run already, in the middle of its chain, when a signal starts nothing new', async () => {
@@ -180,7 +185,7 @@ describe('a workflow that is started inside an enrolment block', () => {
         signal: 'anything',
       }),
     );
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
     expect(await running.describe()).toMatchObject({ status: { name: 'COMPLETED' } });
   });
 
@@ -190,7 +195,7 @@ describe('a workflow that is started inside an enrolment block', () => {
       Promise.all(Array.from({ length: 100 }, (_, index) => start('returns', [index]))),
     );
     expect(total).toBe(100);
-    expect(await batch.wait({ timeout: '50s' })).toMatchObject({ status: 'complete', complete: 100 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 100 });
     const args = (await jobsOf(batch)).map((job) => (job['args'] as number[])[0]);
     expect(new Set(args).size).toBe(100);
     await expectConsistent(world, batch);
@@ -202,14 +207,14 @@ describe('a workflow that is started inside an enrolment block', () => {
       for (let i = 0; i < 3; i++) void start('returns', [i]);
     });
     expect(total).toBe(3);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', complete: 3 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 3 });
   });
 
   test('carries the mark in its memo beside its own, and its children do not', async () => {
     const batch = await createBatch(world);
     let handle!: WorkflowHandleWithFirstExecutionRunId;
     await batch.jobs(async () => void (handle = await start('hasChildren', [2], { memo: { own: 1 } })));
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
     const { memo } = await handle.describe();
     expect(memo).toEqual({ own: 1, batchJobs: { batchId: batch.id, workflowId: handle.workflowId } });
   });
@@ -223,7 +228,7 @@ describe('a workflow that is started inside an enrolment block', () => {
       await world.fixtures.jobs.record.performAsync(1);
     });
     expect(await codeOf(late())).toBe('ENROLLMENT_CLOSED');
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ total: 1 });
   });
 
   test('is refused in another namespace than that of its batch', async () => {
@@ -235,7 +240,7 @@ describe('a workflow that is started inside an enrolment block', () => {
       expect(await codeOf(elsewhere.workflow.start('returns', options))).toBe('INVALID_OPTION');
       await world.fixtures.jobs.record.performAsync(1);
     });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ total: 1 });
   });
 
   test('is refused when its id is a job of the batch already, before anything is started', async () => {
@@ -249,7 +254,7 @@ describe('a workflow that is started inside an enrolment block', () => {
       expect(both.map(({ status }) => status).toSorted()).toEqual(['fulfilled', 'rejected']);
       expect(await codeOf(start('returns', [], { workflowId }))).toBe('WORKFLOW_ENROLLED');
     });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
     expect(await runsOf(workflowId)).toBe(1);
   });
 
@@ -257,7 +262,11 @@ describe('a workflow that is started inside an enrolment block', () => {
     const batch = await createBatch(world);
     const workflowId = app.newId();
     await batch.jobs(() => startsOne.performAsync(workflowId));
-    expect(await batch.wait({ timeout: '40s' })).toMatchObject({ status: 'complete', total: 2, complete: 2 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
+      status: 'complete',
+      total: 2,
+      complete: 2,
+    });
     expect(await runsOf(workflowId)).toBe(1);
     await expectConsistent(world, batch);
   });
@@ -281,7 +290,7 @@ describe('in a block with a client that has the plugin', () => {
     });
     expect(total).toBe(1);
     await (await batches.find(inner)).cancel();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
     await batches.close();
   });
 
@@ -296,7 +305,7 @@ describe('in a block with a client that has the plugin', () => {
       expect(await codeOf(created)).toBe('NOT_ENROLLABLE');
       await world.fixtures.jobs.record.performAsync(1);
     });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ total: 1 });
   });
 
   test('activities of their own fail where the server has none, as it says, and leave no job', async () => {
@@ -311,7 +320,7 @@ describe('in a block with a client that has the plugin', () => {
       });
       await world.fixtures.jobs.record.performAsync(1);
     });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
     expect(await startsOf(batch)).toEqual([]);
   });
 
@@ -342,7 +351,7 @@ describe('in a block with a client that has the plugin', () => {
       });
     });
     await stop();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
   });
 
   test('installed twice, it acts once', async () => {
@@ -351,7 +360,7 @@ describe('in a block with a client that has the plugin', () => {
     await batch.jobs(() =>
       twice.workflow.start('returns', { workflowId: app.newId(), taskQueue: app.taskQueue }),
     );
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
   });
 
   test('put together by hand, an interceptor that refuses a start has the last word', async () => {
@@ -372,7 +381,7 @@ describe('in a block with a client that has the plugin', () => {
       await expect(client.workflow.start('waits', options())).rejects.toBeInstanceOf(SeenBeforeError);
       await client.workflow.start('returns', options());
     });
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
     expect(await startsOf(batch)).toEqual([]);
   });
 
@@ -396,6 +405,6 @@ describe('in a block with a client that has the plugin', () => {
     const workflowId = app.newId();
     await batch.jobs(() => client.workflow.start('returns', { workflowId, taskQueue: app.taskQueue }));
     expect(seen).toContain(workflowId);
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete', total: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
   });
 });

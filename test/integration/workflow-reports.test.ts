@@ -11,6 +11,7 @@ import { examine } from '../support/doctor.ts';
 import { eventually } from '../support/eventually.ts';
 import { decoded, runOf, type History } from '../support/histories.ts';
 import { bundleOrders, createOrderApp, type OrderApp } from '../support/order-app.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -393,10 +394,10 @@ describe('a batch of workflows', () => {
       expect(events!.some((event) => event.workflowTaskCompletedEventAttributes)).toBe(true);
     });
     await worker.kill();
-    expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'failed', failed: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 1 });
     expect(await batch.failedJobs()).toMatchObject([{ errorClass: 'WorkflowTimedOutError' }]);
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
-  }, 60_000);
+  });
 
   test('is told by the doctor that ends are not reported, and not where they are', async () => {
     const plain = createOrderApp(world, app.bundles);
@@ -428,7 +429,7 @@ describe('a batch of workflows', () => {
     });
     expect(reported.codes).toEqual(['WAITING_FOR_WORKFLOWS']);
     await stop();
-  }, 60_000);
+  });
 });
 
 test('a worker of batches takes plugins, too', async () => {
@@ -453,8 +454,8 @@ test('a worker of batches takes plugins, too', async () => {
     worker.runUntil(async () => {
       const batch = await createBatch(other);
       await batch.jobs(() => other.fixtures.jobs.noop.performAsync(1));
-      expect(await batch.wait({ timeout: '30s' })).toMatchObject({ status: 'complete' });
+      expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
     }),
   );
   expect(names).toEqual([other.taskQueue]);
-}, 60_000);
+});

@@ -1,5 +1,6 @@
 import { expect } from 'vitest';
 import type { Batch, BatchOptions, BatchProgress } from '../../src/index.ts';
+import { PATIENCE } from './patience.ts';
 import type { World } from './world.ts';
 
 /** Creates a batch with all three recording callbacks, enrols what the block starts, and waits for its end. */
@@ -10,7 +11,7 @@ export async function runBatch(
 ): Promise<{ batch: Batch; progress: BatchProgress; fired: string[] }> {
   const batch = await createBatch(world, options);
   await batch.jobs(() => block(world.fixtures.jobs));
-  const progress = await batch.wait({ timeout: '50s' });
+  const progress = await batch.wait({ timeout: PATIENCE });
   await expectConsistent(world, batch);
   return { batch, progress, fired: await firedCallbacks(world, batch.id) };
 }

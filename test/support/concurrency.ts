@@ -1,5 +1,10 @@
+import { expect } from 'vitest';
+import type { Batch, BatchOptions } from '../../src/index.ts';
+import { createBatch, expectConsistent } from './batches.ts';
 import { createCrashFixtures } from './crash-fixtures.ts';
-import type { World } from './world.ts';
+import { eventually } from './eventually.ts';
+import { PATIENCE } from './patience.ts';
+import { createWorld, type World } from './world.ts';
 
 /** When a handler ran, by the database's clock in milliseconds: a little shorter than it did. */
 export interface Run {
@@ -60,4 +65,42 @@ export async function databaseNow(world: World): Promise<number> {
 /** Jobs that only worker processes know. */
 export function countedJobs(world: World) {
   return createCrashFixtures(world.ledger).jobs;
+}
+
+/** A world with four worker processes, so that a limit has to hold over all of them. */
+export async function createWorldOfFour(): Promise<World> {
+  const world = await createWorld();
+  await Promise.all([1, 2, 3, 4].map(() => world.spawnWorker({ maxConcurrentJobs: 100 })));
+  return world;
+}
+
+/** A batch of jobs that note when they start and end, and take so long. */
+export async function countedBatch(
+  world: World,
+  jobs: number,
+  ms: number,
+  options: Partial<BatchOptions> = {},
+): Promise<Batch> {
+  const batch = await createBatch(world, options);
+  const { noteBothEnds } = countedJobs(world);
+  await batch.jobs(async () => {
+    for (let i = 0; i < jobs; i++) await noteBothEnds.performAsync(i, ms);
+  });
+  return batch;
+}
+
+/** Waits until so many jobs of a batch have started. */
+export async function untilStarted(world: World, batch: Batch, atLeast: number): Promise<void> {
+  await eventually(async () =>
+    expect(await world.ledger.count(batch.id, 'job')).toBeGreaterThanOrEqual(atLeast),
+  );
+}
+
+/** Waits for the end of a batch that is to be complete, and checks that each job ran once. */
+export async function expectCompleted(world: World, batch: Batch, jobs: number): Promise<Run[]> {
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: jobs });
+  await expectConsistent(world, batch);
+  const runs = await runsOfJobs(world, batch.id);
+  expect(runs).toHaveLength(jobs);
+  return runs;
 }

@@ -48,7 +48,8 @@ export function createCrashFixtures(ledger: Ledger) {
     exhaustMemory: defineJob('ExhaustMemory', async (value: unknown) => {
       await note(value);
       const hoard: number[][] = [];
-      for (;;) hoard.push(Array.from({ length: 100_000 }, (_, i) => i + 0.5));
+      // In large pieces: with small ones the collector fights for seconds before it gives up.
+      for (;;) hoard.push(Array.from({ length: 5_000_000 }, (_, i) => i + 0.5));
     }),
     /** Takes a while, then fails in its first attempts. */
     failLate: defineJob(

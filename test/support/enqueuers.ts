@@ -2,6 +2,7 @@ import { createInterface } from 'node:readline';
 import { execa } from 'execa';
 import { expect, inject } from 'vitest';
 import { eventually } from './eventually.ts';
+import { compiledScript } from './processes.ts';
 import type { World } from './world.ts';
 
 /** Opens the block of a batch and enrols `count` jobs in it, named `<name>0`, `<name>1`, and so on. */
@@ -50,7 +51,7 @@ export interface Enqueuer extends AsyncDisposable {
 }
 
 export async function spawnEnqueuer(world: World): Promise<Enqueuer> {
-  const child = execa('node', ['--import', 'tsx', 'test/support/enqueuer-process.ts'], {
+  const child = execa('node', [compiledScript('test/support/enqueuer-process.ts')], {
     env: {
       DATABASE_URL: inject('databaseUrl'),
       TEMPORAL_ADDRESS: inject('temporalAddress'),

@@ -1,14 +1,22 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { SLOWNESS } from './patience.ts';
 
-/** Repeats an assertion until it holds; fails with its last error when the deadline passes. */
-export async function eventually<T>(assertion: () => T | Promise<T>, timeoutMs = 20_000): Promise<T> {
-  const deadline = Date.now() + timeoutMs;
+/**
+ * Repeats an assertion until it holds; fails with its last error when the deadline passes.
+ *
+ * @param timeoutMs on the reference machine: a slower one gets more
+ */
+export async function eventually<T>(assertion: () => T | Promise<T>, timeoutMs = 30_000): Promise<T> {
+  const deadline = Date.now() + timeoutMs * SLOWNESS;
+  let pauseMs = 25;
   for (;;) {
     try {
       return await assertion();
     } catch (error) {
       if (Date.now() > deadline) throw error;
-      await delay(25);
+      // Soon at first, then more rarely: many tests that ask often leave no time to what they wait for.
+      await delay(pauseMs);
+      pauseMs = Math.min(200, 1.25 * pauseMs);
     }
   }
 }

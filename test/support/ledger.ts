@@ -14,6 +14,9 @@ export interface LedgerEntry {
 export class Ledger {
   readonly #knex: Knex;
   readonly #schema: string;
+  /** Entries that go with the next insert: while one is under way, those of many handlers come together. */
+  #waiting: object[] = [];
+  #writing: Promise<void> | undefined;
 
   constructor(knex: Knex, schema: string) {
     this.#knex = knex;
@@ -24,16 +27,44 @@ export class Ledger {
     await this.#knex.raw(
       `create table :schema:.ledger (
          id bigserial primary key, what text not null, batch_id text, jid text, attempt integer not null,
-         detail jsonb, pid integer not null, at timestamptz not null default clock_timestamp())`,
+         detail jsonb, pid integer not null, at timestamptz not null default clock_timestamp());
+       create index on :schema:.ledger (batch_id)`,
       { schema: this.#schema },
     );
   }
 
-  async write(entry: Omit<LedgerEntry, 'pid'>, trx: Knex = this.#knex): Promise<void> {
-    await trx
-      .withSchema(this.#schema)
-      .insert({ ...entry, detail: JSON.stringify(entry.detail ?? null), pid: process.pid })
-      .into('ledger');
+  /** Resolves once the entry is committed, or with a transaction, once it is part of that. */
+  async write(entry: Omit<LedgerEntry, 'pid'>, trx?: Knex): Promise<void> {
+    const row = { ...entry, detail: JSON.stringify(entry.detail ?? null), pid: process.pid };
+    if (trx) return this.#insert([row], trx);
+    this.#waiting.push(row);
+    // What comes before this insert begins goes with it.
+    const before = this.#writing;
+    if (!before) return this.#flush();
+    await before.catch(() => {});
+    return this.#writing ?? this.#flush();
+  }
+
+  /** Writes what waits. */
+  #flush(): Promise<void> {
+    const rows = this.#waiting;
+    this.#waiting = [];
+    const writing = this.#insert(rows, this.#knex).finally(() => {
+      this.#writing = undefined;
+    });
+    this.#writing = writing;
+    return writing;
+  }
+
+  async #insert(rows: readonly object[], trx: Knex): Promise<void> {
+    await trx.withSchema(this.#schema).insert(rows).into('ledger');
+  }
+
+  /** How many entries of a batch there are. */
+  async count(batchId: string, what: string): Promise<number> {
+    const query = this.#knex.withSchema(this.#schema).from('ledger').where({ batch_id: batchId, what });
+    const [row] = await query.count<{ count: string }[]>();
+    return Number(row!.count);
   }
 
   /** Entries of a batch, in the order they were written. */

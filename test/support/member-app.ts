@@ -25,7 +25,9 @@ let named = 0;
 /** A plain worker on a task queue of its own, which knows nothing of batches. */
 export async function startMemberApp(world: World): Promise<MemberApp> {
   const folder = await mkdtemp(path.join(tmpdir(), 'temporal-batch-jobs-app-'));
-  const file = await bundleWorkflows(folder, fileURLToPath(new URL('member-workflows.ts', import.meta.url)));
+  const file = await bundleWorkflows(folder, {
+    workflowsPath: fileURLToPath(new URL('member-workflows.ts', import.meta.url)),
+  });
   const code = await readFile(file, 'utf8');
   await rm(folder, { recursive: true });
   const taskQueue = `${world.taskQueue}-app`;

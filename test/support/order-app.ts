@@ -15,6 +15,7 @@ import { execa } from 'execa';
 import { inject } from 'vitest';
 import { BatchPlugin } from '../../src/index.ts';
 import type * as workflows from './order-workflows.ts';
+import { compiledScript } from './processes.ts';
 import type { World } from './world.ts';
 
 export type OrderActivities = ReturnType<typeof createOrderActivities>;
@@ -96,7 +97,7 @@ export function createOrderApp(world: World, bundles: OrderBundles): OrderApp {
       const folder = await mkdtemp(path.join(tmpdir(), 'temporal-batch-jobs-app-'));
       const file = path.join(folder, 'workflows.js');
       await writeFile(file, bundles.withPlugin.code);
-      const child = execa('node', ['--import', 'tsx', 'test/support/order-worker-process.ts'], {
+      const child = execa('node', [compiledScript('test/support/order-worker-process.ts')], {
         env: { TEMPORAL_ADDRESS: inject('temporalAddress'), TASK_QUEUE: taskQueue, WORKFLOW_BUNDLE: file },
         reject: false,
         stdout: 'pipe',

@@ -31,7 +31,9 @@ let workflowsStarted = 0;
 /** A plain worker on a task queue of its own: it has the app's workflows, no activities, and no database. */
 export async function startStepApp(world: World): Promise<StepApp> {
   const folder = await mkdtemp(path.join(tmpdir(), 'temporal-batch-jobs-app-'));
-  const file = await bundleWorkflows(folder, fileURLToPath(new URL('step-workflows.ts', import.meta.url)));
+  const file = await bundleWorkflows(folder, {
+    workflowsPath: fileURLToPath(new URL('step-workflows.ts', import.meta.url)),
+  });
   const code = await readFile(file, 'utf8');
   await rm(folder, { recursive: true });
   const taskQueue = `${world.taskQueue}-app`;

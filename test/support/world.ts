@@ -10,6 +10,7 @@ import { BatchClient, migrate } from '../../src/index.ts';
 import { createBatchWorker, type BatchWorker, type BatchWorkerOptions } from '../../src/worker/index.ts';
 import { createFixtures, type Fixtures } from './fixtures.ts';
 import { Ledger } from './ledger.ts';
+import { compiledScript } from './processes.ts';
 
 /** A schema, a task queue, a client and workers of a test file's own, on the shared servers. */
 export interface World extends AsyncDisposable {
@@ -125,7 +126,7 @@ export async function createWorld({ servers, runtime }: WorldOptions = {}): Prom
     return Object.assign(worker, { stop });
   };
   const spawnWorker: World['spawnWorker'] = async ({ nodeFlags = [], isQuiet = false, ...options } = {}) => {
-    const child = execa('node', [...nodeFlags, '--import', 'tsx', 'test/support/worker-process.ts'], {
+    const child = execa('node', [...nodeFlags, compiledScript('test/support/worker-process.ts')], {
       env: {
         DATABASE_URL: database,
         TEMPORAL_ADDRESS: address,

@@ -6,7 +6,7 @@ import { buildProgram } from '../../src/cli/program.ts';
 import { longRunning, readCompose, readText, type Service } from '../support/compose.ts';
 
 // What can be known of docker-compose.yml without an engine. That its commands do what they should is tested by
-// test/integration/compose.test.ts.
+// test/slow/compose.test.ts.
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const { bin, version, engines } = JSON.parse(readText('package.json')) as {
   bin: Record<string, string>;

@@ -11,7 +11,7 @@ import { describe, expect, test } from 'vitest';
 //     ```ts file=examples/recipes/chain/app.ts    the whole file
 //     ```ts from=examples/recipes/chain/app.ts    lines of it that follow one another, indented as there or less
 //
-// The files are compiled by `npm run typecheck`, and run by test/integration/examples.test.ts and package.test.ts.
+// The files are compiled by `npm run typecheck`, and run by test/slow/examples.test.ts and package.test.ts.
 // Blocks with neither are fragments: they show a call, and leave out what is around it.
 
 const root = fileURLToPath(new URL('../../', import.meta.url));

@@ -1,5 +1,5 @@
-import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { isTransient, withRetry, type RetryOptions } from '../../src/database/retry.ts';
+import { afterAll, describe, expect, onTestFinished, test, vi } from 'vitest';
+import type { RetryOptions } from '../../src/database/retry.ts';
 
 // Fake timers reach the global setTimeout, and not the one of node:timers/promises.
 vi.mock('node:timers/promises', () => ({
@@ -12,6 +12,10 @@ vi.mock('node:timers/promises', () => ({
       });
     }),
 }));
+// Other files share the modules that are loaded: this one needs a copy of its own, and leaves none behind.
+vi.resetModules();
+const { isTransient, withRetry } = await import('../../src/database/retry.ts');
+afterAll(() => void vi.resetModules());
 
 const withCode = (code: string, message = 'x') => Object.assign(new Error(message), { code });
 

@@ -9,6 +9,7 @@ import knexFactory, { type Knex } from 'knex';
 import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest';
 import { migrate } from '../../src/index.ts';
 import { eventually } from '../support/eventually.ts';
+import { compiledScript } from '../support/processes.ts';
 
 // The programs of examples/recipes as they are, each in a process of its own, beside one worker.
 const recipes = fileURLToPath(new URL('../../examples/recipes', import.meta.url));
@@ -26,7 +27,7 @@ beforeAll(async () => {
   await database.raw(await readFile(path.join(recipes, 'tables.sql'), 'utf8'));
   worker = start('worker.ts');
   await Promise.race([untilPolled(), worker.then(({ stderr }) => Promise.reject(new Error(stderr)))]);
-}, 120_000);
+});
 afterAll(async () => {
   worker.kill('SIGKILL');
   await worker;
@@ -54,15 +55,15 @@ async function untilPolled(): Promise<void> {
         taskQueue: { name },
       });
       expect(pollers).not.toHaveLength(0);
-    }, 100_000);
+    });
   } finally {
     await connection.close();
   }
 }
 
 function start(program: string, ...args: string[]) {
-  return execaNode(path.join(recipes, program), args, {
-    nodeOptions: ['--import', 'tsx'],
+  return execaNode(compiledScript(`examples/recipes/${program}`), args, {
+    nodeOptions: [],
     env: { DATABASE_URL: databaseUrl, TEMPORAL_ADDRESS: inject('temporalAddress'), TASK_QUEUE: name },
     stdin: 'ignore',
     reject: false,

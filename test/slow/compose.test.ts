@@ -27,7 +27,7 @@ beforeAll(async () => {
   await symlink(path.join(root, 'node_modules'), path.join(image, 'node_modules'));
   const [, build] = /^RUN npx (tsc .*)$/m.exec(dockerfile)!;
   await execa('npx', ['--no-install', ...build!.split(' ')], { cwd: image });
-}, 60_000);
+});
 afterAll(() => rm(image, { recursive: true, force: true }));
 
 /** A database and a Temporal of the test's own: the example has the names that everybody's have. */
@@ -72,4 +72,4 @@ test('migrates, runs a worker that is healthy, and the app, and ends the worker 
   expect(exitCode).toBe(0);
   expect(stdout).toContain('scored 1');
   expect(await isHealthy()).toBe(1);
-}, 90_000);
+});

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { execaNode } from 'execa';
 import { Client as PostgresClient } from 'pg';
 import { expect, inject, onTestFinished, test } from 'vitest';
+import { compiledScript } from '../support/processes.ts';
 
 const file = (name: string) => fileURLToPath(new URL(`../../examples/orders/${name}`, import.meta.url));
 
@@ -15,8 +16,8 @@ test('an app of two workflows gets a batch around it', async () => {
     await client.query(`drop schema if exists ${schema} cascade`);
     await client.end();
   });
-  const { stdout, stderr, exitCode } = await execaNode(file('main.ts'), {
-    nodeOptions: ['--import', 'tsx'],
+  const { stdout, stderr, exitCode } = await execaNode(compiledScript('examples/orders/main.ts'), {
+    nodeOptions: [],
     env: { DATABASE_URL: inject('databaseUrl'), TEMPORAL_ADDRESS: inject('temporalAddress'), SCHEMA: schema },
     reject: false,
   });
@@ -28,7 +29,7 @@ test('an app of two workflows gets a batch around it', async () => {
       'ship-7: InvalidOrder: Order 7 has no price',
     ],
   });
-}, 60_000);
+});
 
 test.each(['workflows.ts', 'activities.ts', 'orders.ts'])(
   '%s of the app knows nothing of batches',

@@ -2,10 +2,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
-import { bundleApp, type AppBundles } from './app-bundles.ts';
-import { FAULT_KINDS } from './plan.ts';
-import { describeRound } from './report.ts';
-import { OpenRounds, runRounds } from './run-rounds.ts';
+import { bundleApp, type AppBundles } from '../faults/app-bundles.ts';
+import { FAULT_KINDS } from '../faults/plan.ts';
+import { describeRound } from '../faults/report.ts';
+import { OpenRounds, runRounds } from '../faults/run-rounds.ts';
 
 const open = new OpenRounds();
 let folder: string;
@@ -13,7 +13,7 @@ let appBundles: AppBundles;
 beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'temporal-batch-jobs-faults-test-'));
   appBundles = await bundleApp(folder);
-}, 60_000);
+});
 afterAll(async () => {
   await open.close();
   await rm(folder, { recursive: true, force: true });
@@ -36,4 +36,4 @@ test('batches whose workers, enqueuers, servers and connections are broken at ra
   expect(failed.map((result) => describeRound(result, FAULT_KINDS))).toEqual([]);
   expect(results.reduce((sum, { jobs }) => sum + jobs, 0)).toBeGreaterThan(500);
   expect(results.reduce((sum, { workflows }) => sum + workflows, 0)).toBeGreaterThan(5);
-}, 400_000);
+});

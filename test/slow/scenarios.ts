@@ -5,6 +5,7 @@ import { expect } from 'vitest';
 import { BatchPlugin, defineJob, type Batch, type BatchOptions } from '../../src/index.ts';
 import { createBatch, openBlock } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { lockTable } from '../support/table-lock.ts';
 import type { World } from '../support/world.ts';
 import type { BatchState } from '../../workflows/batch-state.ts';
@@ -23,7 +24,7 @@ export interface Scenario {
 }
 
 const idOf = ({ id }: Batch) => `batch:${id}`;
-const isOver = (batch: Batch) => batch.wait({ timeout: '90s' });
+const isOver = (batch: Batch) => batch.wait({ timeout: PATIENCE });
 const handleOf = (world: World, workflowId: string) => world.client.workflow.getHandle(workflowId);
 const times = (count: number) => Array.from({ length: count }, (_, index) => index);
 
@@ -129,7 +130,7 @@ export const SCENARIOS: readonly Scenario[] = [
   {
     name: 'block-never-opened',
     async run(world) {
-      const batch = await createBatch(world, { openTimeout: '1s' });
+      const batch = await createBatch(world, { openTimeout: 3_000 * SLOWNESS });
       await isOver(batch);
       return idOf(batch);
     },
@@ -526,5 +527,5 @@ async function runnerOf(world: World, batch: Batch): Promise<string> {
 async function started(world: World, batch: Batch, before: number): Promise<void> {
   await eventually(async () => {
     expect((await world.ledger.of(batch.id, 'job')).length).toBeGreaterThan(before);
-  }, 60_000);
+  });
 }

@@ -39,7 +39,7 @@ describe('the packed package, installed in an empty TypeScript project,', () => 
   beforeAll(async () => {
     folder = await mkdtemp(path.join(tmpdir(), 'temporal-batch-jobs-package-test-'));
     project = await createProject(folder, await pack(folder));
-  }, 90_000);
+  });
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
   const run = (file: string, ...args: string[]) => execa(file, args, { cwd: project, env, extendEnv: false });
@@ -85,7 +85,7 @@ describe('the packed package, installed in an empty TypeScript project,', () => 
     const jobs = await database.knex('batch_jobs').orderBy('position').select('args', 'status');
     expect(jobs).toEqual([1, 2, 3].map((entryId) => ({ args: [entryId], status: 'complete' })));
     await expectCommands(servers);
-  }, 90_000);
+  });
 
   /** What a person would ask of the example's batch, which is over by now. */
   async function expectCommands(servers: NodeJS.ProcessEnv): Promise<void> {
@@ -235,7 +235,7 @@ async function expectPollers({ address, namespace }: TemporalServer): Promise<vo
         taskQueue: { name: 'batch-jobs' },
       });
       expect(pollers).not.toHaveLength(0);
-    }, 30_000);
+    });
   } finally {
     await connection.close();
   }

@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { fileURLToPath } from 'node:url';
 import { execaNode } from 'execa';
 import { Client as PostgresClient } from 'pg';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import type { Summary } from '../../examples/leaderboard/summary.ts';
 import { eventually } from '../support/eventually.ts';
+import { compiledScript } from '../support/processes.ts';
 
-const MAIN = fileURLToPath(new URL('../../examples/leaderboard/main.ts', import.meta.url));
+const MAIN = compiledScript('examples/leaderboard/main.ts');
 const BAD_RECORDS = 25;
 
 /** Starts the demo on the servers of this test run, in a schema of its own. */
@@ -19,7 +19,7 @@ function startDemo(...args: string[]) {
     await client.end();
   });
   const demo = execaNode(MAIN, ['--json', `--schema=${schema}`, ...args], {
-    nodeOptions: ['--import', 'tsx'],
+    nodeOptions: [],
     env: {
       DATABASE_URL: inject('databaseUrl'),
       TEMPORAL_ADDRESS: inject('temporalAddress'),
@@ -76,7 +76,7 @@ test('the demo accounts for every job of a batch that fails and of one that comp
   ]);
   expect(batches[0]?.facts.retried).toBeGreaterThan(0);
   expect(batches[0]?.failures).toMatchObject([{ error_class: 'MissingAdminCodeError', jobs: BAD_RECORDS }]);
-}, 90_000);
+});
 
 test('the demo ends the same when its worker is killed in the middle', async () => {
   const { batches, ok, workersKilled } = await runDemo('--limit=20000', '--kill-worker');
@@ -91,28 +91,24 @@ test('the demo ends the same when its worker is killed in the middle', async () 
     pending: 0,
     callbackRuns: [{ event: 'failure' }],
   });
-}, 120_000);
+});
 
 test.each([
   ['SIGINT', 130],
   ['SIGTERM', 143],
-] as const)(
-  'the demo stops its worker when it gets %s',
-  async (signal, expectedExitCode) => {
-    const demo = startDemo('--limit=50000');
-    let output = '';
-    demo.stderr.on('data', (text: Buffer) => (output += text.toString()));
-    await eventually(() => expect(output).toContain('50,000 jobs'), 60_000);
-    const workerPid = Number(/worker (\d+) are up/.exec(output)?.[1]);
-    expect(isRunning(workerPid)).toBe(true);
+] as const)('the demo stops its worker when it gets %s', async (signal, expectedExitCode) => {
+  const demo = startDemo('--limit=50000');
+  let output = '';
+  demo.stderr.on('data', (text: Buffer) => (output += text.toString()));
+  await eventually(() => expect(output).toContain('50,000 jobs'), 60_000);
+  const workerPid = Number(/worker (\d+) are up/.exec(output)?.[1]);
+  expect(isRunning(workerPid)).toBe(true);
 
-    demo.kill(signal);
+  demo.kill(signal);
 
-    expect((await demo).exitCode).toBe(expectedExitCode);
-    expect(isRunning(workerPid)).toBe(false);
-  },
-  90_000,
-);
+  expect((await demo).exitCode).toBe(expectedExitCode);
+  expect(isRunning(workerPid)).toBe(false);
+});
 
 test('a worker ends by itself when the demo is killed', async () => {
   const demo = startDemo('--limit=50000');
@@ -124,14 +120,14 @@ test('a worker ends by itself when the demo is killed', async () => {
   demo.kill('SIGKILL');
 
   await eventually(() => expect(isRunning(workerPid)).toBe(false), 20_000);
-}, 90_000);
+});
 
 test('the demo leaves alone a schema that it did not make', async () => {
   const { exitCode, stderr } = await startDemo('--schema=public', '--limit=100');
 
   expect(exitCode).toBe(1);
   expect(stderr).toContain('The schema "public" exists and was not made by this demo');
-}, 60_000);
+});
 
 test.each([
   ['--limit=0', 'at least 100'],

@@ -1,0 +1,23 @@
+const integration = (names: readonly string[]) => names.map((name) => `test/integration/${name}.test.ts`);
+
+/** Files that load the machine, or measure how long something takes. */
+export const LOAD = integration(['limits', 'observability', 'priority', 'races', 'rates', 'results']);
+
+/**
+ * Files that the slow set runs once more: with the true waits, because their promises are about time, and with all
+ * rounds of their races.
+ */
+export const IN_FULL = integration([
+  'continue-as-new',
+  'crashes',
+  'creation-by-key',
+  'duplicates',
+  'enqueuers',
+  'execute-batch',
+  'lost-tasks',
+  'more-jobs',
+  'nesting',
+  'outages',
+  'races',
+  'steering',
+]);
