@@ -23,7 +23,7 @@ test('there are recorded histories of every scenario', async () => {
 });
 
 test('every recorded history replays', async () => {
-  const files = (await recordedHistories()).map(({ file }) => file);
+  const files = await recordedHistories();
   expect(files.length).toBeGreaterThan(SCENARIOS.length);
   expect(await replayAll(files, code)).toEqual([]);
 });

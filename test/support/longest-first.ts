@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
-/** Seconds that files took, by the path of each: see `npm run test:seconds`. Where none is noted, few. */
+/** Seconds that files took in a run of `bin/test`, by the path of each. Files without an entry take a few. */
 const SECONDS = JSON.parse(readFileSync(new URL('seconds.json', import.meta.url), 'utf8')) as Record<
   string,
   number

@@ -18,7 +18,7 @@ export async function compileProcesses(): Promise<void> {
 }
 
 /** Runs code in a process of its own. It imports the project's files compiled, such as './src/index.js'. */
-export function runCode(code: string, options: { env?: Record<string, string>; timeout?: number } = {}) {
+export function runCode(code: string, options: { env: Record<string, string> }) {
   return execa('node', ['--input-type=module', '--eval', code], { cwd: COMPILED, reject: false, ...options });
 }
 

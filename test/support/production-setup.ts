@@ -4,14 +4,12 @@ import path from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { startPostgres } from '../../src/dev/index.ts';
 import { OWN_SERVERS } from './own-servers.ts';
-import { compileProcesses } from './processes.ts';
 import { startProductionServer } from './production-server.ts';
 import { bundleWorkflows } from './workflow-bundle.ts';
 
 /** As the setup of the other tests, with the server that is run in production, and what it has off by default. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const folder = await mkdtemp(path.join(tmpdir(), 'temporal-batch-jobs-test-'));
-  await compileProcesses();
   const postgres = await startPostgres({ env: OWN_SERVERS });
   const stopPostgres = async () => {
     await postgres.stop();

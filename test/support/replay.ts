@@ -15,10 +15,10 @@ export const { History } = temporal.api.history.v1;
  */
 export const HISTORIES = fileURLToPath(new URL('../replay/histories', import.meta.url));
 
-/** The files of recorded histories, with the scenario of each. */
-export async function recordedHistories(): Promise<{ file: string; name: string }[]> {
+/** The files of recorded histories. */
+export async function recordedHistories(): Promise<string[]> {
   const files = await readdir(HISTORIES, { recursive: true });
-  return files.filter((file) => file.endsWith('.gz')).map((file) => ({ file, name: path.dirname(file) }));
+  return files.filter((file) => file.endsWith('.gz'));
 }
 
 export async function loadHistory(file: string): Promise<RecordedHistory> {
