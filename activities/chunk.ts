@@ -24,7 +24,7 @@ import { acquire } from '../src/worker/slots.ts';
 import { CALLS, CHECKS, waitMs } from '../src/timeouts.ts';
 import { jobFailure, MAX_CHUNK_SAMPLE, sampled, type FailedJob } from '../workflows/failed-sample.ts';
 import { chunkDrainedSignal, jobFailedSignal } from '../workflows/messages.ts';
-import type { ChunkReport } from '../workflows/range-state.ts';
+import type { ChunkLeft, ChunkReport } from '../workflows/range-state.ts';
 import { countOf, formatSpans, parseSpans, spansOf, type Span } from '../workflows/spans.ts';
 import { observeChunk, type AttemptOutcome, type ChunkTelemetry } from './chunk-telemetry.ts';
 import type { ChunkInput } from './contract.ts';
@@ -51,6 +51,8 @@ const DELAY_STEP_MS = 100;
 const DRAINED_AFTER_MS = 50;
 /** A chunk in which many jobs fail does not say so more often. */
 const NOTICE_INTERVAL_MS = 1_000;
+/** A chunk that waits for its last jobs collects for so long what others are to run again. */
+const LEFT_INTERVAL_MS = 500;
 
 /** Runs the jobs of a chunk and writes their outcomes. A second execution runs what is still pending. */
 export async function runChunk(dependencies: ActivityDependencies, input: ChunkInput): Promise<ChunkReport> {
@@ -95,6 +97,10 @@ class ChunkRun {
   #ran = 0;
   #busyMs = 0;
   #noticedAt = -Infinity;
+  /** Jobs that were left to other chunks while some of this one's still run. */
+  readonly #left = new Set<number>();
+  /** All jobs have started, some run, and their workflow knows: it is told of what they leave meanwhile. */
+  #sayLeft: (() => void) | undefined;
   /** Local time when the rows were read, and so their ages. */
   #loadedAt = 0;
   /** Number of the batch's newest change. After one that its workflow did not know, what has not started goes back. */
@@ -288,6 +294,7 @@ class ChunkRun {
     const { position } = row;
     if (!look?.isOver) {
       this.#dueAt.set(position, Date.now() + nextLookMs(ageMs, pace));
+      this.#sayLeft?.();
       return;
     }
     const { failure, startedAt, endedAt: finishedAt } = look;
@@ -334,11 +341,12 @@ class ChunkRun {
       const endIfDone = () => {
         if (running > 0 || next < jobs.length) return;
         clearTimeout(drainedTimer);
+        this.#sayLeft = undefined;
         resolve();
       };
       const giveBack = () => {
         for (; next < jobs.length; next++) this.#remaining.push(jobs[next]!.position);
-        if (this.#input.share && running > 0) drainedTimer ??= this.#sayDrainedSoon(() => running);
+        if (running > 0) drainedTimer ??= this.#sayDrainedSoon(() => running);
         endIfDone();
       };
       const take = () => {
@@ -358,7 +366,7 @@ class ChunkRun {
           running++;
           this.#start(jobs[next++]!, ended);
           if (next === jobs.length) {
-            if (running > 0) drainedTimer = this.#sayDrainedSoon(() => running);
+            if (running > 0) drainedTimer ??= this.#sayDrainedSoon(() => running);
             return;
           }
           if (isShareUsed()) {
@@ -418,29 +426,55 @@ class ChunkRun {
   }
 
   /**
-   * When the last jobs take a while, the workflow learns that it can send more. Under limits it learns again and again
-   * how many of them are left, each time that half of them have ended: what they held is free for others.
+   * When the last jobs take a while, the workflow learns that it can send more, and what is to run again. Under limits
+   * it learns again and again how many of them are left, each time that half of them have ended: what they held is free
+   * for others.
    */
   #sayDrainedSoon(running: () => number): NodeJS.Timeout {
-    const { chunk, share } = this.#input;
+    const { share } = this.#input;
     let said = Infinity;
     const timer = setTimeout(() => {
-      if (running() <= said / 2) void this.#sayDrained(chunk, (said = running()));
+      const isNews = running() <= said / 2;
+      if (isNews) void this.#sayDrained((said = running()));
+      if (said === Infinity) return;
+      // What fails from now on is told by itself. A signal has several, and is sent once a second at most.
+      let laterTimer: NodeJS.Timeout | undefined;
+      this.#sayLeft ??= () => {
+        laterTimer ??= setTimeout(() => {
+          laterTimer = undefined;
+          if (this.#sayLeft) void this.#sayDrained(running());
+        }, LEFT_INTERVAL_MS);
+      };
       if (share && said > 1) timer.refresh();
     }, DRAINED_AFTER_MS);
     return timer;
   }
 
-  async #sayDrained(chunk: number, running: number): Promise<void> {
+  async #sayDrained(running: number): Promise<void> {
     const { client } = this.#deps.batches;
     const { workflowId } = activityInfo().workflowExecution!;
+    const { runner, chunk } = this.#input;
     try {
+      const left = await this.#leave();
       await client.workflow
         .getHandle(workflowId)
-        .signal(chunkDrainedSignal, { runner: this.#input.runner, chunk, running });
+        .signal(chunkDrainedSignal, { runner, chunk, running, ...(left ? { left } : {}) });
     } catch (error) {
       log.warn('More jobs could not be asked for; they come when this chunk has ended', { error });
     }
+  }
+
+  /** What other chunks are to run: it is not this one's any more, once its rows say how its attempts ended. */
+  async #leave(): Promise<ChunkLeft | undefined> {
+    const isNew = (position: number) => !this.#left.has(position);
+    const remaining = this.#remaining.filter(isNew);
+    const unknown = this.#unknown.filter(isNew);
+    const dueAt = [...this.#dueAt].filter(([position]) => isNew(position));
+    const positions = [...remaining, ...unknown, ...dueAt.map(([position]) => position)];
+    if (positions.length === 0) return undefined;
+    for (const position of positions) this.#left.add(position);
+    await this.#outbox.drain();
+    return leftOf(dueAt, remaining, unknown);
   }
 
   /** Runs a job's handler and hands its outcome to the outbox. */
@@ -576,7 +610,10 @@ class ChunkRun {
     );
     const retryAt = delayMs === null ? null : finishedAt + delayMs;
     if (retryAt === null) this.#failed++;
-    else this.#dueAt.set(row.position, retryAt);
+    else {
+      this.#dueAt.set(row.position, retryAt);
+      this.#sayLeft?.();
+    }
     this.#outbox.failed({
       position: row.position,
       attempt: number,
@@ -651,11 +688,14 @@ class ChunkRun {
     this.#outbox.sample = this.#outbox.sample.filter(({ position }) => failed.includes(position));
     this.#failedBefore = failed.slice(0, MAX_CHUNK_SAMPLE);
     const skip = new Set([...this.#unknown, ...this.#remaining]);
-    this.#completed = rows.filter(({ status }) => status === 'complete').length;
+    // What was left to others counts there.
+    this.#completed = rows.filter(
+      ({ status, position }) => status === 'complete' && !this.#left.has(position),
+    ).length;
     this.#failed = this.#missing;
     this.#dueAt.clear();
     for (const { position, status, due_in_ms, round: ranIn } of rows) {
-      if (status === 'failed') this.#failed++;
+      if (status === 'failed' && !this.#left.has(position)) this.#failed++;
       else if (status === 'pending' && ranIn === round && !skip.has(position))
         this.#dueAt.set(position, Date.now() + due_in_ms);
     }
@@ -676,25 +716,13 @@ class ChunkRun {
   }
 
   #report(sample: readonly FailedJob[]): ChunkReport {
-    const now = Date.now();
-    const delayed = new Map<number, number[]>();
-    for (const [position, dueAt] of this.#dueAt) {
-      const delayMs = Math.max(0, Math.ceil((dueAt - now) / DELAY_STEP_MS) * DELAY_STEP_MS);
-      const positions = delayed.get(delayMs);
-      if (positions) positions.push(position);
-      else delayed.set(delayMs, [position]);
-    }
     return {
       completed: this.#completed,
       failed: this.#failed,
       ...(this.#cancelled > 0 ? { cancelled: this.#cancelled } : {}),
       ...(sample.length > 0 ? { sample } : {}),
       ...(this.#outbox.retried ? { retried: this.#outbox.retried } : {}),
-      delayed: [...delayed].map(
-        ([delayMs, positions]) => [delayMs, formatSpans(spansOf(positions))] as const,
-      ),
-      remaining: formatSpans(spansOf(this.#remaining)),
-      unknown: formatSpans(spansOf(this.#unknown)),
+      ...leftOf([...this.#dueAt], this.#remaining, this.#unknown),
       ...(this.#isHeld() ? { steering: this.#steering } : {}),
       timing: { ran: this.#ran, busyMs: Math.round(this.#busyMs * 1000) / 1000, queueMs: this.#queueMs ?? 0 },
     };
@@ -703,6 +731,26 @@ class ChunkRun {
   #retrying<T>(run: () => Promise<T>): Promise<T> {
     return patiently(run, 'The database did not answer');
   }
+}
+
+function leftOf(
+  dueAt: readonly (readonly [position: number, dueAt: number])[],
+  remaining: readonly number[],
+  unknown: readonly number[],
+): ChunkLeft {
+  const now = Date.now();
+  const delayed = new Map<number, number[]>();
+  for (const [position, at] of dueAt) {
+    const delayMs = Math.max(0, Math.ceil((at - now) / DELAY_STEP_MS) * DELAY_STEP_MS);
+    const positions = delayed.get(delayMs);
+    if (positions) positions.push(position);
+    else delayed.set(delayMs, [position]);
+  }
+  return {
+    delayed: [...delayed].map(([delayMs, positions]) => [delayMs, formatSpans(spansOf(positions))] as const),
+    remaining: formatSpans(spansOf(remaining)),
+    unknown: formatSpans(spansOf(unknown)),
+  };
 }
 
 function memberFailure(

@@ -212,6 +212,10 @@ export interface Runner {
   readonly cancelled: number;
   /** All that is left of its range runs, or waits for a retry or a start delay. */
   readonly idle: boolean;
+  /** Its positions, where it does not have all from `from` to `to`. See `formatSpans`. */
+  readonly spans?: string;
+  /** How often it gave back a part of its range. Its reports count the jobs of what it kept. */
+  readonly returns: number;
 }
 
 interface InitialBatch {
@@ -290,18 +294,14 @@ export interface Refusal {
   readonly message: string;
 }
 
-/** Whether the block can be taken over with this token; of an open-ended batch, whether it is open. */
-export function refuseOpen(state: BatchState, token: string): Refusal | undefined {
+/** Whether the batch's one block can be taken over. */
+export function refuseOpen(state: BatchState): Refusal | undefined {
   const { phase, timedOut, isOpenEnded } = state.enrollment;
-  const mayOpen = state.enrollment.token === token || !isOpenEnded;
-  if (phase === 'unopened' || (phase === 'open' && mayOpen)) return undefined;
-  if (state.stop) return closedByStop(state.stop);
-  if (isOpenEnded && !timedOut) {
-    return {
-      code: 'BATCH_SEALED',
-      message: 'The batch was sealed. Nothing can be added from outside any more.',
-    };
+  if (isOpenEnded) {
+    return { code: 'ALREADY_ENROLLED', message: 'An open-ended batch has no single block to take over.' };
   }
+  if (phase === 'unopened' || phase === 'open') return undefined;
+  if (state.stop) return closedByStop(state.stop);
   return timedOut
     ? {
         code: 'ENROLLMENT_TIMED_OUT',

@@ -28,6 +28,7 @@ import {
 } from './children.ts';
 import { batchDetails, callbackSummary, runnerSummary } from './details.ts';
 import { gatherMs, NONE_ENDED, takeEnded, workflowsEnded } from './ended-workflows.ts';
+import { isHistoryFull, isHistoryLong, isStraggling, reportIntervalMs } from './history.ts';
 import { onSignal, refuseIf, shielded, untilTrue } from './handlers.ts';
 import { parseLane } from './lanes.ts';
 import { isLimitedFor, Shares, type Asker } from './limits.ts';
@@ -68,6 +69,8 @@ interface Carried {
   readonly inline: readonly InlineRange[];
   /** When children of earlier runs were asked last whether they are there, by workflow id. */
   readonly askedAt: Readonly<Record<string, number>>;
+  /** How often runners of earlier runs report. */
+  readonly reportIntervalMs: number;
 }
 
 export interface BatchResult extends rules.BatchProgress {
@@ -84,6 +87,7 @@ interface InlineRange {
 /** Of each range that runs here. Temporal lets a workflow have 2,000 activities, and there may be several ranges. */
 const MAX_INLINE_IN_FLIGHT = 400;
 
+const DRAIN_TIMER = { summary: 'Then treats chunks in flight as slow, and goes on beside them' };
 const QUIET_TIMER = { summary: 'Closes the enrolment if nothing is heard' };
 
 /**
@@ -113,8 +117,10 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   const limits = () => rules.policyOf(state, settings);
   const shares = new Shares(input.carried ? Date.now() : -Infinity);
   const inline = new Map<string, InlineRange>();
+  /** Of ranges that run here: when the oldest chunk in flight was dispatched. */
+  const oldestAt = new Map<string, number>();
   const earlierChildren: ChildOfEarlierRun[] = [];
-  const drainedListeners = new Map<string, (chunk: number, running: number) => void>();
+  const drainedListeners = new Map<string, (message: messages.ChunkDrainedMessage) => void>();
   const rushedListeners = new Map<string, (spans: readonly Span[]) => void>();
   let ended = NONE_ENDED;
   let isLookingUp = false;
@@ -125,22 +131,26 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   let isEnding = false;
   let isRecounting = false;
   let isSteering = false;
+  /** How often runners were told to report. */
+  let toldIntervalMs = input.carried?.reportIntervalMs ?? rules.REPORT_INTERVAL_MS;
   let refusal: Refusal | undefined;
 
   const apply = (next: BatchState) => {
     state = rules.decided(rules.moved(state, next, Date.now()), settings);
-    if (!wantsContinueAsNew()) {
-      const { state: dispatched, assignments } = rules.assignRanges(state, settings);
-      state = dispatched;
-      assignments.forEach(start);
-    }
+    if (!wantsContinueAsNew()) assign(true);
     setCurrentDetails(batchDetails(input, state));
     if (rules.isStranded(state) && !isRecounting) void shielded(recount);
     if (state.written.created && !rules.isSteeringWritten(state) && !isSteering) void shielded(steer);
   };
-  const start = (assignment: Assignment) => {
-    const positions = rounds.positionsIn(state, assignment.from, assignment.to);
-    const range = initialRange(positions, assignment.pace);
+  const assign = (mayRunInline: boolean) => {
+    const { state: dispatched, assignments } = rules.assignRanges(state, settings, mayRunInline);
+    state = dispatched;
+    for (const assignment of assignments) start(assignment);
+  };
+  const start = (
+    assignment: Assignment,
+    range = initialRange(rules.positionsOf(state, assignment), assignment.pace),
+  ) => {
     void shielded(() =>
       assignment.inline ? runInline({ assignment, range }) : startRunner(assignment, range),
     );
@@ -159,20 +169,20 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   };
   onSignal(messages.completedSignal, report);
   onSignal(messages.failedSignal, report);
-  onSignal(messages.chunkDrainedSignal, ({ runner, chunk, running }) =>
-    drainedListeners.get(runner)?.(chunk, running),
-  );
+  onSignal(messages.chunkDrainedSignal, (message) => drainedListeners.get(message.runner)?.(message));
   onSignal(messages.workflowsEndedSignal, (message) => {
     if (wantsContinueAsNew()) return;
     ended = workflowsEnded(ended, message);
     if (!isLookingUp) void shielded(lookUpEnded);
   });
   onSignal(messages.rangeReturnedSignal, (message) => {
-    const { state: next, assignment } = rules.rangeReturned(state, message);
-    if (!assignment) return;
+    const { isLimited } = steering();
+    const takeUp = { isLimited, mayRunInline: !wantsContinueAsNew() };
+    const { state: next, assignment } = rules.rangeReturned(state, settings, message, takeUp);
+    if (next === state) return;
     shares.disturbed(Date.now());
     apply(next);
-    void shielded(() => runInline({ assignment, range: message.range }));
+    if (assignment) start(assignment, message.range);
   });
   // Each round has this workflow id: what was sent to the one before may arrive in this one.
   onSignal(messages.callbackEndedSignal, (message) => {
@@ -198,17 +208,15 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     ({ token }) =>
       shielded(async () => {
         apply(rules.takenOver(state, token, Date.now()));
-        const { openings: opening, isOpenEnded } = state.enrollment;
+        const { openings: opening } = state.enrollment;
         await untilTrue(() => state.written.created);
-        if (!isOpenEnded) {
-          const row = await mirror.takeOverBlock({ batchId, token, opening, announced: state.enrolled });
-          // Yet another process may have taken it over meanwhile, or the batch have closed the block.
-          refuseIf(rules.refuseOpen(state, token));
-          if (row) apply(grown(state, row));
-        }
+        const row = await mirror.takeOverBlock({ batchId, token, opening, announced: state.enrolled });
+        // Yet another process may have taken it over meanwhile, or the batch have closed the block.
+        refuseIf(rules.refuseOpen(state));
+        if (row) apply(grown(state, row));
         return { quietTimeMs: rules.quietTimeMs(state, settings) ?? 0, total: state.enrolled };
       }),
-    { validator: ({ token }) => refuseIf(rules.refuseOpen(state, token)) },
+    { validator: (_message: messages.OpenMessage) => refuseIf(rules.refuseOpen(state)) },
   );
   setHandler(
     messages.sealUpdate,
@@ -256,6 +264,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   });
 
   for (const range of input.carried?.inline ?? []) void runInline(range);
+  if (toldIntervalMs > rules.REPORT_INTERVAL_MS) void shielded(tellReportInterval);
   for (const [runner, { inline: isInline }] of Object.entries(state.runners)) {
     if (isInline) continue;
     const isNeeded = () => state.runners[runner]?.inline === false;
@@ -334,23 +343,58 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     if (isTrue()) return;
     // Nothing may be in the middle: a handler's answer, a chunk of ours, the start of a runner. A handler may also be
     // waiting for what this function does once the condition is true, so that goes first.
-    await condition(
-      () =>
-        isTrue() ||
-        (allHandlersFinished() &&
-          inlineRunning === 0 &&
-          startingChildren === 0 &&
-          !isSteering &&
-          !isLookingUp &&
-          !isCancellingWorkflows),
-    );
+    const isQuiet = () =>
+      allHandlersFinished() &&
+      inlineRunning === 0 &&
+      startingChildren === 0 &&
+      !isSteering &&
+      !isLookingUp &&
+      !isCancellingWorkflows;
+    while (!(await condition(() => isTrue() || isQuiet(), drainPauseMs(), DRAIN_TIMER))) goOnBeside();
     if (isTrue()) return;
     const watched = earlierChildren.filter((child) => child.isNeeded());
     const askedAt = Object.fromEntries(watched.map((child) => [child.workflowId, child.askedAt]));
     await continueAsNew<typeof batch>({
       ...input,
-      carried: { state, inline: [...inline.values()], askedAt },
+      carried: { state, inline: [...inline.values()], askedAt, reportIntervalMs: toldIntervalMs },
     });
+  }
+
+  /** A chunk of ours is slow: meanwhile runners take what waits, a range at a time, and report less often. */
+  function goOnBeside(): void {
+    if (!isHeldUp() || isHistoryFull()) return;
+    if (!steering().isLimited) assign(false);
+    setCurrentDetails(batchDetails(input, state));
+    void shielded(tellReportInterval);
+  }
+
+  function drainPauseMs(): number {
+    return Math.max(waitMs('drain'), reportIntervalMs(settings.maxHistoryEvents));
+  }
+
+  /** Whether a slow chunk of ours keeps this run from its end. */
+  function isHeldUp(): boolean {
+    return [...oldestAt.values()].some(isStraggling);
+  }
+
+  async function tellReportInterval(): Promise<void> {
+    const { reportIntervalMs: ms } = steering();
+    if (ms === toldIntervalMs) return;
+    toldIntervalMs = ms;
+    startingChildren++;
+    await Promise.all(childRunners().map((runner) => tell(runnerWorkflowId(runner), steering())));
+    startingChildren--;
+  }
+
+  function childRunners(): string[] {
+    return Object.entries(state.runners).flatMap(([runner, { inline: isInline }]) =>
+      isInline ? [] : [runner],
+    );
+  }
+
+  /** What runners are told of how the batch stands. */
+  function steering(): rules.Steering {
+    return rules.steeringOf(state, settings, reportIntervalMs(settings.maxHistoryEvents));
   }
 
   function watchEarlier(
@@ -365,8 +409,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   }
 
   function wantsContinueAsNew(): boolean {
-    const { continueAsNewSuggested, historyLength } = workflowInfo();
-    return continueAsNewSuggested || historyLength > settings.maxHistoryEvents;
+    return isHistoryLong(settings.maxHistoryEvents);
   }
 
   /**
@@ -508,21 +551,20 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   async function steer(): Promise<void> {
     isSteering = true;
     while (!rules.isSteeringWritten(state)) {
-      const steering = rules.steeringOf(state, settings);
+      const given = steering();
       const policy = rules.policyOf(state, settings);
-      const runners = Object.entries(state.runners).filter(([, { inline: isInline }]) => !isInline);
       const [row] = await Promise.all([
         mirror.steerBatch({
           batchId,
           round,
-          steering: steering.number,
-          isPaused: steering.isPaused,
+          steering: given.number,
+          isPaused: given.isPaused,
           stop: state.stop,
           settings: { ...settings, ...policy },
         }),
-        ...runners.map(([runner]) => tell(runnerWorkflowId(runner), steering)),
+        ...childRunners().map((runner) => tell(runnerWorkflowId(runner), given)),
       ]);
-      state = rules.wroteSteering(state, steering.number);
+      state = rules.wroteSteering(state, given.number);
       if (row) apply(rules.steeredBefore(state, row));
     }
     isSteering = false;
@@ -544,7 +586,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
 
   async function startRunner(assignment: Assignment, range: RangeState): Promise<void> {
     const { runner, lane, from, to } = assignment;
-    const given = rules.steeringOf(state, settings);
+    const given = steering();
     startingChildren++;
     await startWatched(
       () =>
@@ -566,14 +608,14 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
               maxHistoryEvents: settings.maxHistoryEvents,
               steering: given,
               range,
+              returns: 0,
             },
           ],
         }),
       (error) => replace(runner, error),
     );
     // What changed while it started was told to nobody.
-    const steering = rules.steeringOf(state, settings);
-    if (steering.number > given.number) await tell(runnerWorkflowId(runner), steering);
+    if (steering().number > given.number) await tell(runnerWorkflowId(runner), steering());
     startingChildren--;
   }
 
@@ -592,7 +634,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     startingChildren--;
     // It may have handed its range back before.
     if (state.runners[runner]?.inline !== false) return;
-    const { isLimited } = rules.steeringOf(state, settings);
+    const { isLimited } = steering();
     const { state: next, assignment } = rules.runnerLost(state, runner, isLimited);
     shares.disturbed(Date.now());
     apply(next);
@@ -602,11 +644,11 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   /** What a range may take of the limits: nothing as long as a runner may run jobs that are not counted here. */
   function sharesFor(asker: Asker): RangeShares {
     const isLimited = () => isLimitedFor(limits(), asker.name);
-    const isHeldUp = () => isLimited() && rules.hasChildRunners(state);
+    const isReserved = () => isLimited() && rules.hasChildRunners(state);
     return {
       isLimited,
-      take: (chunk) => (isHeldUp() ? undefined : shares.take(limits(), asker, chunk, Date.now())),
-      isFree: () => !isHeldUp() && shares.isFree(limits(), asker),
+      take: (chunk) => (isReserved() ? undefined : shares.take(limits(), asker, chunk, Date.now())),
+      isFree: () => !isReserved() && shares.isFree(limits(), asker),
       rest: () => shares.rest(asker),
       reduce: (chunk, running) => shares.reduce(asker, chunk, running, Date.now()),
       release: (chunk, hasStarted) => shares.release(asker, chunk, hasStarted, Date.now()),
@@ -630,10 +672,15 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       maxInFlight: MAX_INLINE_IN_FLIGHT,
       onDrained: (listener) => drainedListeners.set(runner, listener),
       onRushed: (listener) => rushedListeners.set(runner, listener),
-      shouldStop: wantsContinueAsNew,
+      shouldStop: () => wantsContinueAsNew() && (!isHeldUp() || isHistoryFull()),
       report: (report) => apply(rules.reported(state, report)),
-      onChange: (left) => inline.set(runner, { assignment, range: left }),
+      onChange: (left, oldest) => {
+        inline.set(runner, { assignment, range: left });
+        if (oldest === undefined) oldestAt.delete(runner);
+        else oldestAt.set(runner, oldest);
+      },
     });
+    oldestAt.delete(runner);
     drainedListeners.delete(runner);
     rushedListeners.delete(runner);
     shares.forget(asker);

@@ -9,7 +9,7 @@ import type {
 import type { CancelRequest, Steering } from './steering.ts';
 import type { ReturnedRange, RunnerReport } from './ranges.ts';
 import type { JobsAddedMessage } from './more-jobs.ts';
-import type { RangeState } from './range-state.ts';
+import type { ChunkLeft, RangeState } from './range-state.ts';
 
 /** Jobs `1..upTo` have their rows. A watermark, so that a late or repeated message changes nothing. */
 export interface EnrolledMessage {
@@ -61,10 +61,19 @@ export const jobFailedSignal = defineSignal<[{ failed: number; round: number }]>
 
 /**
  * Sent by a chunk's activity to the workflow that started it, once all its jobs have started and some still run: the
- * worker has room for the next chunk. Under limits again, each time that half of those that ran have ended.
+ * worker has room for the next chunk. Under limits again, each time that half of those that ran have ended. And again
+ * when jobs that ended are to run again, which are not to wait for those that run.
  */
-export const chunkDrainedSignal =
-  defineSignal<[{ runner: string; chunk: number; running: number }]>('chunkDrained');
+export const chunkDrainedSignal = defineSignal<[ChunkDrainedMessage]>('chunkDrained');
+
+export interface ChunkDrainedMessage {
+  readonly runner: string;
+  readonly chunk: number;
+  /** Jobs that still run. */
+  readonly running: number;
+  /** What other chunks are to run; the chunk's report says it again. Absent: nothing. */
+  readonly left?: ChunkLeft;
+}
 
 /** Sent by the workflow that runs a callback of a round once that has ended: see `fire` in batch.ts. */
 export const callbackEndedSignal = defineSignal<[{ event: BatchEvent; round: number }]>('callbackEnded');

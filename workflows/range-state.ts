@@ -1,6 +1,16 @@
 import type { FailedJob, JobFailure } from './failed-sample.ts';
 import { adjustPace, INITIAL_PACE, type ChunkTiming, type Pace } from './pacing.ts';
-import { countOf, formatSpans, intersect, parseSpans, subtract, take, union, type Span } from './spans.ts';
+import {
+  countOf,
+  formatSpans,
+  intersect,
+  isSpans,
+  parseSpans,
+  subtract,
+  take,
+  union,
+  type Span,
+} from './spans.ts';
 import { scaledMs, UNKNOWN_JOB_PAUSES_MS } from './timeouts.ts';
 
 /**
@@ -47,8 +57,18 @@ export interface Chunk {
   readonly unknownSince?: number;
 }
 
+/** Jobs of a chunk that are to run in another one. */
+export interface ChunkLeft {
+  /** Spans that are to run again after so many milliseconds. */
+  readonly delayed: readonly (readonly [delayMs: number, spans: string])[];
+  /** Spans that were not started, for example because the worker shuts down. */
+  readonly remaining: string;
+  /** Spans of jobs whose names this worker does not know. */
+  readonly unknown: string;
+}
+
 /** What a chunk activity returns. Every job of the chunk is in exactly one of its parts. */
-export interface ChunkReport {
+export interface ChunkReport extends ChunkLeft {
   readonly completed: number;
   readonly failed: number;
   /** Jobs that were cancelled in an earlier round and do not run in this one; absent: none. */
@@ -57,12 +77,6 @@ export interface ChunkReport {
   readonly sample?: readonly FailedJob[];
   /** Why the first of those failed that are to be retried; absent: none failed. */
   readonly retried?: JobFailure;
-  /** Spans that are to run again after so many milliseconds. */
-  readonly delayed: readonly (readonly [delayMs: number, spans: string])[];
-  /** Spans that were not started, for example because the worker shuts down. */
-  readonly remaining: string;
-  /** Spans of jobs whose names this worker does not know. */
-  readonly unknown: string;
   /** Number of the batch's newest change, by its row; absent: none was newer than the chunk's own. */
   readonly steering?: number;
   readonly timing: ChunkTiming;
@@ -75,8 +89,13 @@ export function initialRange(spans: readonly Span[], pace: Pace = INITIAL_PACE):
   return { ready: spans, lost: [], suspect: [], delayed: [], completed: 0, failed: 0, cancelled: 0, pace };
 }
 
+/** All positions that are not in flight and have not ended. */
+export function leftOf({ ready, lost, suspect, delayed }: RangeState): Span[] {
+  return union([ready, lost, suspect, ...delayed.map(({ spans }) => spans)]);
+}
+
 /** Whether a message from outside holds a range of these positions. */
-export function isRangeOf(range: unknown, { from, to }: { from: number; to: number }): range is RangeState {
+export function isRangeOf(range: unknown, positions: readonly Span[]): range is RangeState {
   if (typeof range !== 'object' || range === null) return false;
   const { ready, lost, suspect, delayed, completed, failed, cancelled, pace } = range as Partial<RangeState>;
   const lists = [
@@ -85,23 +104,17 @@ export function isRangeOf(range: unknown, { from, to }: { from: number; to: numb
     suspect,
     ...(Array.isArray(delayed) ? delayed.map((one) => one?.spans) : [undefined]),
   ];
-  const isInside = (list: unknown) =>
+  const isSpanList = (list: unknown) =>
     Array.isArray(list) &&
-    list.every(
-      (span) =>
-        Array.isArray(span) &&
-        span.every(Number.isSafeInteger) &&
-        from <= span[0] &&
-        span[0] <= span[1] &&
-        span[1] <= to,
-    );
-  if (!lists.every(isInside) || typeof pace?.size !== 'number' || typeof pace.window !== 'number')
+    list.every((span) => Array.isArray(span) && span.every(Number.isSafeInteger) && span[0] <= span[1]);
+  if (!lists.every(isSpanList) || typeof pace?.size !== 'number' || typeof pace.window !== 'number')
     return false;
+  if (subtract(union(lists as Span[][]), positions).length > 0) return false;
   const left = (lists as Span[][]).reduce((sum, list) => sum + countOf(list), 0);
   const counts = [completed, failed, cancelled];
   return (
     counts.every((count) => Number.isSafeInteger(count) && count! >= 0) &&
-    completed! + failed! + cancelled! + left <= to - from + 1
+    completed! + failed! + cancelled! + left <= countOf(positions)
   );
 }
 
@@ -153,13 +166,27 @@ function whatIsDue(state: RangeState, now: number): { state: RangeState; unknown
   };
 }
 
-/** A chunk ended with a report. */
+/** A chunk ended with a report. What it left before is not its own any more, though its report says so again. */
 export function chunkEnded(state: RangeState, chunk: Chunk, report: ChunkReport, now: number): RangeState {
-  const remaining = parseSpans(report.remaining);
-  const unknown = parseSpans(report.unknown);
+  return {
+    ...chunkLeft(state, chunk, report, now),
+    completed: state.completed + report.completed,
+    failed: state.failed + report.failed,
+    cancelled: state.cancelled + (report.cancelled ?? 0),
+    pace: adjustPace(state.pace, report.timing),
+  };
+}
+
+/** Of the chunk's jobs these are to run in another one, whether the chunk itself has ended or not. */
+export function chunkLeft(state: RangeState, chunk: Chunk, left: ChunkLeft, now: number): RangeState {
+  const ofChunk = (spans: string) => intersect(parseSpans(spans), chunk.spans);
+  const remaining = ofChunk(left.remaining);
+  const unknown = ofChunk(left.unknown);
   const delayed = [...state.delayed];
-  for (const [delayMs, spans] of report.delayed)
-    delayed.push({ dueAt: now + delayMs, spans: parseSpans(spans) });
+  for (const [delayMs, spans] of left.delayed) {
+    const again = ofChunk(spans);
+    if (again.length > 0) delayed.push({ dueAt: now + delayMs, spans: again });
+  }
   if (unknown.length > 0) {
     const unknownSince = chunk.unknownSince ?? now;
     const waited = now - unknownSince;
@@ -172,11 +199,25 @@ export function chunkEnded(state: RangeState, chunk: Chunk, report: ChunkReport,
     // What a chunk did not get to was not running when its worker stopped: no suspicion sticks to it.
     ready: remaining.length === 0 ? state.ready : union([state.ready, remaining]),
     delayed: coalesce(delayed),
-    completed: state.completed + report.completed,
-    failed: state.failed + report.failed,
-    cancelled: state.cancelled + (report.cancelled ?? 0),
-    pace: adjustPace(state.pace, report.timing),
   };
+}
+
+/** The positions that a chunk leaves to others. */
+export function positionsLeft({ delayed, remaining, unknown }: ChunkLeft): Span[] {
+  return union([remaining, unknown, ...delayed.map(([, spans]) => spans)].map(parseSpans));
+}
+
+/** Whether a message from outside says what a chunk leaves. */
+export function isChunkLeft(left: unknown): left is ChunkLeft {
+  if (typeof left !== 'object' || left === null) return false;
+  const { delayed, remaining, unknown } = left as Partial<ChunkLeft>;
+  const isText = (spans: unknown) => spans === '' || isSpans(spans);
+  return (
+    isText(remaining) &&
+    isText(unknown) &&
+    Array.isArray(delayed) &&
+    delayed.every((entry) => Array.isArray(entry) && entry[0] >= 0 && isText(entry[1]))
+  );
 }
 
 /** A chunk's worker died, hung or vanished. Nobody is charged an attempt; its jobs run again. */
@@ -189,6 +230,7 @@ export function chunkLost(state: RangeState, chunk: Chunk): RangeState {
 /** A chunk could not run for a reason outside its jobs, for example an unreachable database: again, a bit later. */
 export function chunkPostponed(state: RangeState, chunk: Chunk, now: number, delayMs: number): RangeState {
   const { spans, losses, unknownSince } = chunk;
+  if (spans.length === 0) return state;
   const delayed: Delayed = {
     dueAt: now + delayMs,
     spans,

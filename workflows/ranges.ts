@@ -12,9 +12,9 @@ import {
 import { sampled, wellFormed, type FailedJob } from './failed-sample.ts';
 import { hasLimits } from './limits.ts';
 import { INITIAL_PACE, type Pace } from './pacing.ts';
-import { isRangeOf, type RangeState } from './range-state.ts';
+import { isExhausted, isRangeOf, leftOf, type RangeState } from './range-state.ts';
 import { NO_COUNTS, positionsIn } from './rounds.ts';
-import { countOf, take } from './spans.ts';
+import { countOf, formatSpans, isSpans, parseSpans, subtract, take, type Span } from './spans.ts';
 import { steeringHeardOf } from './steering.ts';
 
 /**
@@ -39,18 +39,38 @@ export interface RunnerReport {
   readonly pace?: Pace;
   /** Number of a change that the batch's row says, and of which the runner was not told; absent: none. */
   readonly steering?: number;
+  /** How often the runner gave back a part of its range before, see `ReturnedRange`; absent: never. */
+  readonly returns?: number;
 }
 
 /** A range of positions to run, by a child workflow or by the batch workflow itself. */
-export interface Assignment extends Pick<Runner, 'lane' | 'from' | 'to' | 'inline'> {
+export interface Assignment extends Pick<Runner, 'lane' | 'from' | 'to' | 'inline' | 'spans'> {
   readonly runner: string;
   readonly pace?: Pace;
 }
 
-/** What is left of the range of a runner that ends before it is exhausted. */
+/**
+ * What a runner gives back of its range, because its history is long or the batch has limits now. It keeps what is in
+ * flight, so that the slowest job holds up nothing but itself; another runner goes on with the rest, counts included.
+ */
 export interface ReturnedRange {
   readonly runner: string;
+  /** How often it gave back a part before. */
+  readonly returns: number;
+  /** Its state, without what is in flight. */
   readonly range: RangeState;
+  /** Positions in flight, see `formatSpans`; empty: the runner ends. */
+  readonly kept: string;
+  /** All jobs in flight have started. */
+  readonly idle: boolean;
+}
+
+/** How the batch takes up what was given back. */
+export interface TakeUp {
+  /** The batch has limits, and hands them out itself. */
+  readonly isLimited: boolean;
+  /** The batch's own history is short enough that it can run a small range. */
+  readonly mayRunInline: boolean;
 }
 
 /** A runner takes at most so many jobs: bounds its state, and how much one lost runner repeats. */
@@ -67,13 +87,18 @@ const EVENTS_PER_INLINE_CHUNK = 100;
 
 /** ... and so few jobs, in case that those that follow are slower. */
 const MAX_INLINE_JOBS = 10_000;
-/** Hands out what can be run now. Each position of a lane is handed out once. */
+/**
+ * Hands out what can be run now. Each position of a lane is handed out once.
+ *
+ * @param mayRunInline whether the batch's own history is short enough for chunks
+ */
 export function assignRanges(
   state: BatchState,
   settings: BatchSettings,
+  mayRunInline = true,
 ): { state: BatchState; assignments: Assignment[] } {
   if (state.isPaused || state.stop) return { state, assignments: [] };
-  const maxInlineChunks = Math.floor(settings.maxHistoryEvents / EVENTS_PER_INLINE_CHUNK);
+  const maxInlineChunks = mayRunInline ? inlineChunks(settings) : 0;
   // One place hands out the limits: all chunks are the batch's own then.
   const isLimited = hasLimits(policyOf(state, settings));
   const assignments: Assignment[] = [];
@@ -106,12 +131,24 @@ export function assignRanges(
         lanes: { ...next.lanes, [lane]: { ...next.lanes[lane]!, dispatched: to } },
         runners: {
           ...next.runners,
-          [runner]: { lane, from, to, inline, ...NO_COUNTS, idle: false },
+          [runner]: { lane, from, to, inline, ...NO_COUNTS, idle: false, returns: 0 },
         },
       };
     }
   }
   return { state: next, assignments };
+}
+
+function inlineChunks({ maxHistoryEvents }: BatchSettings): number {
+  return Math.floor(maxHistoryEvents / EVENTS_PER_INLINE_CHUNK);
+}
+
+/** The positions that a runner has. */
+export function positionsOf(
+  state: BatchState,
+  { from, to, spans }: Pick<Runner, 'from' | 'to' | 'spans'>,
+): Span[] {
+  return spans === undefined ? positionsIn(state, from, to) : parseSpans(spans);
 }
 
 /** Its number, with that of the round in front: names of workflows are never used twice. */
@@ -130,7 +167,10 @@ function isWaiting(state: BatchState, lane: string): boolean {
  */
 export function reported(before: BatchState, report: RunnerReport): BatchState {
   const runner = Object.hasOwn(before.runners, report.runner) ? before.runners[report.runner] : undefined;
-  if (!runner || !isPlausible(report, runner.to - runner.from + 1)) return before;
+  if (!runner || (report.returns ?? 0) !== runner.returns) return before;
+  const { from, to, spans } = runner;
+  const jobs = spans === undefined ? to - from + 1 : countOf(parseSpans(spans));
+  if (!isPlausible(report, jobs)) return before;
   const state = steeringHeardOf(before, report.steering);
   const completed = Math.max(runner.completed, report.completed);
   const failed = Math.max(runner.failed, report.failed);
@@ -158,22 +198,57 @@ export function hasChildRunners(state: BatchState): boolean {
 }
 
 /**
- * A runner has ended and left its range to the batch. What comes twice, or of a runner that was lost meanwhile, changes
- * nothing.
+ * A runner gives back its range without what is in flight: another one goes on with it. Both have fewer positions than
+ * the one before, so that whichever is lost can be replaced by itself. What comes twice, or from a runner that was lost
+ * meanwhile, changes nothing.
  *
  * @returns the range to go on with, if it is to
  */
 export function rangeReturned(
   state: BatchState,
-  { runner: id, range }: ReturnedRange,
+  settings: BatchSettings,
+  message: ReturnedRange,
+  { isLimited, mayRunInline }: TakeUp,
 ): { state: BatchState; assignment?: Assignment } {
+  const { runner: id, range, kept: keptText } = message;
   const runner = Object.hasOwn(state.runners, id) ? state.runners[id] : undefined;
-  if (!runner || runner.inline || !isRangeOf(range, runner)) return { state };
-  const { lane, from, to } = runner;
-  return {
-    state: { ...state, runners: { ...state.runners, [id]: { ...runner, inline: true } } },
-    assignment: { runner: id, lane, from, to, inline: true },
+  if (!runner || runner.inline || message.returns !== runner.returns) return { state };
+  const positions = positionsOf(state, runner);
+  if (keptText !== '' && !isSpans(keptText)) return { state };
+  const kept = parseSpans(keptText);
+  const given = subtract(positions, kept);
+  if (subtract(kept, positions).length > 0 || !isRangeOf(range, given)) return { state };
+  const { lane } = runner;
+  const { [id]: _before, ...others } = state.runners;
+  const keeper: Runner = {
+    ...runner,
+    ...boundsOf(kept),
+    ...NO_COUNTS,
+    spans: keptText,
+    idle: message.idle,
+    returns: runner.returns + 1,
   };
+  const withKeeper = kept.length === 0 ? others : { ...others, [id]: keeper };
+  const { completed, failed, cancelled, pace } = range;
+  if (isExhausted(range) || state.stop)
+    return { state: { ...state, ...sum([state, range]), runners: withKeeper } };
+  const isSmall = mayRunInline && countOf(leftOf(range)) <= inlineChunks(settings) * pace.size;
+  const inline = isLimited || isSmall;
+  const next = nextRunner(state);
+  const part = { lane, ...boundsOf(given), inline, spans: formatSpans(given) };
+  const taker: Runner = { ...part, completed, failed, cancelled, idle: false, returns: 0 };
+  return {
+    state: {
+      ...state,
+      runnersStarted: state.runnersStarted + 1,
+      runners: { ...withKeeper, [next]: taker },
+    },
+    assignment: { ...part, runner: next },
+  };
+}
+
+function boundsOf(spans: readonly Span[]): Pick<Runner, 'from' | 'to'> {
+  return { from: spans[0]?.[0] ?? 0, to: spans.at(-1)?.[1] ?? 0 };
 }
 
 /**
@@ -194,15 +269,15 @@ export function runnerLost(
     return { state: { ...state, runners: others, ...sum([state, lost]) } };
   }
   const runner = nextRunner(state);
-  const { lane, from, to } = lost;
+  const { lane, from, to, spans } = lost;
   const inline = lost.inline || isLimited;
   return {
     state: {
       ...state,
       runnersStarted: state.runnersStarted + 1,
-      runners: { ...others, [runner]: { ...lost, inline, ...NO_COUNTS, idle: false } },
+      runners: { ...others, [runner]: { ...lost, inline, ...NO_COUNTS, idle: false, returns: 0 } },
     },
-    assignment: { runner, lane, from, to, inline },
+    assignment: { runner, lane, from, to, inline, ...(spans === undefined ? {} : { spans }) },
   };
 }
 

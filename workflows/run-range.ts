@@ -11,25 +11,31 @@ import {
   TimeoutFailure,
 } from '@temporalio/workflow';
 import type { ChunkInput, ChunkShare, HandlerActivities } from '../activities/contract.ts';
-import type { RunnerReport } from './ranges.ts';
+import type { ChunkDrainedMessage } from './messages.ts';
+import type { ReturnedRange, RunnerReport } from './ranges.ts';
 import type { Steering } from './steering.ts';
 import { sampled, type FailedJob } from './failed-sample.ts';
 import { describeFailure } from './failure.ts';
+import { isStraggling } from './history.ts';
 import { parseLane } from './lanes.ts';
 import type { Share } from './limits.ts';
 import { adjustDensity, jobsFor, nextLookMs, positionsFor, windowAfter } from './pacing.ts';
 import {
   chunkEnded,
+  chunkLeft,
   chunkLost,
   chunkPostponed,
   describeChunk,
   dueCount,
   hasDue,
+  initialRange,
+  isChunkLeft,
   isDue,
   isExhausted,
   jobsOf,
   nextChunk,
   nextDueAt,
+  positionsLeft,
   rushed,
   type Chunk,
   type ChunkReport,
@@ -53,19 +59,28 @@ export interface RangeOptions {
   readonly noticeFailures: () => boolean;
   /** While the batch is paused nothing is dispatched; once it is stopped, what runs is cancelled and the rest left. */
   readonly steering: () => Steering;
-  /** When true, nothing new is dispatched and the loop returns once nothing is in flight. */
-  readonly shouldStop: () => boolean;
+  /**
+   * When true, nothing new is dispatched and the loop returns once nothing is in flight.
+   *
+   * @param oldestAt when the oldest chunk in flight was dispatched, in workflow time; undefined: nothing is in flight
+   */
+  readonly shouldStop: (oldestAt: number | undefined) => boolean;
+  /**
+   * Gives all but what is in flight to another runner, once, when the range should stop and waits for a slow chunk.
+   * Absent: it waits.
+   */
+  readonly giveBack?: (part: Pick<ReturnedRange, 'range' | 'kept' | 'idle'>) => Promise<void>;
   /** Chunks in flight, whether they still hold jobs that wait or not: a workflow may have 2,000 activities at most. */
   readonly maxInFlight: number;
   /** Hands out the batch's limits; absent: there are none. */
   readonly shares?: RangeShares;
   /** Takes the listener for `chunkDrained` signals of this range. */
-  readonly onDrained: (listener: (chunk: number, running: number) => void) => void;
+  readonly onDrained: (listener: (message: ChunkDrainedMessage) => void) => void;
   /** Takes the listener for positions that are not to wait any more. */
   readonly onRushed: (listener: (spans: readonly Span[]) => void) => void;
   readonly report: (report: RunnerReport) => Promise<void> | void;
-  /** Told after each step, for queries. */
-  readonly onChange: (state: RangeState) => void;
+  /** Told after each step, with when the oldest chunk in flight was dispatched. */
+  readonly onChange: (state: RangeState, oldestAt: number | undefined) => void;
 }
 
 /** The batch's limits as a range sees them: what each of its chunks may take of them. See `Shares`. */
@@ -81,8 +96,6 @@ export interface RangeShares {
   readonly release: (chunk: number, hasStarted: boolean) => void;
 }
 
-const REPORT_INTERVAL_MS = 1_000;
-
 const NO_LIMIT: Share = {};
 
 /**
@@ -95,8 +108,8 @@ const NO_LIMIT: Share = {};
 export async function runRange(initial: RangeState, options: RangeOptions): Promise<RangeState> {
   let state = initial;
   let started = 0;
-  /** Positions of the chunks that run, by their numbers; and the numbers of those whose jobs have all started. */
-  const inFlight = new Map<number, readonly Span[]>();
+  /** The chunks that run, by their numbers, oldest first; and the numbers of those whose jobs have all started. */
+  const inFlight = new Map<number, { readonly chunk: Chunk; readonly dispatchedAt: number }>();
   const drained = new Set<number>();
   let wake = true;
   let timerAt = Infinity;
@@ -113,6 +126,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   /** Jobs are due, and wait for a part of the batch's limits. */
   let isShort = false;
   let restsUntil = 0;
+  let hasGivenBack = false;
   const { queue, name } = parseLane(options.lane);
   const { shares, limitedNames } = options;
   const activities = activitiesFor(queue);
@@ -122,10 +136,16 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   let sample: readonly FailedJob[] = [];
   let toldSample: readonly FailedJob[] = [];
 
-  options.onDrained((chunk, running) => {
-    if (!inFlight.has(chunk)) return;
-    drained.add(chunk);
-    shares?.reduce(chunk, running);
+  options.onDrained(({ chunk: number, running, left }) => {
+    const flight = inFlight.get(number);
+    if (!flight) return;
+    drained.add(number);
+    shares?.reduce(number, running);
+    if (isChunkLeft(left)) {
+      state = chunkLeft(state, flight.chunk, left, Date.now());
+      const spans = subtract(flight.chunk.spans, positionsLeft(left));
+      inFlight.set(number, { ...flight, chunk: { ...flight.chunk, spans } });
+    }
     wake = true;
   });
 
@@ -133,48 +153,53 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   let rushedInFlight: readonly Span[] = [];
   options.onRushed((spans) => {
     state = rushed(state, spans, Date.now());
-    const running = [...inFlight.values()].map((positions) => intersect(positions, spans));
-    rushedInFlight = union([rushedInFlight, ...running]);
+    rushedInFlight = union([rushedInFlight, intersect(flying(), spans)]);
     wake = true;
   });
 
-  const run = async (chunk: Chunk, share: ChunkShare | undefined) => {
+  const flying = () => union([...inFlight.values()].map(({ chunk }) => chunk.spans));
+  const oldestAt = () => inFlight.values().next().value?.dispatchedAt;
+
+  const run = async (dispatched: Chunk, share: ChunkShare | undefined) => {
     const number = ++started;
-    inFlight.set(number, chunk.spans);
+    inFlight.set(number, { chunk: dispatched, dispatchedAt: Date.now() });
+    // Without what it has left to others by then.
+    const ended = () => inFlight.get(number)!.chunk;
     let hasStarted = true;
     try {
-      const unknownFor = chunk.unknownSince === undefined ? 0 : Date.now() - chunk.unknownSince;
+      const { spans, losses, unknownSince } = dispatched;
+      const unknownFor = unknownSince === undefined ? 0 : Date.now() - unknownSince;
       const input: ChunkInput = {
         batchId: options.batchId,
         round: options.round,
         runner: options.runner,
         chunk: number,
-        spans: formatSpans(chunk.spans),
+        spans: formatSpans(spans),
         taskQueue: queue,
         ...(name === null ? {} : { name }),
         ...(name === null && limitedNames.length > 0 ? { otherNames: limitedNames } : {}),
         ...(share ? { share } : {}),
-        careful: chunk.losses === 2,
+        careful: losses === 2,
         noticeFailures: options.noticeFailures(),
-        failUnknown: chunk.unknownSince !== undefined && unknownFor >= options.unknownJobTimeoutMs,
+        failUnknown: unknownSince !== undefined && unknownFor >= options.unknownJobTimeoutMs,
         steering: options.steering().number,
       };
       const overrides = {
-        summary: describeChunk(chunk, reasons.of(chunk.spans)),
+        summary: describeChunk(dispatched, reasons.of(spans)),
         ...(share && queue !== null ? { scheduleToStartTimeout: waitMs('untakenChunk') } : {}),
       };
       const report = await chunks.run(() => activities.runChunk.executeWithOptions(overrides, [input]));
       hasStarted = report.timing.ran > 0;
-      state = chunkEnded(state, chunk, report, Date.now());
+      state = chunkEnded(state, ended(), report, Date.now());
       if (rushedInFlight.length > 0) {
-        state = rushed(state, intersect(chunk.spans, rushedInFlight), Date.now());
-        rushedInFlight = subtract(rushedInFlight, chunk.spans);
+        state = rushed(state, intersect(spans, rushedInFlight), Date.now());
+        rushedInFlight = subtract(rushedInFlight, spans);
       }
       if (report.sample) sample = sampled(sample, report.sample);
       steeringFound = Math.max(steeringFound, report.steering ?? 0);
       noteReruns(reasons, report);
       if (share) {
-        const pace = adjustDensity(state.pace, jobsOf(report), countOf(chunk.spans));
+        const pace = adjustDensity(state.pace, jobsOf(report), countOf(spans));
         state = { ...state, pace };
       }
     } catch (error) {
@@ -184,8 +209,8 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
         wakeAt(restsUntil);
       }
       // Of a batch that was stopped, nothing runs again.
-      if (!options.steering().isStopped) state = afterFailure(state, chunk, error, options.batchId);
-      reasons.note(chunk.spans, describeLoss(error));
+      if (!options.steering().isStopped) state = afterFailure(state, ended(), error, options.batchId);
+      reasons.note(dispatched.spans, describeLoss(error));
     } finally {
       inFlight.delete(number);
       drained.delete(number);
@@ -242,6 +267,16 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     });
   };
 
+  /** What is in flight ends in this run. What it leaves to be retried stays here, too. */
+  const giveBack = async () => {
+    const part = { range: state, kept: formatSpans(flying()), idle: inFlight.size === drained.size };
+    hasGivenBack = true;
+    // At once: what ends while the message is sent is not in it.
+    state = initialRange([], state.pace);
+    reported = { ...reported, completed: 0, failed: 0, idle: part.idle };
+    await options.giveBack!(part);
+  };
+
   const startedAt = Date.now();
   const hasRoom = () => {
     if (shares?.isLimited()) return inFlight.size < options.maxInFlight;
@@ -252,7 +287,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   const mayDispatch = () => {
     const { isPaused, isStopped } = options.steering();
     if (isPaused || isStopped || isBehind()) return false;
-    return !options.shouldStop() && Date.now() >= restsUntil && hasRoom();
+    return !options.shouldStop(oldestAt()) && Date.now() >= restsUntil && hasRoom();
   };
 
   for (;;) {
@@ -274,12 +309,19 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
       state = next.state;
       void run(next.chunk, isLimited ? { ...share, maxJobs: jobs } : undefined);
     }
-    options.onChange(state);
+    const oldest = oldestAt();
+    options.onChange(state, oldest);
+    const isDraining = oldest !== undefined && !isStopped && options.shouldStop(oldest);
+    if (isDraining && !isStraggling(oldest)) wakeAt(oldest + waitMs('drain'));
+    else if (isDraining && options.giveBack && !hasGivenBack && !isExhausted(state)) {
+      await giveBack();
+      continue;
+    }
     if (inFlight.size === 0 && (isStopped || isExhausted(state))) {
       await report(true);
       return state;
     }
-    if (inFlight.size === 0 && options.shouldStop()) {
+    if (inFlight.size === 0 && options.shouldStop(undefined)) {
       await report(false);
       return state;
     }
@@ -291,8 +333,9 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
       const isNews =
         (reported.failed === 0 && state.failed > 0) ||
         (!reported.knowsPace && state.pace.jobMs !== undefined);
-      if (isNews || Date.now() - reportedAt >= REPORT_INTERVAL_MS) await report(false);
-      else wakeAt(reportedAt + REPORT_INTERVAL_MS);
+      const { reportIntervalMs } = options.steering();
+      if (isNews || Date.now() - reportedAt >= reportIntervalMs) await report(false);
+      else wakeAt(reportedAt + reportIntervalMs);
     }
     const lookMs = hasDue(state) ? nextLookMs(state.pace, Date.now() - startedAt) : undefined;
     if (lookMs !== undefined) wakeAt(startedAt + lookMs);
@@ -302,7 +345,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
       () =>
         wake ||
         options.steering().number !== number ||
-        (inFlight.size === 0 && options.shouldStop()) ||
+        (inFlight.size === 0 && options.shouldStop(undefined)) ||
         (isShort && shares!.isFree()),
     );
   }

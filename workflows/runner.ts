@@ -4,7 +4,6 @@ import {
   log,
   setCurrentDetails,
   setHandler,
-  workflowInfo,
 } from '@temporalio/workflow';
 import { runnerDetails } from './details.ts';
 import { onSignal, shielded } from './handlers.ts';
@@ -18,7 +17,8 @@ import {
   rushedSignal,
   steeredSignal,
 } from './messages.ts';
-import type { RunnerReport } from './ranges.ts';
+import { isHistoryFull, isHistoryLong, isStraggling } from './history.ts';
+import type { ReturnedRange, RunnerReport } from './ranges.ts';
 import type { Steering } from './steering.ts';
 import { isExhausted, type RangeState } from './range-state.ts';
 import { runRange } from './run-range.ts';
@@ -40,6 +40,8 @@ export interface RunnerInput {
   readonly maxHistoryEvents: number;
   readonly steering: Steering;
   readonly range: RangeState;
+  /** How often it has given back a part of its range. */
+  readonly returns: number;
 }
 
 /**
@@ -57,10 +59,10 @@ async function runRunner(input: RunnerInput): Promise<void> {
   setHandler(pingSignal, () => {});
   let isBatchGone = false;
   let failed = input.range.failed;
-  let { steering } = input;
+  let { steering, returns } = input;
   let current = input.range;
   onSignal(steeredSignal, (message) => {
-    if (message.number > steering.number) steering = message;
+    if (message.number >= steering.number) steering = message;
     setCurrentDetails(runnerDetails(input, steering, current));
   });
 
@@ -68,18 +70,31 @@ async function runRunner(input: RunnerInput): Promise<void> {
     const hasNewFailures = message.failed > failed;
     failed = message.failed;
     try {
-      await batch.signal(hasNewFailures ? failedSignal : completedSignal, message);
+      await batch.signal(hasNewFailures ? failedSignal : completedSignal, {
+        ...message,
+        ...(returns > 0 ? { returns } : {}),
+      });
     } catch (error) {
-      // Nobody counts any more: the batch's workflow was terminated. Its jobs stop here.
-      log.warn('The batch workflow is gone; this runner stops', { batchId, error: String(error) });
-      isBatchGone = true;
+      batchIsGone(error);
     }
   };
-
-  const shouldContinueAsNew = () => {
-    const { continueAsNewSuggested, historyLength } = workflowInfo();
-    return continueAsNewSuggested || historyLength > input.maxHistoryEvents;
+  // Nobody counts any more: the batch's workflow was terminated. Its jobs stop here.
+  const batchIsGone = (error: unknown) => {
+    log.warn('The batch workflow is gone; this runner stops', { batchId, error: String(error) });
+    isBatchGone = true;
   };
+  const giveBack = async (part: Pick<ReturnedRange, 'range' | 'kept' | 'idle'>) => {
+    const message: ReturnedRange = { runner: input.runner, returns: returns++, ...part };
+    failed = 0;
+    try {
+      await batch.signal(rangeReturnedSignal, message);
+    } catch (error) {
+      batchIsGone(error);
+    }
+  };
+  // What is left of a range of which the rest was given back is little: it goes on beside the slow chunk.
+  const goesOnBeside = (oldestAt: number | undefined) =>
+    returns > input.returns && oldestAt !== undefined && isStraggling(oldestAt) && !isHistoryFull();
 
   setHandler(rangesQuery, () => ({ [input.runner]: current }));
   const range = await runRange(input.range, {
@@ -87,24 +102,22 @@ async function runRunner(input: RunnerInput): Promise<void> {
     noticeFailures: () => input.noticeFailures,
     steering: () => steering,
     maxInFlight: MAX_IN_FLIGHT,
-    onDrained: (listener) => onSignal(chunkDrainedSignal, ({ chunk, running }) => listener(chunk, running)),
+    onDrained: (listener) => onSignal(chunkDrainedSignal, listener),
     onRushed: (listener) =>
       onSignal(rushedSignal, ({ spans }) => {
         if (isSpans(spans)) listener(parseSpans(spans));
       }),
     report,
+    giveBack,
     onChange: (state) => {
       current = state;
       setCurrentDetails(runnerDetails(input, steering, state));
     },
     // The batch hands out its limits itself, and goes on with the range.
-    shouldStop: () => isBatchGone || steering.isLimited || shouldContinueAsNew(),
+    shouldStop: (oldestAt) =>
+      isBatchGone || steering.isLimited || (isHistoryLong(input.maxHistoryEvents) && !goesOnBeside(oldestAt)),
   });
   if (isExhausted(range) || isBatchGone || steering.isStopped) return;
-  if (!steering.isLimited) await continueAsNew<typeof batchRunner>({ ...input, steering, range });
-  try {
-    await batch.signal(rangeReturnedSignal, { runner: input.runner, range });
-  } catch (error) {
-    log.warn('The batch workflow is gone; this runner stops', { batchId, error: String(error) });
-  }
+  if (steering.isLimited) await giveBack({ range, kept: '', idle: false });
+  else await continueAsNew<typeof batchRunner>({ ...input, steering, range, returns });
 }

@@ -25,8 +25,10 @@ export interface Steering {
   readonly number: number;
   readonly isPaused: boolean;
   readonly isStopped: boolean;
-  /** The batch hands out its limits itself: runners end, and hand their ranges back. */
+  /** The batch hands out its limits itself: runners end, and give their ranges back. */
   readonly isLimited: boolean;
+  /** How long a runner waits between reports at least, in milliseconds. Grows with the batch's history. */
+  readonly reportIntervalMs: number;
 }
 
 /** What the batch's row says of pauses, changes and the stop. */
@@ -36,6 +38,9 @@ export interface SteeredRow {
 }
 
 export type CancelRequest = Pick<Stop, 'reason' | 'graceMs'>;
+
+/** While the batch's history is short. */
+export const REPORT_INTERVAL_MS = 1_000;
 
 /** More changes than anybody makes, and far from what the row can hold: a report that names more is wrong. */
 const MAX_NUMBER = 1_000_000_000;
@@ -47,10 +52,14 @@ export function timeLeftMs(state: BatchState, settings: BatchSettings, now: numb
   return Math.max(0, deadlineAt - now);
 }
 
-export function steeringOf(state: BatchState, settings: BatchSettings): Steering {
+export function steeringOf(
+  state: BatchState,
+  settings: BatchSettings,
+  reportIntervalMs = REPORT_INTERVAL_MS,
+): Steering {
   const { steering, isPaused, stop } = state;
   const isLimited = hasLimits(policyOf(state, settings));
-  return { number: steering, isPaused, isStopped: stop !== null, isLimited };
+  return { number: steering, isPaused, isStopped: stop !== null, isLimited, reportIntervalMs };
 }
 
 /** Whether the batch can still be steered: its jobs are not all terminal, and it was not stopped. */

@@ -15,6 +15,11 @@ export const WORKFLOW_WAITS = {
   untakenChunk: 10_000,
   /** After that, its task queue asks for no share for this long. */
   untakenQueue: 30_000,
+  /**
+   * A workflow with a long history waits this long for its chunks in flight to end. Then it treats the oldest one as
+   * slow, and keeps the other jobs running beside it.
+   */
+  drain: 2_000,
   /** Pause before a lost runner is replaced. */
   runnerReplacement: 5_000,
   /** How often a batch checks that the children of an earlier run are there. */

@@ -14,6 +14,7 @@ import {
   deleteBatch,
   selectBatch,
   selectBatches,
+  selectOpenEnded,
   type ClaimedBlock,
 } from '../database/batches.ts';
 import { openDatabase, type Database } from '../database/connect.ts';
@@ -69,7 +70,7 @@ import { openClients } from './open-clients.ts';
 import { staticDetails } from './static-details.ts';
 import type { JobTarget } from './submit.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
-import { whyNotOpened } from './why-closed.ts';
+import { whyClosed, whyNotOpened } from './why-closed.ts';
 
 export interface BatchClientOptions {
   /** A connected Temporal client of the app. Stays open when this client closes. */
@@ -355,6 +356,13 @@ export class BatchClient {
   async claimBlock(batchId: string, name: string = randomUUID()): Promise<ClaimedBlock> {
     const block = await this.read(() => claimBlock(this.database, batchId, name));
     if (!block) throw whyNotOpened(batchId, await this.readRow(batchId));
+    return block;
+  }
+
+  /** @internal Whether an open-ended batch takes blocks. @throws why not @throws {@link DatabaseUnavailableError} */
+  async joinBlock(batchId: string, token: string): Promise<ClaimedBlock> {
+    const block = await this.read(() => selectOpenEnded(this.database, batchId, token));
+    if (!block) throw whyClosed(batchId, await this.readRow(batchId), { token });
     return block;
   }
 

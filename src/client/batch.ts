@@ -555,11 +555,7 @@ export class Batch {
   /** A block of an open-ended batch. */
   async #addJobs(block: () => unknown): Promise<{ total: number }> {
     const { runId: token } = this.#record;
-    const { quietTimeMs } = await this.#update('The enrolment block was not opened', () =>
-      this.#handle.executeUpdate(openUpdate, { args: [{ token }] }),
-    ).catch(async (error: unknown) => {
-      throw error instanceof BatchSettledError ? await this.#whyClosed(token, error) : error;
-    });
+    const { quietTimeMs } = await this.#batches.joinBlock(this.id, token);
     const enrollment = this.#batches.openBlock({
       batchId: this.id,
       adder: { token },

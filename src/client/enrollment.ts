@@ -136,7 +136,7 @@ export class Enrollment {
     this.#numberedQueue = new NumberedQueue(queueOptions);
     this.#startQueue = new StartQueue(queueOptions);
     if (options.enrollmentTimeoutMs === undefined) return;
-    if (!this.#isShared) this.#announceTimer = setTimeout(() => this.#announce(), FIRST_SIGN_MS);
+    this.#announceTimer = setTimeout(() => this.#announce(), FIRST_SIGN_MS);
     this.#signOfLife = setInterval(() => this.#announce(), Math.max(100, options.enrollmentTimeoutMs / 4));
     this.#signOfLife.unref();
   }

@@ -193,6 +193,28 @@ export async function claimBlock(
   return rows[0];
 }
 
+/**
+ * Whether an open-ended batch takes blocks: its row says so, and nobody has to be asked. Rows of a block are refused by
+ * themselves when it has closed meanwhile.
+ *
+ * @param token the batch's first run, which all its blocks have as their token
+ * @returns undefined: it takes none any more, or it is not open-ended, or gone
+ */
+export async function selectOpenEnded(
+  { knex, schema }: Database,
+  batchId: string,
+  token: string,
+): Promise<ClaimedBlock | undefined> {
+  const { rows } = await knex.raw(
+    `select first_execution_run_id as token, (settings ->> 'openTimeoutMs')::double precision as "quietTimeMs"
+     from :schema:.batches
+     where id = :batchId and first_execution_run_id = :token and not auto_seal and sealed_at is null
+       and stopped_at is null and pruned_at is null`,
+    { schema, batchId, token },
+  );
+  return rows[0];
+}
+
 /** @returns the token of the process that has the block; null: nobody has it */
 export async function selectBlock({ knex, schema }: Database, batchId: string): Promise<string | null> {
   const row = await knex

@@ -16,7 +16,7 @@ import type { Enrollment, EnrollmentOptions } from '../client/enrollment.ts';
 import { runOutsideEnrollment } from '../client/enrollment-context.ts';
 import { parentOfNewBatch, runAsCallbackOf } from '../client/lineage.ts';
 import type { JobTarget } from '../client/submit.ts';
-import { whyNotOpened } from '../client/why-closed.ts';
+import { whyClosed, whyNotOpened } from '../client/why-closed.ts';
 import { BatchExistsError, BatchNotFoundError, InvalidOptionError, WaitTimedOutError } from '../errors.ts';
 import type { ClaimedBlock } from '../database/batches.ts';
 import type { BatchRecord, BatchRow } from '../database/rows.ts';
@@ -187,6 +187,13 @@ export class InlineBatches extends BatchClient {
   override async claimBlock(batchId: string): Promise<ClaimedBlock> {
     const block = found(this.#states, batchId)?.claimBlock();
     if (!block) throw whyNotOpened(batchId, await this.readRow(batchId));
+    return block;
+  }
+
+  /** @internal */
+  override async joinBlock(batchId: string, token: string): Promise<ClaimedBlock> {
+    const block = found(this.#states, batchId)?.joinBlock(token);
+    if (!block) throw whyClosed(batchId, await this.readRow(batchId), { token });
     return block;
   }
 

@@ -101,7 +101,7 @@ export class InlineState {
         return undefined;
       case 'open': {
         const { token } = message as { token: string };
-        this.#refuseIf(rules.refuseOpen(this.#state, token));
+        this.#refuseIf(rules.refuseOpen(this.#state));
         this.#apply(rules.takenOver(this.#state, token, Date.now()));
         return { quietTimeMs: 0, total: this.#state.enrolled };
       }
@@ -146,6 +146,13 @@ export class InlineState {
     const token = `${this.runId}/${randomUUID()}`;
     this.#apply(rules.opened(this.#state, token, Date.now()));
     return { token, quietTimeMs: this.options.settings.enrollmentTimeoutMs };
+  }
+
+  /** Whether it is open-ended and takes blocks: as the row of a batch would say. */
+  joinBlock(token: string): ClaimedBlock | undefined {
+    const { phase, isOpenEnded } = this.#state.enrollment;
+    if (!isOpenEnded || phase !== 'open' || token !== this.runId) return undefined;
+    return { token, quietTimeMs: this.options.settings.openTimeoutMs };
   }
 
   /** Takes a signal as the batch's workflow would. */

@@ -51,3 +51,13 @@ export function childrenOf(runs: readonly Run[]): string[] {
 export function decoded(payloads: readonly Payload[] | null | undefined): unknown[] {
   return (payloads ?? []).map((payload) => defaultPayloadConverter.fromPayload(payload));
 }
+
+/** Names of the updates that a workflow accepted, over all its runs. */
+export async function updatesOf(client: Client, workflowId: string): Promise<string[]> {
+  const runs = await runsOf(client, workflowId);
+  return runs.flatMap(({ history }) =>
+    history.events!.flatMap(({ workflowExecutionUpdateAcceptedEventAttributes: update }) =>
+      update ? [update.acceptedRequest!.input!.name!] : [],
+    ),
+  );
+}

@@ -3,6 +3,7 @@ import type { BatchPolicy, BatchSettings, BatchState } from '../../workflows/bat
 import { jobsAdded, wroteSeal } from '../../workflows/more-jobs.ts';
 import { initialRange } from '../../workflows/range-state.ts';
 import { roundOpened, type OpenedRound } from '../../workflows/rounds.ts';
+import { subtract } from '../../workflows/spans.ts';
 import { RETRY } from './facts.ts';
 
 /** An arrow of a state diagram: the event leads from one state to another. */
@@ -30,8 +31,8 @@ const counts = [...Array(MAX_JOBS + 1).keys()];
  * batch of so few jobs, where the batch's workflow would call it.
  */
 const EVENTS: Readonly<Record<string, Event>> = {
-  opened: (state) => unless(rules.refuseOpen(state, TOKEN), () => rules.opened(state, TOKEN, NOW)),
-  takenOver: (state) => unless(rules.refuseOpen(state, TOKEN), () => rules.takenOver(state, TOKEN, NOW)),
+  opened: (state) => unless(rules.refuseOpen(state), () => rules.opened(state, TOKEN, NOW)),
+  takenOver: (state) => unless(rules.refuseOpen(state), () => rules.takenOver(state, TOKEN, NOW)),
   enrolled: (state) =>
     [0, MAX_JOBS].map((upTo) => rules.enrolled(state, { token: TOKEN, upTo, queues: [] }, NOW)),
   sealed: (state) =>
@@ -62,10 +63,13 @@ const EVENTS: Readonly<Record<string, Event>> = {
     ),
   failuresNoticed: (state) => [rules.failuresNoticed(state, { failed: state.enrolled })],
   runnerLost: (state) => Object.keys(state.runners).map((runner) => rules.runnerLost(state, runner).state),
-  rangeReturned: (state) =>
-    Object.entries(state.runners).map(
-      ([runner, { from, to }]) =>
-        rules.rangeReturned(state, { runner, range: initialRange([[from, to]]) }).state,
+  rangeReturned: (state, settings) =>
+    Object.entries(state.runners).flatMap(([runner, { from, to, returns }]) =>
+      ['', `${from}`].map((kept) => {
+        const range = initialRange(subtract([[from, to]], kept === '' ? [] : [[from, from]]));
+        const message = { runner, returns, range, kept, idle: false };
+        return rules.rangeReturned(state, settings, message, { isLimited: false, mayRunInline: true }).state;
+      }),
     ),
   recounted: (state) => unless(!rules.isStranded(state), () => rules.recounted(state, [])),
   counted: (state) =>
@@ -231,6 +235,7 @@ const IRRELEVANT: readonly string[] = [
   'heardAt',
   'movement',
   'reason',
+  'returns',
   'runnersStarted',
   'steering',
   'steeringWritten',

@@ -54,43 +54,109 @@ describe('a limited batch', () => {
   });
 });
 
-describe('a range that a runner handed back', () => {
-  const range = initialRange([[100, 5_000]]);
-  const returned = { runner: '1', range: { ...range, completed: 99 } };
+describe('what a runner gives back of its range', () => {
+  const range = { ...initialRange([[200, 5_000]], { size: 1, window: 8 }), completed: 99 };
+  const returned = { runner: '1', returns: 0, range, kept: '100-199', idle: true };
+  const ALONE = { isLimited: false, mayRunInline: true };
+  const give = (state: BatchState, message: unknown = returned, takeUp = ALONE) =>
+    rules.rangeReturned(state, settings(), message as typeof returned, takeUp);
 
-  test('goes on in the batch, under the same number', () => {
-    const before = batchWithRunner();
-    expect(rules.hasChildRunners(before)).toBe(true);
-    const { state, assignment } = rules.rangeReturned(before, returned);
-    expect(assignment).toEqual({ runner: '1', lane: '', from: 1, to: 5_000, inline: true });
+  test('goes on in another runner, counts included, and it keeps what is in flight', () => {
+    const { state, assignment } = give(batchWithRunner());
+    expect(assignment).toEqual({
+      runner: '2',
+      lane: '',
+      from: 1,
+      to: 5_000,
+      inline: false,
+      spans: '1-99,200-5000',
+    });
+    expect(state.runners).toMatchObject({
+      '1': { from: 100, to: 199, spans: '100-199', completed: 0, idle: true, returns: 1, inline: false },
+      '2': { spans: '1-99,200-5000', completed: 99, idle: false, returns: 0 },
+    });
+    expect(rules.progressOf(state)).toMatchObject({ complete: 99, pending: 4_901 });
+    const kept = rules.reported(state, { runner: '1', returns: 1, completed: 100, failed: 0, ended: true });
+    const all = rules.reported(kept, { runner: '2', completed: 4_900, failed: 0, ended: true });
+    expect(rules.isSettled(kept)).toBe(false);
+    expect(rules.isSettled(all)).toBe(true);
+  });
+
+  test('leaves out what its reports counted before', () => {
+    const { state } = give(batchWithRunner());
+    expect(rules.reported(state, { runner: '1', completed: 90, failed: 0, ended: false })).toBe(state);
+    expect(rules.reported(state, { runner: '1', returns: 1, completed: 101, failed: 0, ended: false })).toBe(
+      state,
+    );
+  });
+
+  test('is run again by itself when either of them is lost', () => {
+    const { state } = give(batchWithRunner());
+    const kept = rules.runnerLost(state, '1');
+    expect(kept.assignment).toMatchObject({ runner: '3', spans: '100-199' });
+    expect(rules.positionsOf(state, kept.assignment!)).toEqual([[100, 199]]);
+    const rest = rules.runnerLost(kept.state, '2');
+    expect(rest.assignment).toMatchObject({ runner: '4', spans: '1-99,200-5000' });
+    expect(rules.progressOf(rest.state)).toMatchObject({ complete: 0, pending: 5_000 });
+  });
+
+  test('goes on in the batch itself if it is little, or the batch has limits', () => {
+    const little = { ...returned, range: { ...range, ready: [[4_980, 5_000]], completed: 4_879 } };
+    const inlineOf = (message: unknown, takeUp: typeof ALONE) =>
+      give(batchWithRunner(), message, takeUp).assignment!.inline;
+    expect(inlineOf(little, ALONE)).toBe(true);
+    expect(inlineOf(little, { isLimited: false, mayRunInline: false })).toBe(false);
+    expect(inlineOf(returned, { isLimited: true, mayRunInline: false })).toBe(true);
+  });
+
+  test('is all that it had when nothing is in flight: it ends', () => {
+    const { state } = give(batchWithRunner(), { ...returned, kept: '' }, { ...ALONE, isLimited: true });
+    expect(Object.keys(state.runners)).toEqual(['2']);
     expect(rules.hasChildRunners(state)).toBe(false);
-    const report = { runner: '1', completed: 5_000, failed: 0, ended: true };
-    expect(rules.isSettled(rules.reported(state, report))).toBe(true);
+  });
+
+  test('runs no more in a batch that was stopped', () => {
+    const stopped = rules.cancelled(batchWithRunner(), { reason: 'asked to', graceMs: 0 });
+    const { state, assignment } = give(stopped);
+    expect(assignment).toBeUndefined();
+    expect(rules.terminalCounts(state).completed).toBe(99);
+    expect(Object.keys(state.runners)).toEqual(['1']);
   });
 
   test('twice, or after its runner was lost or has ended, changes nothing', () => {
-    const { state } = rules.rangeReturned(batchWithRunner(), returned);
-    expect(rules.rangeReturned(state, returned)).toEqual({ state });
+    const { state } = give(batchWithRunner());
+    expect(give(state)).toEqual({ state });
     const { state: lost } = rules.runnerLost(batchWithRunner(), '1', true);
-    expect(rules.rangeReturned(lost, returned)).toEqual({ state: lost });
-    const ended = rules.reported(state, { runner: '1', completed: 5_000, failed: 0, ended: true });
-    expect(rules.rangeReturned(ended, returned)).toEqual({ state: ended });
+    expect(give(lost)).toEqual({ state: lost });
+    const ended = rules.reported(batchWithRunner(), {
+      runner: '1',
+      completed: 5_000,
+      failed: 0,
+      ended: true,
+    });
+    expect(give(ended)).toEqual({ state: ended });
   });
 
   test.each([
-    { runner: 'constructor', range },
-    { runner: '1', range: null },
-    { runner: '1', range: { ...range, ready: [[0, 10]] } },
-    { runner: '1', range: { ...range, ready: [[1, 5_001]] } },
-    { runner: '1', range: { ...range, ready: [[10, 1]] } },
-    { runner: '1', range: { ...range, lost: 'all' } },
-    { runner: '1', range: { ...range, delayed: [null] } },
-    { runner: '1', range: { ...range, completed: -1 } },
-    { runner: '1', range: { ...range, completed: 100 } },
-    { runner: '1', range: { ...range, pace: undefined } },
+    { runner: 'constructor' },
+    { returns: 1 },
+    { returns: undefined },
+    { kept: undefined },
+    { kept: '100-x' },
+    { kept: '4999-5001' },
+    { kept: '100-200' },
+    { range: null },
+    { range: { ...range, ready: [[0, 10]] } },
+    { range: { ...range, ready: [[1, 5_001]] } },
+    { range: { ...range, ready: [[10, 1]] } },
+    { range: { ...range, lost: 'all' } },
+    { range: { ...range, delayed: [null] } },
+    { range: { ...range, completed: -1 } },
+    { range: { ...range, completed: 100 } },
+    { range: { ...range, pace: undefined } },
   ])('that cannot be changes nothing: %j', (garbage) => {
     const state = batchWithRunner();
-    expect(rules.rangeReturned(state, garbage as never)).toEqual({ state });
+    expect(give(state, { ...returned, ...garbage })).toEqual({ state });
   });
 });
 

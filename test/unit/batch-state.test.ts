@@ -111,9 +111,9 @@ describe('the enrolment block', () => {
   });
 
   test('can be taken over before it was heard of, while it is open, and not after that', () => {
-    expect(rules.refuseOpen(unopened, OTHER)).toBeUndefined();
-    expect(rules.refuseOpen(openBatch(), OTHER)).toBeUndefined();
-    expect(rules.refuseOpen(sealedBatch(3), OTHER)).toMatchObject({ code: 'ALREADY_ENROLLED' });
+    expect(rules.refuseOpen(unopened)).toBeUndefined();
+    expect(rules.refuseOpen(openBatch())).toBeUndefined();
+    expect(rules.refuseOpen(sealedBatch(3))).toMatchObject({ code: 'ALREADY_ENROLLED' });
   });
 
   test('is heard again without being opened again', () => {
@@ -135,16 +135,16 @@ describe('the enrolment block', () => {
   });
 
   test.each([TOKEN, OTHER])('cannot be opened again after it was sealed, with the token "%s"', (token) => {
-    expect(rules.refuseOpen(sealedBatch(3), token)).toMatchObject({ code: 'ALREADY_ENROLLED' });
+    expect(rules.refuseOpen(sealedBatch(3))).toMatchObject({ code: 'ALREADY_ENROLLED' });
   });
 
   test('cannot be opened after the batch closed itself', () => {
     const closed = rules.enrollmentTimedOut(rules.initialBatch(NOW), settings());
-    expect(rules.refuseOpen(closed, TOKEN)).toMatchObject({ code: 'ENROLLMENT_TIMED_OUT' });
+    expect(rules.refuseOpen(closed)).toMatchObject({ code: 'ENROLLMENT_TIMED_OUT' });
   });
 
   test('cannot be opened by another process after it was open and timed out, and the refusal says so', () => {
-    const refusal = rules.refuseOpen(rules.enrollmentTimedOut(openBatch(), settings()), OTHER);
+    const refusal = rules.refuseOpen(rules.enrollmentTimedOut(openBatch(), settings()));
     expect(refusal?.code).toBe('ENROLLMENT_TIMED_OUT');
     expect(refusal?.message).not.toContain('was not opened');
   });
@@ -889,7 +889,7 @@ class BatchWalk {
   }
 
   #open(): void {
-    this.#hold(rules.refuseOpen(this.#state, TOKEN) === undefined, 'the first opening is taken');
+    this.#hold(rules.refuseOpen(this.#state) === undefined, 'the first opening is taken');
     this.#apply(rules.opened(this.#state, TOKEN, NOW), 'opened');
   }
 

@@ -396,6 +396,7 @@ const CASES: readonly Case[] = [
               failed: 0,
               cancelled: 0,
               idle: false,
+              returns: 0,
             },
             '2': {
               lane: '',
@@ -406,6 +407,7 @@ const CASES: readonly Case[] = [
               failed: 0,
               cancelled: 0,
               idle: false,
+              returns: 0,
             },
           },
         }),

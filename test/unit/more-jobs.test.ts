@@ -79,8 +79,7 @@ describe('an open-ended batch', () => {
   const message = (upTo: number, queues: readonly string[] = []) => ({ token: RUN, upTo, queues });
 
   test('is open from its creation on, for all who know its token', () => {
-    expect(rules.refuseOpen(openEnded(), RUN)).toBeUndefined();
-    expect(rules.refuseOpen(openEnded(), 'another')).toMatchObject({ code: 'BATCH_SEALED' });
+    expect(rules.refuseOpen(openEnded())).toMatchObject({ code: 'ALREADY_ENROLLED' });
     expect(rules.enrolled(openEnded(), message(3), NOW).enrolled).toBe(3);
     expect(rules.quietTimeMs(openEnded(), settings())).toBe(86_400_000);
   });
@@ -102,7 +101,6 @@ describe('an open-ended batch', () => {
     for (const state of [sealing, more.wroteSeal(sealing, { total: 1, queues: [], error: null })]) {
       expect(rules.refuseSeal(state, message(0))).toBeUndefined();
       expect(rules.sealed(state, message(7), NOW)).toEqual(state);
-      expect(rules.refuseOpen(state, RUN)).toMatchObject({ code: 'BATCH_SEALED' });
       expect(rules.enrolled(state, message(7), NOW)).toEqual(state);
       expect(rules.quietTimeMs(state, settings())).toBeUndefined();
     }
@@ -119,7 +117,6 @@ describe('an open-ended batch', () => {
     const closed = rules.enrollmentTimedOut(openEnded(), settings());
     expect(closed.enrollment).toMatchObject({ phase: 'sealing', timedOut: true });
     expect(closed.enrollment.error).toMatch(/was not sealed.*openTimeout/);
-    expect(rules.refuseOpen(closed, RUN)).toMatchObject({ code: 'ENROLLMENT_TIMED_OUT' });
     expect(rules.refuseSeal(closed, message(0))).toMatchObject({ code: 'ENROLLMENT_TIMED_OUT' });
     const sealed = more.wroteSeal(closed, { total: 0, queues: [], error: closed.enrollment.error });
     expect(rules.decided(sealed, settings()).outcome).toBe('failed');
@@ -130,7 +127,7 @@ describe('a block that is taken over', () => {
   const open = rules.opened(rules.initialBatch(NOW), 'old', NOW);
 
   test('leaves its process unheard from then on', () => {
-    expect(rules.refuseOpen(open, 'new')).toBeUndefined();
+    expect(rules.refuseOpen(open)).toBeUndefined();
     const taken = rules.takenOver(open, 'new', NOW + 1);
     expect(rules.enrolled(taken, { token: 'old', upTo: 5, queues: [] }, NOW)).toEqual(taken);
     expect(rules.refuseSeal(taken, { token: 'old', upTo: 5, queues: [] })).toMatchObject({
@@ -156,7 +153,7 @@ describe('a block that is taken over', () => {
 
   test('cannot be taken over once it is closed', () => {
     const sealed = rules.sealed(open, { token: 'old', upTo: 1, queues: [] }, NOW);
-    expect(rules.refuseOpen(sealed, 'new')).toMatchObject({ code: 'ALREADY_ENROLLED' });
+    expect(rules.refuseOpen(sealed)).toMatchObject({ code: 'ALREADY_ENROLLED' });
   });
 });
 

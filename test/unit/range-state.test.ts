@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { INITIAL_PACE } from '../../workflows/pacing.ts';
 import {
   chunkEnded,
+  chunkLeft,
   chunkLost,
   chunkPostponed,
   describeChunk,
@@ -14,7 +15,7 @@ import {
   type Losses,
   type RangeState,
 } from '../../workflows/range-state.ts';
-import { countOf, formatSpans, spansOf, type Span } from '../../workflows/spans.ts';
+import { countOf, formatSpans, spansOf, subtract, union, type Span } from '../../workflows/spans.ts';
 import { forSeeds, type Random } from '../support/random.ts';
 
 const NOW = 1_000_000;
@@ -283,6 +284,8 @@ class RangeWalk {
   readonly #random: Random;
   readonly #size: number;
   readonly #inFlight: Chunk[] = [];
+  /** What chunks in flight have left to others. */
+  readonly #left = new Map<Chunk, readonly Span[]>();
   readonly #rows = new Map<number, 'complete' | 'failed'>();
   readonly #counted = new Set<number>();
   readonly #dueAt = new Map<number, number>();
@@ -342,8 +345,10 @@ class RangeWalk {
   #endOne(): void {
     const [chunk] = this.#inFlight.splice(this.#random.int(0, this.#inFlight.length - 1), 1);
     const positions = positionsOf(chunk!.spans);
-    const kind = this.#troubles-- > 0 ? this.#random.pick(['ended', 'ended', 'lost', 'postponed']) : 'ended';
+    const kinds = ['ended', 'ended', 'lost', 'postponed', 'left'];
+    const kind = this.#troubles-- > 0 ? this.#random.pick(kinds) : 'ended';
     if (kind === 'ended') this.#end(chunk!, positions);
+    else if (kind === 'left') this.#leave(chunk!, positions);
     else if (kind === 'lost') {
       // Some of its jobs had ended, and their rows say so; nobody has counted them.
       for (const position of positions) if (this.#random.chance(0.4)) this.#finish(position);
@@ -356,6 +361,20 @@ class RangeWalk {
       for (const position of positions) this.#losses.set(position, chunk!.losses);
       this.state = chunkPostponed(this.state, chunk!, this.now, delayMs);
     }
+  }
+
+  /** Some of its jobs are to run again, while others still run. */
+  #leave(chunk: Chunk, positions: readonly number[]): void {
+    const left = positions.filter((position) => !this.#rows.has(position) && this.#random.chance(0.5));
+    const delayMs = this.#random.int(0, 10) * 100;
+    for (const position of left) this.#dueAt.set(position, this.now + delayMs);
+    for (const position of left) this.#unknownSince.delete(position);
+    const spans = formatSpans(spansOf(left));
+    const message = { delayed: [[delayMs, spans]] as const, remaining: '', unknown: '' };
+    this.state = chunkLeft(this.state, chunk, message, this.now);
+    const runs = { ...chunk, spans: subtract(chunk.spans, spansOf(left)) };
+    this.#left.set(runs, union([this.#left.get(chunk) ?? [], spansOf(left)]));
+    this.#inFlight.push(runs);
   }
 
   #end(chunk: Chunk, positions: readonly number[]): void {
@@ -385,10 +404,15 @@ class RangeWalk {
         this.#dueAt.set(position, this.now + 1_000);
       }
     }
+    // What it left before is said again.
+    const again = [7_000, formatSpans(this.#left.get(chunk) ?? [])] as const;
     const report: ChunkReport = {
       completed,
       failed,
-      delayed: [...delayed].map(([delayMs, some]) => [delayMs, formatSpans(spansOf(some))] as const),
+      delayed: [
+        again,
+        ...[...delayed].map(([delayMs, some]) => [delayMs, formatSpans(spansOf(some))] as const),
+      ],
       remaining: formatSpans(spansOf(remaining)),
       unknown: formatSpans(spansOf(unknown)),
       timing: {

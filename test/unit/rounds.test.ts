@@ -35,7 +35,7 @@ describe('a round that is being opened', () => {
     expect(rules.isStranded(state)).toBe(false);
     expect(rules.decided(state, SETTINGS).outcome).toBeNull();
     expect(rules.progressOf(state)).toMatchObject({ status: 'running', total: 0 });
-    expect(rules.refuseOpen(state, 'token')).toMatchObject({ code: 'ALREADY_ENROLLED' });
+    expect(rules.refuseOpen(state)).toMatchObject({ code: 'ALREADY_ENROLLED' });
   });
 
   test('can be cancelled: then its jobs are cancelled once they are known', () => {
