@@ -1,8 +1,10 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { inEnvironment, type Environment } from './environment.ts';
 import { median, rounded } from './figures.ts';
 import { pause } from './jobs.ts';
 import { pickServers, startProcess, withWorkflowBundle } from './processes.ts';
 import { report, type BenchOptions } from './report.ts';
+import { checkCount } from './rivals/rival.ts';
 import { runBatch } from './run-batch.ts';
 
 const PROCESSES = 2;
@@ -17,14 +19,16 @@ const SHAPES: Readonly<Record<string, (jobs: { seconds: number; mixed: number })
     Array.from({ length: mixed }, (_, n) => (n % 100 === 50 ? 5_000 : n % 11 === 5 ? 200 : 5)),
 };
 
+export interface LongOptions extends BenchOptions {
+  readonly seconds: number;
+  readonly mixed: number;
+  readonly runs: number;
+  /** Instead: jobs of 100 ms, so many, with and without a job of 10 min among the first 1,000. */
+  readonly straggler?: number;
+}
+
 /** Jobs that wait, over two worker processes: the time against the work divided by the slots. */
-export async function runLong(
-  options: {
-    seconds: number;
-    mixed: number;
-    runs: number;
-  } & BenchOptions,
-): Promise<void> {
+export async function runLong(options: LongOptions): Promise<void> {
   await inEnvironment({ server: options.server }, (environment) =>
     withWorkflowBundle(async (workflowBundlePath) => {
       const workers = await Promise.all(
@@ -36,34 +40,82 @@ export async function runLong(
           }),
         ),
       );
-      const rows: (string | number)[][] = [];
-      const figures: Record<string, unknown> = {};
       try {
         await measure(environment, SHAPES['1 s each']!({ seconds: 200, mixed: 0 }));
-        for (const [name, durationsOf] of Object.entries(SHAPES)) {
-          const durations = durationsOf(options);
-          const ideal = durations.reduce((sum, ms) => sum + ms, 0) / SLOTS / 1_000;
-          const seconds: number[] = [];
-          for (let run = 0; run < options.runs; run++) seconds.push(await measure(environment, durations));
-          const taken = median(seconds);
-          const ratio = rounded(taken / ideal);
-          const inOrder = rounded(scheduled(durations) / 1_000);
-          rows.push([name, durations.length, rounded(taken), rounded(ideal), ratio, inOrder]);
-          figures[name] = { jobs: durations.length, seconds: taken, ideal, ratio, inOrder };
-        }
+        if (options.straggler === undefined) await compareToWork(environment, options);
+        else await compareToNone(environment, options, options.straggler);
       } finally {
         await Promise.all(workers.map((worker) => worker.stop()));
       }
-      const head = ['jobs', 'number', 's', 'work / slots, s', 'ratio', 'slots filled in order, s'];
-      report(options, head, rows, {
-        bench: 'long',
-        slots: SLOTS,
-        runs: options.runs,
-        ...figures,
-        ...environment.machine,
-      });
     }),
   );
+}
+
+async function compareToWork(environment: Environment, options: LongOptions): Promise<void> {
+  const rows: (string | number)[][] = [];
+  const figures: Record<string, unknown> = {};
+  for (const [name, durationsOf] of Object.entries(SHAPES)) {
+    const durations = durationsOf(options);
+    const ideal = durations.reduce((sum, ms) => sum + ms, 0) / SLOTS / 1_000;
+    const seconds: number[] = [];
+    for (let run = 0; run < options.runs; run++) seconds.push(await measure(environment, durations));
+    const taken = median(seconds);
+    const ratio = rounded(taken / ideal);
+    const inOrder = rounded(scheduled(durations) / 1_000);
+    rows.push([name, durations.length, rounded(taken), rounded(ideal), ratio, inOrder]);
+    figures[name] = { jobs: durations.length, seconds: taken, ideal, ratio, inOrder };
+  }
+  const head = ['jobs', 'number', 's', 'work / slots, s', 'ratio', 'slots filled in order, s'];
+  report(options, head, rows, {
+    bench: 'long',
+    slots: SLOTS,
+    runs: options.runs,
+    ...figures,
+    ...environment.machine,
+  });
+}
+
+/** One slow job: how long the others take, in turn with the same jobs without it. */
+async function compareToNone(environment: Environment, options: LongOptions, jobs: number): Promise<void> {
+  const short = Array.from({ length: jobs }, () => 100);
+  const withSlow = short.with(Math.min(500, jobs - 1), 10 * 60_000);
+  const without: number[] = [];
+  const beside: number[] = [];
+  for (let run = 0; run < options.runs; run++) {
+    without.push(await measureBeside(environment, short, 0));
+    beside.push(await measureBeside(environment, withSlow, 1));
+  }
+  const [base, taken] = [median(without), median(beside)];
+  const ratio = rounded(taken / base);
+  const row = [jobs, rounded(taken), rounded(base), ratio];
+  report(options, ['jobs of 100 ms', 'beside one of 10 min, s', 'without it, s', 'ratio'], [row], {
+    bench: 'long --straggler',
+    slots: SLOTS,
+    runs: options.runs,
+    jobs,
+    beside: taken,
+    without: base,
+    ratio,
+    ...environment.machine,
+  });
+}
+
+/** @returns seconds from `create` until only so many jobs are left, which are then cancelled */
+async function measureBeside(
+  { batches }: Environment,
+  durations: readonly number[],
+  left: number,
+): Promise<number> {
+  const startedAt = performance.now();
+  const batch = await batches.create({ description: `Benchmark of ${durations.length} jobs` });
+  await batch.jobs(async () => {
+    for (const ms of durations) await pause.performAsync(ms);
+  });
+  while ((await batch.progress()).pending > left) await delay(100);
+  const seconds = (performance.now() - startedAt) / 1_000;
+  if (left > 0) await batch.cancel({ gracePeriod: 0 });
+  checkCount((await batch.wait()).complete, durations.length - left);
+  return seconds;
 }
 
 async function measure(environment: Environment, durations: readonly number[]): Promise<number> {

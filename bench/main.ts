@@ -58,7 +58,14 @@ bench('long', 'Jobs that wait, over two worker processes; against the work divid
   .option('--seconds <n>', 'jobs of 1 s', positiveInteger, 2_000)
   .option('--mixed <n>', 'jobs of the mix', positiveInteger, 200_000)
   .option('--runs <n>', 'runs; the median counts', positiveInteger, 3)
-  .action(runLong);
+  .option(
+    '--straggler [n]',
+    'instead: jobs of 100 ms, with and without one of 10 min (default: 100000)',
+    positiveInteger,
+  )
+  .action(({ straggler, ...options }) =>
+    runLong({ ...options, ...(straggler ? { straggler: straggler === true ? 100_000 : straggler } : {}) }),
+  );
 bench('cost', 'Temporal actions and state transitions a job.', '--short 100000')
   .option('--short <n>', 'no-op jobs', positiveInteger, 100_000)
   .option('--long <n>', 'jobs of 1 s', positiveInteger, 2_000)
