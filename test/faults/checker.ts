@@ -1,5 +1,6 @@
 import { checkCallbacks, checkCallbacksDoubled } from './check-callbacks.ts';
 import { checkEnqueuer, checkMembers } from './check-enrolment.ts';
+import { checkIdleness } from './check-idleness.ts';
 import { checkJobs, checkPastJobs } from './check-jobs.ts';
 import { checkLimits } from './check-limits.ts';
 import { checkPrune } from './check-prune.ts';
@@ -49,6 +50,7 @@ function checkBatch(found: Findings): void {
   checkMembers(found, row, last);
   checkJobs(found, last);
   checkPastJobs(found);
+  checkIdleness(found);
   checkWorkflows(found);
   checkLimits(found);
   checkCounts(found, row);

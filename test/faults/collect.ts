@@ -35,7 +35,7 @@ const LIST_TIMEOUT_MS = 15_000;
 
 /** Reads what a round left in Temporal and in the mirror, beside what was gathered while it went on. */
 export async function collectEvidence(
-  round: Omit<Evidence, 'batches' | 'maximumAttempts' | 'mayLinger' | 'prune'> & {
+  round: Omit<Evidence, 'batches' | 'maximumAttempts' | 'mayLinger' | 'prune' | 'slots'> & {
     readonly client: Client;
     readonly knex: Knex;
     readonly schema: string;
@@ -53,7 +53,8 @@ export async function collectEvidence(
     batches.push({ id, expected, ...mirror, workflows, runs: chains.flatMap(toEvidence) });
   }
   const mayLinger = plan.faults.some(({ fault }) => LINGERING.includes(fault.kind));
-  return { batches, ...gathered, maximumAttempts: MAXIMUM_ATTEMPTS, mayLinger };
+  const slots = plan.workers.reduce((sum, { maxConcurrentJobs }) => sum + maxConcurrentJobs, 0);
+  return { batches, ...gathered, maximumAttempts: MAXIMUM_ATTEMPTS, mayLinger, slots };
 }
 
 /** After these a chunk may run in two workers at once: Temporal gave it to another one, or its runner is gone. */
@@ -68,21 +69,22 @@ const LINGERING: readonly FaultKind[] = [
 function expectationOf(batch: BatchPlan): Expectation {
   const { enqueuer } = batch;
   const jobs: Record<string, ExpectedJob> = {};
-  const add = (task: Task, parent: string | null, workerClass: JobName) => {
+  const add = (task: Task, parent: string | null, workerClass: JobName, startDelayMs = 0) => {
     const [first, later] = [endOf(task, false), endOf(task, task.isHealing)];
-    jobs[task.name] = { first, later, parent, workerClass };
+    jobs[task.name] = { first, later, parent, workerClass, startDelayMs };
     for (const child of task.children) add(child, task.name, workerClass);
   };
   const blocks = blocksOf(batch);
   const enrolled = blocks.flatMap(({ from, to }) =>
     Array.from({ length: to - from }, (_, offset) => jobOf(batch, from + offset)),
   );
-  for (const { task, isSide } of enrolled) add(task, null, jobNameOf(batch, isSide));
+  for (const { task, isSide, startDelayMs } of enrolled)
+    add(task, null, jobNameOf(batch, isSide), startDelayMs);
   const workflows = blocks.flatMap((block) => plannedWorkflowsOf(batch, block));
   for (const { task } of workflows) {
     // In a later round it is looked at once more, and has ended as it had.
     const end = { ...endOfWorkflow(task), attempts: 1 };
-    jobs[task.name] = { first: end, later: end, parent: null, workerClass: 'act' };
+    jobs[task.name] = { first: end, later: end, parent: null, workerClass: 'act', startDelayMs: 0 };
   }
   const { jobLimits = {}, ...limits } = limitsOf(batch);
   return {

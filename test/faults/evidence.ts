@@ -12,6 +12,10 @@ export interface Evidence {
   readonly maximumAttempts: number;
   /** Whether a worker may have gone on with jobs that were given to another one. */
   readonly mayLinger: boolean;
+  /** Jobs that all workers together run at once. */
+  readonly slots: number;
+  /** When something was done to the round, or a process of it was to die by itself; null: it is not known when. */
+  readonly disturbances: readonly Disturbance[] | null;
   /** Processes that did not end when they were asked to. */
   readonly stubborn: readonly string[];
   /** Batches that took a cancellation. */
@@ -21,6 +25,12 @@ export interface Evidence {
   /** Sessions of Postgres that hold a transaction, or wait for a lock, with nothing left to do. */
   readonly sessions: readonly string[];
   readonly prune: PruneEvidence;
+}
+
+/** Epoch milliseconds. */
+export interface Disturbance {
+  readonly from: number;
+  readonly to: number;
 }
 
 export interface BatchEvidence {
@@ -76,6 +86,7 @@ export interface ExpectedJob {
   readonly parent: string | null;
   /** Name of its handler, or type of the workflow that it is. */
   readonly workerClass: string;
+  readonly startDelayMs: number;
 }
 
 export interface EndedWorkflow {

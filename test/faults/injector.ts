@@ -4,7 +4,7 @@ import { WorkflowUpdateFailedError, type WorkflowHandle } from '@temporalio/clie
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { signalsOf, type SentSignal } from '../support/messages.ts';
 import { workflowsOf } from './collect.ts';
-import type { EndedWorkflow } from './evidence.ts';
+import type { Disturbance, EndedWorkflow } from './evidence.ts';
 import { LedgerReader } from './ledger.ts';
 import type { Fault, PlannedFault, ServerName, Trigger, Victim } from './plan.ts';
 import type { Child, SupervisedWorker } from './processes.ts';
@@ -76,6 +76,7 @@ export class Injector {
   readonly cancelled: string[] = [];
   /** Workflows of the app that were ended, or may have been: the answer was lost. */
   readonly endedWorkflows: EndedWorkflow[] = [];
+  readonly disturbances: Disturbance[] = [];
   /** When the last fault was undone, by `performance.now()`. */
   calmSince = performance.now();
   readonly #options: InjectorOptions;
@@ -112,7 +113,9 @@ export class Injector {
           }
           await delay(POLL_MS);
         }
+        const from = Date.now();
         await this.#inject(fault);
+        this.disturbances.push({ from, to: Date.now() });
         this.calmSince = performance.now();
       }),
     );

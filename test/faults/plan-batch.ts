@@ -38,6 +38,8 @@ export interface BatchPlan {
     /** Jobs of the second name. */
     readonly side: number;
   };
+  /** A job that takes a hundred times as long as the others; null: none does. */
+  readonly straggler: { readonly index: number; readonly ms: number } | null;
   /** Jobs that are workflows, beside the others. */
   readonly workflows: readonly WorkflowPlan[];
   /** How often these are looked at; null: as often as without the option. */
@@ -133,6 +135,7 @@ export const MAXIMUM_ATTEMPTS = 4;
 const ALWAYS = 99;
 const SLOW_JOB_MS = 3_000;
 const HEALING_MS = 2_000;
+const LONGEST_STRAGGLER_MS = 15_000;
 /** A round's jobs take about so long at most when nothing goes wrong. */
 const WORK_BUDGET_MS = 6_000;
 const NO_LIMITS: JobLimitPlan = { maxConcurrentJobs: null, perSecond: null };
@@ -158,6 +161,12 @@ export function planBatch(
   const isDoomed = (isKilling || kinds.includes('pause-enqueuer')) && random.chance(0.25);
   const retries = planRetries(random);
   const side = share(0.2, 1);
+  const straggler = random.chance(0.25)
+    ? {
+        index: random.int(0, size - 1),
+        ms: Math.min(LONGEST_STRAGGLER_MS, Math.max(SLOW_JOB_MS, 100 * longest)),
+      }
+    : null;
   return {
     index,
     seed: random.int(0, 2 ** 31),
@@ -175,6 +184,7 @@ export function planBatch(
       second: isSecondQueueUsed ? share(0.7, 1) : 0,
       side,
     },
+    straggler,
     workflows: planWorkflows(random, { size, isDoomed, isKilling }),
     workflowCheckMs: random.pick([null, 1_000, 5_000]),
     policy: planPolicy(random),
@@ -189,7 +199,8 @@ export function planBatch(
     },
     retries,
     storesResults: random.chance(0.3),
-    continueAsNewAfterEvents: planHistory(random),
+    // It is to be slow while histories are long.
+    continueAsNewAfterEvents: straggler && random.chance(0.7) ? random.int(20, 150) : planHistory(random),
     enrollmentTimeoutMs: isDoomed ? random.int(3_000, 5_000) : PATIENT_MS,
     enqueuer: planEnqueuer(random, size, { isDoomed, isKilling }),
     callbacks: planCallbacks(random, kinds.includes('kill-worker')),
@@ -288,9 +299,10 @@ export function workflowsOf({ workflows }: BatchPlan, { from, to }: BlockPlan): 
 }
 
 /** What a job of a batch does. Positions count from 1, indexes from 0. */
-export function jobOf({ seed, jobMs, share }: BatchPlan, index: number): JobPlan {
+export function jobOf({ seed, jobMs, share, straggler }: BatchPlan, index: number): JobPlan {
   const random = randomFrom(Math.imul(seed + index, 0x9e3779b1));
-  const ms = random.chance(share.slow) ? SLOW_JOB_MS : random.int(...jobMs);
+  const usualMs = random.chance(share.slow) ? SLOW_JOB_MS : random.int(...jobMs);
+  const ms = straggler?.index === index ? straggler.ms : usualMs;
   const fate = random.next();
   const isHopeless = fate < share.hopeless;
   const isExhausting = !isHopeless && fate < share.hopeless + share.exhausting;
@@ -344,6 +356,7 @@ export function describeBatch(batch: BatchPlan): string {
   return [
     `batch ${index}: ${size} jobs of ${jobMs[0]} to ${jobMs[1]} ms`,
     ...shares,
+    ...(batch.straggler === null ? [] : [`job ${batch.straggler.index} of ${batch.straggler.ms} ms`]),
     ...describePolicy(policy),
     ...(batch.deadlineMs === null ? [] : [`deadline ${batch.deadlineMs} ms, then ${policy.afterDeadline}`]),
     ...(batch.alertAfterIdleMs === null ? [] : [`alert after ${batch.alertAfterIdleMs} ms`]),

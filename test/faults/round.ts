@@ -174,6 +174,7 @@ class Round {
         stubborn: [...this.#stubborn, ...this.#injector.stubborn],
         cancelled: this.#injector.cancelled,
         endedWorkflows: this.#injector.endedWorkflows,
+        disturbances: this.#plan.batches.some(isDeadly) ? null : this.#injector.disturbances,
         sessions,
       });
       const { databaseUrl } = this.#arena.servers;
@@ -325,6 +326,12 @@ class Round {
       return false;
     }
   }
+}
+
+/** Whether its callbacks or its enqueuer end a process. */
+function isDeadly({ callbacks, enqueuer, workflows }: BatchPlan): boolean {
+  const isKilling = workflows.some(({ killsEnqueuer }) => killsEnqueuer !== null);
+  return callbacks.killed !== null || enqueuer.isProcess || isKilling;
 }
 
 /** Ids of the workflows of the app that are, or may be, jobs of a batch. */

@@ -64,9 +64,9 @@ function clean(): MutableEvidence {
   ];
   const expected: Expectation = {
     jobs: {
-      '0': { first: SUCCESS, later: SUCCESS, parent: null, workerClass: 'Work' },
-      '1': { first: SUCCESS, later: SUCCESS, parent: null, workerClass: 'Work' },
-      '2': { first: FAILURE, later: SUCCESS, parent: null, workerClass: 'Work' },
+      '0': { first: SUCCESS, later: SUCCESS, parent: null, workerClass: 'Work', startDelayMs: 0 },
+      '1': { first: SUCCESS, later: SUCCESS, parent: null, workerClass: 'Work', startDelayMs: 0 },
+      '2': { first: FAILURE, later: SUCCESS, parent: null, workerClass: 'Work', startDelayMs: 0 },
     },
     enrolled: ['0', '1', '2'],
     isBroken: false,
@@ -136,6 +136,8 @@ function clean(): MutableEvidence {
     ],
     maximumAttempts: 4,
     mayLinger: false,
+    slots: 10,
+    disturbances: [],
     stubborn: [],
     cancelled: [],
     endedWorkflows: [],
@@ -190,7 +192,13 @@ function grown(): MutableEvidence {
   const batch = evidence.batches[0]!;
   const total = 4;
   const complete = 3;
-  batch.expected.jobs['0.0'] = { first: SUCCESS, later: SUCCESS, parent: '0', workerClass: 'Work' };
+  batch.expected.jobs['0.0'] = {
+    first: SUCCESS,
+    later: SUCCESS,
+    parent: '0',
+    workerClass: 'Work',
+    startDelayMs: 0,
+  };
   batch.expected.numberedFrom = 0;
   batch.expected.storesResults = true;
   batch.jobs.push({ ...batch.jobs[0]!, name: '0.0', position: 4 });
@@ -224,7 +232,13 @@ function withWorkflow(): MutableEvidence {
   const total = 4;
   const complete = 3;
   const workflowId = `${ID}/${name}`;
-  batch.expected.jobs[name] = { first: SUCCESS, later: SUCCESS, parent: null, workerClass: 'act' };
+  batch.expected.jobs[name] = {
+    first: SUCCESS,
+    later: SUCCESS,
+    parent: null,
+    workerClass: 'act',
+    startDelayMs: 0,
+  };
   batch.expected.enrolled.push(name);
   batch.jobs.push({
     ...batch.jobs[0]!,
@@ -887,3 +901,41 @@ test.each(BREAKAGES_OF_STOPS)(
     expectFound(broken(), kind, message);
   },
 );
+
+describe('a batch that waits without a reason', () => {
+  /** Its third job starts eight seconds after the others. */
+  const late = (change: (evidence: MutableEvidence) => void = () => {}): string[] => {
+    const evidence = clean();
+    const at = 9_000;
+    for (const entry of evidence.ledger) {
+      const isLate = 'position' in entry ? entry.position === 3 : entry.what.startsWith('callback');
+      if (isLate) entry.at = at;
+    }
+    Object.assign(evidence.batches[0]!.rounds[0]!, { completedAt: at + 100, settledAt: at + 100 });
+    change(evidence);
+    return check(evidence as Evidence).map(({ message }) => message);
+  };
+
+  test('is found', () => {
+    expect(late()).toEqual([expect.stringMatching(/^no job started for 6\.1 s/)]);
+  });
+
+  test.each<[string, (evidence: MutableEvidence) => void]>([
+    ['that just came', ({ batches }) => (batches[0]!.jobs[2]!.createdAt = 4_000)],
+    ['with a start delay', ({ batches }) => (batches[0]!.expected.jobs['2']!.startDelayMs = 8_000)],
+    ['of a batch with limits', ({ batches }) => (batches[0]!.expected.limits.maxConcurrentJobs = 1)],
+    ['after a fault', ({ disturbances }) => disturbances!.push({ from: 500, to: 600 })],
+    ['where it is not known when processes died', (evidence) => (evidence.disturbances = null)],
+    [
+      'while all slots are taken',
+      (evidence) => {
+        evidence.slots = 1;
+        // The second job ends as late as the third one starts.
+        for (const entry of evidence.ledger)
+          if (entry.what === 'job-end' && entry.position === 2) entry.at = 9_000;
+      },
+    ],
+  ])('is not one that has a job %s', (_why, change) => {
+    expect(late(change)).toEqual([]);
+  });
+});
