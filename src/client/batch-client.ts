@@ -75,7 +75,7 @@ import { whyClosed, whyNotOpened } from './why-closed.ts';
 export interface BatchClientOptions {
   /** A connected Temporal client of the app. Stays open when this client closes. */
   readonly client: Client;
-  /** The app's Knex instance (stays open), or a connection string (`close()` closes the pool). */
+  /** The app's Knex instance for Postgres (stays open; no transaction), or a connection string (`close()` closes the pool). */
   readonly database: string | Knex;
   /**
    * Told when rows or announcements are delayed and tried again.

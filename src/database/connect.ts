@@ -23,7 +23,8 @@ const DEFAULT_POOL_SIZE = 10;
 /**
  * Wraps an app's Knex instance, or opens a pool from a connection string. Does not connect yet.
  *
- * @throws {@link InvalidOptionError} for anything else, and for a schema name that is not a plain identifier
+ * @throws {@link InvalidOptionError} for anything else, for a Knex instance that cannot serve (see {@link assertUsable}),
+ * and for a schema name that is not a plain identifier
  */
 export function openDatabase(database: string | Knex, options: DatabaseOptions = {}): Database {
   const { schema = DEFAULT_SCHEMA, poolSize = DEFAULT_POOL_SIZE } = options;
@@ -34,6 +35,7 @@ export function openDatabase(database: string | Knex, options: DatabaseOptions =
     throw new InvalidOptionError('poolSize', 'a whole number of at least 1', poolSize);
   }
   if (typeof database === 'function' && typeof database.raw === 'function') {
+    assertUsable(database);
     return { knex: database, schema, close: async () => {} };
   }
   if (typeof database !== 'string' || !/^postgres(ql)?:\/\//.test(database)) {
@@ -65,6 +67,40 @@ export function openDatabase(database: string | Knex, options: DatabaseOptions =
     log: { error: () => {}, warn: () => {} },
   });
   return { knex, schema, close: () => knex.destroy() };
+}
+
+/** Dialects of Knex that speak to Postgres through `pg`. */
+const POSTGRES = 'postgresql';
+
+/**
+ * Refuses Knex instances that seem to work and lose jobs. In a transaction, other processes cannot see the rows; a
+ * rollback removes rows of jobs that the batch knows of.
+ */
+function assertUsable(knex: Knex): void {
+  const { client } = knex;
+  const refuse = (expected: string, hint: string) => {
+    throw new InvalidOptionError('database', `a Knex instance ${expected}`, knex, hint);
+  };
+  if (knex.isTransaction === true) {
+    refuse(
+      'and not a transaction',
+      'Workers cannot see the rows of a transaction before it commits, and a rollback would remove rows of jobs that ' +
+        'run. Pass the instance that opened the transaction, and create the batch after the commit.',
+    );
+  }
+  if (client?.dialect !== POSTGRES) {
+    refuse(`for Postgres and not for ${client?.dialect ?? 'nothing'}`, "Create it with { client: 'pg' }.");
+  }
+  if (client.config?.connection && !client.pool) {
+    refuse('that was not destroyed', 'Close clients and workers before you call knex.destroy().');
+  }
+  const mapper = (['wrapIdentifier', 'postProcessResponse'] as const).find((name) => client.config?.[name]);
+  if (mapper !== undefined) {
+    refuse(
+      `without ${mapper}`,
+      'The library reads its columns by their own names. Pass a connection string, or a second instance without mappers.',
+    );
+  }
 }
 
 /** Asked now, and not when a connection is needed; of the driver, which takes more than a URL may be. */

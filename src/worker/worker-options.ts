@@ -30,7 +30,7 @@ export interface BatchWorkerOptions {
    */
   // oxlint-disable-next-line typescript/no-redundant-type-constituents -- Duration is any where the types of ms are missing
   readonly hungProcessTimeout?: Duration | false;
-  /** A Knex instance (stays open), or a connection string. */
+  /** A Knex instance for Postgres (stays open; no transaction), or a connection string. */
   readonly database: string | Knex;
   /** Jobs that this worker runs. @default [] */
   readonly jobs?: readonly AnyJob[];
