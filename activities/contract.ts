@@ -15,6 +15,7 @@ import type { SteeredRow } from '../workflows/steering.ts';
 import type { Share } from '../workflows/limits.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
 import type { OpenedRound } from '../workflows/rounds.ts';
+import type { ForSchema } from '../workflows/schema.ts';
 
 /** Short writes of the mirror, run as local activities first. Each is an upsert: it may run twice, and twice at once. */
 export interface MirrorActivities {
@@ -66,6 +67,8 @@ export interface StepActivities {
 export interface StepAnswer {
   /** The batch has settled, or its workflow has closed: it may not say so any more. */
   readonly mayBeOver: boolean;
+  /** Where the batch is; absent where the batch was known to be there. */
+  readonly schema?: string;
 }
 
 /**
@@ -81,7 +84,8 @@ export interface StepJob<Args extends readonly unknown[] = readonly unknown[]> {
   readonly args: Args;
 }
 
-export interface StepInput {
+/** `schema` is set by continue-as-new: what starts the batch decides where it is. */
+export interface StepInput extends ForSchema {
   readonly batchId: string;
   readonly options: Omit<StepBatchOptions, 'id'>;
   /** Of a deadline that is a Date: epoch milliseconds, or null for one that is invalid. */
@@ -257,8 +261,8 @@ export interface PlainJobOptions {
   readonly retry: RetryOptions;
 }
 
-/** Options of `BatchClient.prune`, as text and numbers. */
-export interface PruneInput {
+/** Options of `BatchClient.prune`, as text and numbers. Without a `schema`, whichever worker takes it prunes its own. */
+export interface PruneInput extends ForSchema {
   readonly olderThan: Duration;
   readonly status?: readonly BatchOutcome[];
   readonly limit?: number;

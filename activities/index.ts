@@ -14,13 +14,14 @@ import { cancelWorkflowJobs } from './cancel-workflow-jobs.ts';
 import { createMirrorActivities } from './mirror.ts';
 import { runPlainJob } from './plain-job.ts';
 import { prune } from './prune.ts';
+import { guarded } from './schema-guard.ts';
 import { cancelStep, readStep, startStep } from './step.ts';
 
+type AllActivities = MirrorActivities & HandlerActivities & MaintenanceActivities & StepActivities;
+
 /** All activities of the batch workflows, over what they work with. */
-export function createActivities(
-  dependencies: ActivityDependencies,
-): MirrorActivities & HandlerActivities & MaintenanceActivities & StepActivities {
-  return {
+export function createActivities(dependencies: ActivityDependencies): AllActivities {
+  return guarded<AllActivities>(dependencies, {
     ...createMirrorActivities(dependencies),
     runChunk: (input) => runChunk(dependencies, input),
     runCallback: (input) => runCallback(dependencies, input),
@@ -36,7 +37,7 @@ export function createActivities(
     startStep: (input) => startStep(dependencies, input),
     readStep: (input) => readStep(dependencies, input),
     cancelStep: (input) => cancelStep(dependencies, input),
-  };
+  });
 }
 
 export type {

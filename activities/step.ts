@@ -27,8 +27,9 @@ export async function startStep(dependencies: Dependencies, input: StepInput): P
   const targets = await finalIf(isInvalid, async () => targetsOf(dependencies, jobs));
   return withHeartbeat(async () => {
     const batch = await finalIf(isAnothers, () => dependencies.batches.createResolved(options));
-    if (batch.status !== 'pending') return { mayBeOver: batch.settledAt !== null };
-    return enrol(batch, jobs, targets);
+    const schema = await dependencies.batches.identity.ref();
+    if (batch.status !== 'pending') return { mayBeOver: batch.settledAt !== null, schema };
+    return { ...(await enrol(batch, jobs, targets)), schema };
   });
 }
 

@@ -18,11 +18,22 @@ import type { Knex } from 'knex';
  * leaves, and becomes a job when the answer is there, or when the batch is closed and nobody can say any more what the
  * answer was. `key` is that of the job.
  *
+ * `batch_schema` has one row, the schema's random ID: by it a worker tells a batch of another database from one whose rows
+ * are gone. A copy of the database has the same ID.
+ *
  * A batch whose `pruned_at` is set is being removed, in many transactions: no view shows it, and nothing revives it.
  */
 export async function up(knex: Knex, schema: string): Promise<void> {
   await knex.raw(
     `
+create table :schema:.batch_schema (
+  id text primary key default substr(md5(gen_random_uuid()::text), 1, 12) check (id <> ''),
+  is_only boolean not null default true unique check (is_only),
+  created_at timestamptz not null default now()
+);
+
+insert into :schema:.batch_schema default values;
+
 create table :schema:.batches (
   id text primary key check (id <> ''),
   first_execution_run_id text not null,
@@ -474,6 +485,7 @@ drop table :schema:.batch_callbacks;
 drop table :schema:.batch_starts;
 drop table :schema:.batch_jobs;
 drop table :schema:.batches;
+drop table :schema:.batch_schema;
 drop function :schema:.delete_jobs_of_batches;
 drop function :schema:.refuse_late_outcome;
 `,

@@ -11,6 +11,7 @@ export type BatchErrorCode =
   | 'BATCH_TERMINATED'
   | 'CALLBACK_ALREADY_REGISTERED'
   | 'CLIENT_CLOSED'
+  | 'DATABASE_MISMATCH'
   | 'DATABASE_UNAVAILABLE'
   | 'EMPTY_BATCH'
   | 'ENROLLMENT_CLOSED'
@@ -239,6 +240,16 @@ export class MigrationsPendingError extends BatchError {
 export class WorkerUnavailableError extends BatchError {
   static {
     this.prototype.name = 'WorkerUnavailableError';
+  }
+}
+
+/**
+ * Thrown by `create` and by calls to a batch when only workers with another database or schema answered. The message
+ * names both schemas with their IDs. `create` has left nothing behind.
+ */
+export class DatabaseMismatchError extends WorkerUnavailableError {
+  static {
+    this.prototype.name = 'DatabaseMismatchError';
   }
 }
 

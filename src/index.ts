@@ -34,6 +34,7 @@ export {
   BatchSealedError,
   BatchSettledError,
   CallbackAlreadyRegisteredError,
+  DatabaseMismatchError,
   DatabaseUnavailableError,
   EmptyBatchError,
   EnrollmentClosedError,

@@ -18,6 +18,10 @@ export const PROCESS_WAITS = {
   abortGrace: 5_000,
   /** Pause before a callback is offered again that the worker does not know. */
   unknownCallback: 5_000,
+  /** Shortest pause before an activity is offered again that met a worker of another schema; later a tenth of its age. */
+  otherSchema: 500,
+  /** Longest such pause. */
+  otherSchemaMax: 30_000,
   /** Longest pause between two checks of a nested batch. */
   nestedCheckMax: 30_000,
   /** A nested batch without a row is taken for deleted after this time; before, it may still be being created. */
@@ -100,6 +104,8 @@ export const LATE = {
   mirror: 10_000,
   /** The report of a workflow that is a job and has ended. */
   report: 5_000,
+  /** Work that met a worker of another schema: longer ago, that worker may be gone. */
+  mismatch: 5 * 60_000,
   /** A chunk: it is made to take about a second, so its jobs are slow or hang. */
   chunk: 60_000,
 } as const;

@@ -14,6 +14,7 @@ import type { StepActivities, StepInput } from '../activities/contract.ts';
 import type { ExecuteBatchResult } from './execute-batch.ts';
 import { onSignal, shielded } from './handlers.ts';
 import { batchEndedSignal } from './messages.ts';
+import { forSchema, workFor } from './schema.ts';
 import { waitMs, WORKFLOW_CALLS } from './timeouts.ts';
 
 /** As long as it takes: a worker or a database that is away is waited for. What cannot be is not retryable. */
@@ -30,6 +31,7 @@ const MAX_HISTORY_EVENTS = 4_000;
 /** What `executeBatch` starts on the workers of the batch: starts it, waits for its end, and cancels it when asked to. */
 export async function batchStep(input: StepInput): Promise<ExecuteBatchResult> {
   const { batchId, options } = input;
+  workFor(input.schema);
   const { startStep, readStep, cancelStep } = stepActivities();
   let isSaidOver = input.isSaidOver ?? false;
   onSignal(batchEndedSignal, (message) => {
@@ -40,7 +42,8 @@ export async function batchStep(input: StepInput): Promise<ExecuteBatchResult> {
   try {
     // Cancelled in the middle, it would leave a batch behind that nobody knows of.
     if (!input.isStarted) {
-      const { mayBeOver } = await shielded(() => startStep(input));
+      const { mayBeOver, schema } = await shielded(() => startStep(input));
+      workFor(schema);
       isSaidOver ||= mayBeOver;
     }
     if (input.isCancelled) throw new CancelledFailure('Cancelled in an earlier run');
@@ -58,17 +61,13 @@ export async function batchStep(input: StepInput): Promise<ExecuteBatchResult> {
       await condition(() => isSaidOver, pauseMs);
       const wasSaidOver = isSaidOver;
       isSaidOver = false;
-      const progress = await readStep({ batchId, isSaidOver: wasSaidOver });
+      const progress = await readStep(forSchema({ batchId, isSaidOver: wasSaidOver }));
       if (progress) return { batchId, ...progress };
       pauseMs = wasSaidOver ? waitMs('stepCheck') : Math.min(waitMs('stepCheckMax'), 2 * pauseMs);
       if (wantsContinueAsNew()) {
-        await continueAsNew<typeof batchStep>({
-          ...input,
-          jobs: [],
-          isStarted: true,
-          isSaidOver,
-          isCancelled,
-        });
+        await continueAsNew<typeof batchStep>(
+          forSchema({ ...input, jobs: [], isStarted: true, isSaidOver, isCancelled }),
+        );
       }
     }
   }
@@ -76,7 +75,7 @@ export async function batchStep(input: StepInput): Promise<ExecuteBatchResult> {
   /** Stops the batch and waits until it is over, if there is anything left of it. */
   async function cancelled(): Promise<void> {
     try {
-      const { mayBeOver } = await cancelStep({ batchId });
+      const { mayBeOver } = await cancelStep(forSchema({ batchId }));
       isSaidOver ||= mayBeOver;
       await over(true);
     } catch (error) {

@@ -43,11 +43,12 @@ import { openRound } from './open-round.ts';
 import { runRange, type RangeShares } from './run-range.ts';
 import { batchRunner } from './runner.ts';
 import { describeFailure } from './failure.ts';
+import { forSchema, workFor, type ForSchema } from './schema.ts';
 import { clip, formatSpans, parseSpans, type Span } from './spans.ts';
 import { requestCancellations } from './cancel-workflow-jobs.ts';
 import { waitMs } from './timeouts.ts';
 
-export interface BatchInput {
+export interface BatchInput extends ForSchema {
   readonly batchId: string;
   readonly description: string;
   readonly context: unknown;
@@ -100,6 +101,7 @@ export async function batch(input: BatchInput): Promise<BatchResult> {
 
 async function runBatch(input: BatchInput): Promise<BatchResult> {
   const { batchId, settings, callbacks = [] } = input;
+  workFor(input.schema);
   const { firstExecutionRunId, startTime } = workflowInfo();
   const round = input.round?.number ?? 1;
   const names = Object.keys(settings.jobLimits);
@@ -201,6 +203,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     shielded(async () => {
       await untilTrue(() => state.written.created || refusal !== undefined);
       refuseIf(refusal);
+      return forSchema({});
     }),
   );
   setHandler(
@@ -596,7 +599,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
           staticSummary: runnerSummary(input, assignment),
           memo: { batchId, description: input.description, jobs: `${from}-${to}` },
           args: [
-            {
+            forSchema({
               batchId,
               batchWorkflowId: workflowInfo().workflowId,
               round,
@@ -609,7 +612,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
               steering: given,
               range,
               returns: 0,
-            },
+            }),
           ],
         }),
       (error) => replace(runner, error),
@@ -758,7 +761,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
           workflowId: callbackWorkflowId(round, event, state.calledForAlert),
           staticSummary: `${callbackSummary(registration)} of batch ${batchId}`,
           memo: { batchId, description: input.description, event },
-          args: [{ batchId, round, batchWorkflowId: workflowInfo().workflowId, registration }],
+          args: [forSchema({ batchId, round, batchWorkflowId: workflowInfo().workflowId, registration })],
         }),
       (error) => giveUpCallback(event, error),
     );

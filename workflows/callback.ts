@@ -4,8 +4,9 @@ import { shielded } from './handlers.ts';
 import { callbackEndedSignal, pingSignal } from './messages.ts';
 import { mirror } from './mirror.ts';
 import { runCallback } from './run-callback.ts';
+import { workFor, type ForSchema } from './schema.ts';
 
-export interface CallbackWorkflowInput {
+export interface CallbackWorkflowInput extends ForSchema {
   readonly batchId: string;
   readonly round: number;
   readonly batchWorkflowId: string;
@@ -18,6 +19,7 @@ export interface CallbackWorkflowInput {
  */
 export async function batchCallback(input: CallbackWorkflowInput): Promise<void> {
   const { batchId, batchWorkflowId, registration, round } = input;
+  workFor(input.schema);
   setHandler(pingSignal, () => {});
   // As the batch does: Temporal's own cancellation changes nothing.
   await shielded(async () => {

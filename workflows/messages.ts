@@ -10,6 +10,7 @@ import type { CancelRequest, Steering } from './steering.ts';
 import type { ReturnedRange, RunnerReport } from './ranges.ts';
 import type { JobsAddedMessage } from './more-jobs.ts';
 import type { ChunkLeft, RangeState } from './range-state.ts';
+import type { ForSchema } from './schema.ts';
 
 /** Jobs `1..upTo` have their rows. A watermark, so that a late or repeated message changes nothing. */
 export interface EnrolledMessage {
@@ -100,8 +101,8 @@ export const rangeReturnedSignal = defineSignal<[ReturnedRange]>('rangeReturned'
 /** Sent to a workflow that works for the batch to learn whether it is still there. */
 export const pingSignal = defineSignal('ping');
 
-/** Answers once the batch's row exists. */
-export const createdUpdate = defineUpdate<void>('created');
+/** Answers once the batch's row exists, with where it is. */
+export const createdUpdate = defineUpdate<ForSchema>('created');
 /** Takes the batch's one enrolment block over for a token; of an open-ended batch it asks whether it is open. */
 export const openUpdate = defineUpdate<OpenResult, [OpenMessage]>('open');
 /** Ends the enrolment: the block of its token, or the open-ended batch's. */

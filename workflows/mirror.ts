@@ -1,6 +1,7 @@
 import { TemporalFailure } from '@temporalio/common';
 import { proxyActivities, proxyLocalActivities, sleep, workflowInfo } from '@temporalio/workflow';
 import type { MirrorActivities } from '../activities/contract.ts';
+import { forSchema } from './schema.ts';
 import { WORKFLOW_CALLS } from './timeouts.ts';
 
 /**
@@ -41,7 +42,7 @@ function mayBeLocal(): boolean {
 
 type Write<Input, Result> = (input: Input) => Promise<Result>;
 
-function inTurn<Input, Result>(
+function inTurn<Input extends object, Result>(
   writeOf: (to: typeof local | typeof regular) => Write<Input, Result>,
 ): Write<Input, Result> {
   const short = writeOf(local);
@@ -57,7 +58,7 @@ function inTurn<Input, Result>(
     }
   };
   return (input) => {
-    const result = last.then(() => write(input));
+    const result = last.then(() => write(forSchema(input)));
     last = result.catch(() => {});
     return result;
   };

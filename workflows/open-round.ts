@@ -1,5 +1,6 @@
 import { proxyActivities } from '@temporalio/workflow';
 import type { HandlerActivities } from '../activities/contract.ts';
+import { forSchema } from './schema.ts';
 import { waitMs, WORKFLOW_CALLS } from './timeouts.ts';
 
 /**
@@ -16,4 +17,4 @@ export const openRound: HandlerActivities['openRound'] = (input) =>
       maximumInterval: WORKFLOW_CALLS.writeRetryMax,
     },
     summary: 'Open the round',
-  }).openRound(input);
+  }).openRound(forSchema(input));

@@ -5,6 +5,7 @@ import { callbackSummary } from './details.ts';
 import { describeFailure } from './failure.ts';
 import { mirror } from './mirror.ts';
 import { temporalRetry } from './retry-policy.ts';
+import { forSchema } from './schema.ts';
 import { waitMs } from './timeouts.ts';
 
 /** A callback of a round of a batch. */
@@ -29,13 +30,15 @@ export async function runCallback(run: CallbackRun): Promise<void> {
     summary: callbackSummary(registration),
   });
   try {
-    await activities.runCallback({
-      batchId,
-      round,
-      event,
-      callback,
-      ...(maximumAttempts === undefined ? {} : { maximumAttempts }),
-    });
+    await activities.runCallback(
+      forSchema({
+        batchId,
+        round,
+        event,
+        callback,
+        ...(maximumAttempts === undefined ? {} : { maximumAttempts }),
+      }),
+    );
   } catch (error) {
     await callbackFailed(run, error);
   }

@@ -42,6 +42,7 @@ import {
   type RangeState,
 } from './range-state.ts';
 import { RerunReasons } from './rerun-reasons.ts';
+import { forSchema } from './schema.ts';
 import { countOf, formatSpans, intersect, parseSpans, subtract, union, type Span } from './spans.ts';
 import { waitMs, WORKFLOW_CALLS } from './timeouts.ts';
 
@@ -188,7 +189,9 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
         summary: describeChunk(dispatched, reasons.of(spans)),
         ...(share && queue !== null ? { scheduleToStartTimeout: waitMs('untakenChunk') } : {}),
       };
-      const report = await chunks.run(() => activities.runChunk.executeWithOptions(overrides, [input]));
+      const report = await chunks.run(() =>
+        activities.runChunk.executeWithOptions(overrides, [forSchema(input)]),
+      );
       hasStarted = report.timing.ran > 0;
       state = chunkEnded(state, ended(), report, Date.now());
       if (rushedInFlight.length > 0) {

@@ -22,12 +22,13 @@ import type { ReturnedRange, RunnerReport } from './ranges.ts';
 import type { Steering } from './steering.ts';
 import { isExhausted, type RangeState } from './range-state.ts';
 import { runRange } from './run-range.ts';
+import { workFor, type ForSchema } from './schema.ts';
 import { isSpans, parseSpans } from './spans.ts';
 
 /** Half of what Temporal lets a workflow have. */
 const MAX_IN_FLIGHT = 1_000;
 
-export interface RunnerInput {
+export interface RunnerInput extends ForSchema {
   readonly batchId: string;
   readonly batchWorkflowId: string;
   /** Which round of the batch it is, from 1. */
@@ -55,6 +56,7 @@ export async function batchRunner(input: RunnerInput): Promise<void> {
 
 async function runRunner(input: RunnerInput): Promise<void> {
   const { batchId } = input;
+  workFor(input.schema);
   const batch = getExternalWorkflowHandle(input.batchWorkflowId);
   setHandler(pingSignal, () => {});
   let isBatchGone = false;

@@ -20,6 +20,7 @@ import {
 import { openDatabase, type Database } from '../database/connect.ts';
 import { assertMigrated } from '../database/migrate.ts';
 import { isTransient, withRetry } from '../database/retry.ts';
+import { describeSchema, isSameSchema, SchemaIdentity, type SchemaRef } from '../database/schema-identity.ts';
 import { selectRoundBasis } from '../database/rounds.ts';
 import { toBatchRecord, type BatchRecord, type BatchRow } from '../database/rows.ts';
 import {
@@ -69,7 +70,7 @@ import { parentOfNewBatch } from './lineage.ts';
 import { openClients } from './open-clients.ts';
 import { staticDetails } from './static-details.ts';
 import type { JobTarget } from './submit.ts';
-import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
+import { databaseMismatch, isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
 import { whyClosed, whyNotOpened } from './why-closed.ts';
 
 export interface BatchClientOptions {
@@ -140,6 +141,8 @@ export class BatchClient {
   readonly taskQueue: string;
   /** @internal */
   readonly database: Database;
+  /** @internal Of the schema of `database`: batches carry it, and workers compare it. */
+  readonly identity: SchemaIdentity;
   /** @internal */
   readonly client: Client;
   /** @internal */
@@ -163,6 +166,7 @@ export class BatchClient {
       ...(options.schema === undefined ? {} : { schema: options.schema }),
       ...(options.poolSize === undefined ? {} : { poolSize: options.poolSize }),
     });
+    this.identity = new SchemaIdentity(this.database);
     openClients.add(this);
   }
 
@@ -173,6 +177,7 @@ export class BatchClient {
    * @throws {@link InvalidOptionError} @throws {@link InvalidArgumentsError} for the context
    * @throws {@link BatchExistsError} when the id is that of a batch with other options
    * @throws {@link WorkerUnavailableError} when no worker answered for 15 s; nothing is left behind
+   * @throws {@link DatabaseMismatchError} when only workers with another database or schema did; nothing is left behind
    * @throws {@link MigrationsPendingError} @throws {@link DatabaseUnavailableError} @throws {@link TemporalUnavailableError}
    */
   async create(options: BatchOptions): Promise<Batch> {
@@ -261,15 +266,18 @@ export class BatchClient {
   }
 
   /**
-   * Creates or changes a Temporal Schedule that prunes on this client's task queue, in the database of the workers
-   * there. Calling it again with the same options changes nothing.
+   * Creates or changes a Temporal Schedule that prunes this client's schema, by the workers of its task queue. Workers
+   * with another database or schema refuse to. Calling it again with the same options changes nothing.
    *
    * @throws {@link InvalidOptionError} also when `scheduleId` belongs to a schedule of another kind
-   * @throws {@link TemporalUnavailableError}
+   * @throws {@link MigrationsPendingError} @throws {@link DatabaseUnavailableError} @throws {@link TemporalUnavailableError}
    * @example await batches.schedulePrune({ olderThan: '30 days', every: '1 day' });
    */
   async schedulePrune(options: PruneScheduleOptions): Promise<{ scheduleId: string }> {
-    const schedule = resolvePruneSchedule(options, this.taskQueue);
+    const resolved = resolvePruneSchedule(options, this.taskQueue);
+    await this.#ready();
+    const schema = await this.#schema();
+    const schedule = { ...resolved, input: { ...resolved.input, schema } };
     await runOutsideEnrollment(() => savePruneSchedule(this.client, this.taskQueue, schedule));
     return { scheduleId: schedule.scheduleId };
   }
@@ -334,11 +342,12 @@ export class BatchClient {
     if (!basis) throw new BatchNotFoundError(id);
     const { callbacks } = basis;
     const settings = withActiveTrace(resolveRoundSettings(basis.settings, policy));
+    const schema = await this.#schema();
     try {
       const { firstExecutionRunId } = await runOutsideEnrollment(() =>
         this.client.workflow.start<typeof batchWorkflow>('batch', {
           ...this.#workflowOptions(id, `${description} (round ${request.number})`, context, settings),
-          args: [{ batchId: id, description, context, settings, round: { ...request, callbacks } }],
+          args: [{ schema, batchId: id, description, context, settings, round: { ...request, callbacks } }],
         }),
       );
       return firstExecutionRunId;
@@ -422,12 +431,14 @@ export class BatchClient {
   async #start(resolved: ResolvedBatchOptions): Promise<Batch> {
     const { id, description, context, definition, callbacks, settings } = resolved;
     const creationId = randomUUID();
+    const schema = await this.#schema();
     const parentBatchId = parentOfNewBatch();
     const start = new WithStartWorkflowOperation<typeof batchWorkflow>('batch', {
       ...this.#workflowOptions(id, description, context, settings),
       workflowIdConflictPolicy: 'FAIL',
       args: [
         {
+          schema,
           batchId: id,
           description,
           context,
@@ -454,9 +465,11 @@ export class BatchClient {
       );
     } catch (error) {
       if (!isDeadlineExceeded(error)) throw toBatchError(id, error);
-      // Temporal answers here, so it is the worker that is missing.
-      if (await giveUp(this, id, creationId))
-        throw this.workerUnavailable(`Batch "${id}" was not created`, error);
+      // Temporal answers here, so it is the worker that is missing, or the wrong one.
+      const givenUp = await giveUp(this, id, creationId);
+      const what = `Batch "${id}" was not created`;
+      if (givenUp?.mismatch !== undefined) throw databaseMismatch(what, givenUp.mismatch, error);
+      if (givenUp) throw this.workerUnavailable(what, error);
     }
     // The batch is made: nothing that happens from here on may hide it from its creator.
     return this.#found(id, CALLS.database);
@@ -478,11 +491,20 @@ export class BatchClient {
   /** Waits until the batch that another creator has started has its row. It may have ended since. */
   async #written(id: string, deadline: number): Promise<void> {
     try {
-      await this.client.withDeadline(deadline, () =>
+      const { schema } = await this.client.withDeadline(deadline, () =>
         this.client.workflow
           .getHandle<typeof batchWorkflow>(batchWorkflowId(id))
           .executeUpdate(createdUpdate),
       );
+      const own = await this.#schema();
+      if (schema !== undefined && !isSameSchema(schema, own)) {
+        throw databaseMismatch(
+          `Batch "${id}" was not created`,
+          `A batch of this id runs in schema ${describeSchema(schema)}, and this client has opened schema ` +
+            `${describeSchema(own)}. Temporal's namespace has one batch of an id. Give each environment its own ` +
+            'namespace, or use other ids.',
+        );
+      }
     } catch (error) {
       if (isDeadlineExceeded(error)) throw this.workerUnavailable(`Batch "${id}" is not there yet`, error);
       const known = toBatchError(id, error);
@@ -494,6 +516,11 @@ export class BatchClient {
     const row = await this.readRow(id, timeoutMs);
     if (!row) throw new BatchNotFoundError(id);
     return this.batchOf(toBatchRecord(row));
+  }
+
+  /** Where the batches of this client are, for the workers. @throws {@link DatabaseUnavailableError} */
+  async #schema(): Promise<SchemaRef> {
+    return this.read(() => this.identity.ref());
   }
 
   /** Checks once that the database is there and migrated. */

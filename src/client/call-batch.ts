@@ -2,7 +2,8 @@ import type { WorkflowHandle } from '@temporalio/client';
 import type { batch as batchWorkflow } from '../../workflows/batch.ts';
 import { batchWorkflowId, type BatchClient } from './batch-client.ts';
 import { CALLS } from '../timeouts.ts';
-import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
+import { findMismatch } from './mismatch.ts';
+import { databaseMismatch, isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
 
 export type BatchHandle = WorkflowHandle<typeof batchWorkflow>;
 
@@ -22,7 +23,12 @@ export async function callBatch<T>(
       call(handleOf(batches, batchId)),
     );
   } catch (error) {
-    if (isDeadlineExceeded(error)) throw batches.workerUnavailable(what, error);
+    if (isDeadlineExceeded(error)) {
+      const mismatch = await findMismatch(batches.client, batchWorkflowId(batchId));
+      throw mismatch === undefined
+        ? batches.workerUnavailable(what, error)
+        : databaseMismatch(what, mismatch, error);
+    }
     throw toBatchError(batchId, error);
   }
 }

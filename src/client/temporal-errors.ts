@@ -13,6 +13,7 @@ import {
   BatchSealedError,
   BatchSettledError,
   CallbackAlreadyRegisteredError,
+  DatabaseMismatchError,
   EnrollmentTimedOutError,
   JobNotLimitedError,
   TemporalUnavailableError,
@@ -28,6 +29,11 @@ export function isDeadlineExceeded(error: unknown): boolean {
     if (isGrpcServiceError(cause) && DEADLINE_CODES.includes(cause.code)) return true;
   }
   return false;
+}
+
+/** @param what did not happen @param why what a worker said */
+export function databaseMismatch(what: string, why: string, cause?: unknown): DatabaseMismatchError {
+  return new DatabaseMismatchError('DATABASE_MISMATCH', `${what}: ${why}`, { cause });
 }
 
 /** Our error for what a call to the batch's workflow threw. */

@@ -18,6 +18,7 @@ export function workerFindings(facts: Facts, temporal: TemporalFacts): Finding[]
   return [
     ...missing,
     ...workflows.flatMap((workflow) => taskFailing(workflow)),
+    ...otherSchemas(facts, workflows),
     ...runnersLost(temporal),
     ...activityQueues(facts, temporal, workflows).filter(
       ({ details }) => !withoutWorker.has(details['taskQueue']),
@@ -66,6 +67,25 @@ function taskFailing({ workflowId, taskFailure, task }: WorkflowFacts): Finding[
         'Usual causes: a worker of an older or changed version of this package, or one whose workflow bundle lacks its workflows. Temporal tries again by itself: start the right worker, and stop the others on this task queue.',
       since: at,
       details: { workflowId, cause, message, attempt: task?.attempt ?? 1 },
+    },
+  ];
+}
+
+/** Workers of another database share the task queue. One finding says it for all workflows of the batch. */
+function otherSchemas({ now }: Facts, workflows: readonly WorkflowFacts[]): Finding[] {
+  const [last] = workflows
+    .flatMap(({ mismatch }) => mismatch ?? [])
+    .filter(({ at }) => now - at < LATE.mismatch)
+    .toSorted((a, b) => b.at - a.at);
+  if (!last) return [];
+  return [
+    {
+      code: 'DATABASE_MISMATCH',
+      severity: 'attention',
+      message: oneLine(last.message),
+      advice: 'Nothing is lost: the work is offered again until a worker with the right schema takes it.',
+      since: last.at,
+      details: { message: last.message },
     },
   ];
 }

@@ -1,5 +1,6 @@
 import type { Client, DescribeWorkflowExecutionResponse } from '@temporalio/client';
 import { defaultPayloadConverter, fromPayloadsAtIndex, WorkflowNotFoundError } from '@temporalio/common';
+import { mismatchOf } from '../client/mismatch.ts';
 import { newestEvents, type HistoryEvent } from '../temporal-history.ts';
 import type { ActivityFacts, WorkflowFacts } from './facts.ts';
 
@@ -32,6 +33,7 @@ export async function readWorkflow(
   const events = await newestEvents(client, workflowId, runId, EVENTS);
   const isRunning = status.name === 'RUNNING';
   const taskFailure = isRunning ? lastTaskFailure(events) : undefined;
+  const mismatch = isRunning ? lastMismatch(raw, events) : undefined;
   const closeReason = isRunning ? undefined : closeReasonOf(events[0]);
   return {
     workflow: {
@@ -42,6 +44,7 @@ export async function readWorkflow(
       taskQueue,
       ...(raw.pendingWorkflowTask ? { task: taskOf(raw.pendingWorkflowTask) } : {}),
       ...(taskFailure === undefined ? {} : { taskFailure }),
+      ...(mismatch === undefined ? {} : { mismatch }),
       activities: (raw.pendingActivities ?? []).map((activity) => activityOf(activity, events)),
       lostAt: events.flatMap((event) => (event.activityTaskTimedOutEventAttributes ? [timeOf(event)] : [])),
     },
@@ -94,6 +97,23 @@ function lastTaskFailure(events: readonly HistoryEvent[]): WorkflowFacts['taskFa
     }
   }
   return undefined;
+}
+
+/** An activity that waits to be offered again says it, or the end of a chunk, which has one attempt. */
+function lastMismatch(
+  { pendingActivities }: DescribeWorkflowExecutionResponse,
+  events: readonly HistoryEvent[],
+): WorkflowFacts['mismatch'] {
+  const waiting = (pendingActivities ?? []).map((activity) => ({
+    message: mismatchOf(activity.lastFailure),
+    at: epochMs(activity.lastStartedTime) ?? 0,
+  }));
+  const ended = events.map((event) => ({
+    message: mismatchOf(event.activityTaskFailedEventAttributes?.failure),
+    at: timeOf(event),
+  }));
+  const said = [...waiting, ...ended].filter((one): one is { message: string; at: number } => !!one.message);
+  return said.toSorted((a, b) => b.at - a.at)[0];
 }
 
 function closeReasonOf(event: HistoryEvent | undefined): string | undefined {

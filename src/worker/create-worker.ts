@@ -50,6 +50,7 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
   const { interceptors, ...workerOptions } = options.workerOptions ?? {};
   try {
     await assertMigrated(batches.database);
+    await batches.identity.ref();
     const worker: Worker = await Worker.create({
       maxConcurrentActivityTaskExecutions: maxConcurrentJobs + EXTRA_ACTIVITIES,
       // The worker that has a batch in its cache may be dead: others are not to wait 10 s, the default, for it.

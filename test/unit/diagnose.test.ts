@@ -227,6 +227,20 @@ const CASES: readonly Case[] = [
     says: ['--schema'],
   },
   {
+    title: 'workers of another schema share its task queue',
+    facts: stillBatch({
+      workflow: { mismatch: { message: 'A worker has opened schema "b".', at: NOW - MINUTE } },
+    }),
+    finds: [['DATABASE_MISMATCH', 'attention']],
+    says: ['has opened schema "b"', 'Nothing is lost'],
+    since: NOW - MINUTE,
+  },
+  {
+    title: 'a worker of another schema took its work long ago',
+    facts: stillBatch({ workflow: { mismatch: { message: 'A worker …', at: NOW - 6 * MINUTE } } }),
+    finds: [['UNEXPLAINED', 'attention']],
+  },
+  {
     title: 'somebody paused it',
     facts: stillBatch({ batch: { pausedAt: new Date(NOW - 5 * MINUTE) } }),
     finds: [['PAUSED', 'attention']],
@@ -696,6 +710,7 @@ const CODES: Readonly<Record<FindingCode, true>> = {
   CALLBACK_FAILING: true,
   CALLBACK_RUNNING: true,
   CALLBACK_UNKNOWN: true,
+  DATABASE_MISMATCH: true,
   DATABASE_UNREACHABLE: true,
   LONG_RUNNING: true,
   MIRROR_BEHIND: true,

@@ -63,6 +63,11 @@ const errors = [
     new library.NestedEnrollmentError('NESTED_ENROLLMENT', 'text', { cause }),
   ],
   [
+    'DatabaseMismatchError',
+    'DATABASE_MISMATCH',
+    new library.DatabaseMismatchError('DATABASE_MISMATCH', 'text', { cause }),
+  ],
+  [
     'TemporalUnavailableError',
     'TEMPORAL_UNAVAILABLE',
     new library.TemporalUnavailableError('TEMPORAL_UNAVAILABLE', 'text', { cause }),

@@ -1,0 +1,174 @@
+import { DefaultLogger, type LogEntry } from '@temporalio/worker';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { BatchClient, DatabaseMismatchError, defineCallback, defineJob, migrate } from '../../src/index.ts';
+import { expectConsistent } from '../support/batches.ts';
+import { examine } from '../support/doctor.ts';
+import { eventually } from '../support/eventually.ts';
+import { PATIENCE } from '../support/patience.ts';
+import { startStepApp } from '../support/steps.ts';
+import { createWorld, type World } from '../support/world.ts';
+
+// Two environments, with a schema each, whose workers poll one task queue by mistake.
+const logged: LogEntry[] = [];
+let world: World;
+let other: string;
+const ran: string[] = [];
+const job = defineJob('NoteRun', async (name: string) => void ran.push(name));
+const called: string[] = [];
+const callback = defineCallback('NoteCall', async (batchId) => void called.push(batchId));
+
+beforeAll(async () => {
+  world = await createWorld({
+    runtime: { logger: new DefaultLogger('WARN', (entry) => logged.push(entry)) },
+  });
+  other = `${world.schema}_other`;
+  await migrate(world.knex, { schema: other });
+});
+afterAll(async () => {
+  await world.knex.raw('drop schema ?? cascade', [other]);
+  await world[Symbol.asyncDispose]();
+});
+
+const create = () => world.batches.create({ description: 'A test', callbacks: { complete: callback } });
+const right = () => world.startWorker({ jobs: [job], callbacks: [callback] });
+const wrong = () => world.startWorker({ schema: other, jobs: [job], callbacks: [callback] });
+
+async function idOf(schema: string): Promise<string> {
+  return (await world.knex.withSchema(schema).from('batch_schema').first('id')).id;
+}
+
+async function countIn(schema: string, table: string): Promise<number> {
+  return Number((await world.knex.withSchema(schema).from(table).count<{ count: string }[]>('*'))[0]!.count);
+}
+
+describe('workers of two schemas on one task queue', () => {
+  test('run every job, once the right ones get it, and none fails or is cancelled', async () => {
+    const workers = await Promise.all([right(), wrong()]);
+    const batches = await Promise.all(Array.from({ length: 6 }, create));
+    const names = await Promise.all(
+      batches.map(async (batch) => {
+        const own = Array.from({ length: 50 }, (_, index) => `${batch.id}/${index}`);
+        await batch.jobs(() => job.performBulk(own.map((name) => [name] as [string])));
+        return own;
+      }),
+    );
+    for (const batch of batches) {
+      expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 50 });
+      await expectConsistent(world, batch);
+    }
+    expect([...new Set(ran)].toSorted()).toEqual(names.flat().toSorted());
+    expect(called.toSorted()).toEqual(batches.map(({ id }) => id).toSorted());
+    expect(await countIn(other, 'batches')).toBe(0);
+
+    const ids = [await idOf(world.schema), await idOf(other)];
+    const warnings = logged.filter(({ message }) => ids.every((id) => message.includes(id)));
+    // Once a minute for each schema that it met, however many pieces of work it was given.
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]!.message).toContain(`${world.schema} (ID ${ids[0]})`);
+    expect(warnings[0]!.message).toContain(`${other} (ID ${ids[1]})`);
+    await Promise.all(workers.map((worker) => worker.stop()));
+  });
+
+  test('make a step in one of them, and read it there', async () => {
+    await using app = await startStepApp(world);
+    const workers = await Promise.all([right(), wrong()]);
+    const steps = Array.from({ length: 4 }, (_, index) =>
+      app.execute('importFile', app.options({ jobs: [{ name: job.name, args: [`step ${index}`] }] })),
+    );
+    for (const step of steps) expect(await step).toMatchObject({ status: 'complete', complete: 1 });
+    await Promise.all(workers.map((worker) => worker.stop()));
+  });
+});
+
+describe('where only workers of another schema poll the task queue,', () => {
+  test('create names both schemas and leaves nothing behind', async () => {
+    const worker = await wrong();
+    const id = `never-${world.schema}`;
+    const creating = world.batches.create({ id, description: 'In the wrong place' });
+    await expect(creating).rejects.toBeInstanceOf(DatabaseMismatchError);
+    const error = await creating.catch((caught: unknown) => caught as DatabaseMismatchError);
+    expect(error).toMatchObject({ code: 'DATABASE_MISMATCH' });
+    for (const schema of [world.schema, other])
+      expect((error as Error).message).toContain(await idOf(schema));
+
+    expect((await world.client.workflow.getHandle(`batch:${id}`).describe()).status.name).toBe('TERMINATED');
+    for (const schema of [world.schema, other]) {
+      expect(await world.knex.withSchema(schema).from('batches').where({ id })).toEqual([]);
+    }
+    await worker.stop();
+    // The id is free.
+    const again = await right();
+    expect((await world.batches.create({ id, description: 'In the right place' })).status).toBe('pending');
+    await again.stop();
+  });
+
+  test('jobs wait, calls and the doctor say why, and all goes on with a right worker', async () => {
+    const before = await right();
+    const batch = await create();
+    await before.stop();
+    const worker = await wrong();
+    await batch.jobs(() => job.performAsync('waited'));
+    await eventually(async () => {
+      const { findings } = await examine(world, batch.id);
+      const found = findings.find(({ code }) => code === 'DATABASE_MISMATCH');
+      for (const schema of [world.schema, other]) expect(found?.message).toContain(await idOf(schema));
+    });
+    await expect(batch.pause()).rejects.toMatchObject({ code: 'DATABASE_MISMATCH' });
+    expect(await batch.progress()).toMatchObject({ pending: 1, failed: 0, cancelled: 0 });
+    expect(ran).not.toContain('waited');
+    await right();
+    await batch.resume();
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 1 });
+    await worker.stop();
+  });
+});
+
+test('an id that a batch of another schema has is refused with both schemas, and that batch goes on', async () => {
+  await right();
+  const batch = await create();
+  const elsewhere = new BatchClient({
+    client: world.client,
+    database: world.knex,
+    schema: other,
+    taskQueue: world.taskQueue,
+  });
+  await expect(elsewhere.create({ id: batch.id, description: 'Another' })).rejects.toMatchObject({
+    code: 'DATABASE_MISMATCH',
+    message: expect.stringContaining(await idOf(world.schema)),
+  });
+  await batch.jobs(() => job.performAsync('mine'));
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
+  await elsewhere.close();
+});
+
+test('a schedule of a client prunes its own schema, whichever worker is asked', async () => {
+  const worker = await wrong();
+  const { scheduleId } = await world.batches.schedulePrune({ olderThan: 1, every: '1 day' });
+  const schedule = world.client.schedule.getHandle(scheduleId);
+  const { knex } = world;
+  const settled = { description: 'd', status: 'complete', sealed_at: new Date(0), completed_at: new Date(0) };
+  for (const schema of [world.schema, other]) {
+    await knex
+      .withSchema(schema)
+      .from('batches')
+      .insert({ id: 'old', first_execution_run_id: 'r', ...settled, settled_at: new Date(0) });
+  }
+  await schedule.trigger();
+  await right();
+  await eventually(async () => {
+    expect(await knex.withSchema(world.schema).from('batches').where({ id: 'old' })).toEqual([]);
+  });
+  expect(await knex.withSchema(other).from('batches').where({ id: 'old' })).toHaveLength(1);
+  await world.batches.unschedulePrune();
+  await worker.stop();
+});
+
+test('a schema that was migrated anew beneath a worker is its schema', async () => {
+  await using apart = await createWorld();
+  await apart.startWorker();
+  await apart.knex.withSchema(apart.schema).from('batch_schema').update({ id: 'anew' });
+  const batches = apart.openClient();
+  const batch = await batches.create({ description: 'After a reset' });
+  await batch.jobs(() => apart.fixtures.jobs.noop.performAsync(1));
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
+});
