@@ -2,7 +2,7 @@ import { cancellationSignal } from '@temporalio/activity';
 import { ApplicationFailure } from '@temporalio/common';
 import { InvalidOptionError } from '../src/errors.ts';
 import { resolvePruneOptions, type PruneResult } from '../src/prune/options.ts';
-import { pruneBatches } from '../src/prune/prune-batches.ts';
+import { filterOf, pruneBatches } from '../src/prune/prune-batches.ts';
 import type { PruneInput } from './contract.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { withHeartbeat } from './heartbeat.ts';
@@ -12,13 +12,15 @@ export async function prune(
   { database, isDraining }: Pick<ActivityDependencies, 'database' | 'isDraining'>,
   input: PruneInput,
 ): Promise<PruneResult> {
-  const { filter } = resolved(input);
+  const { selection } = resolved(input);
   const signal = cancellationSignal();
   const assertWanted = () => {
     signal.throwIfAborted();
     if (isDraining()) throw ApplicationFailure.retryable('The worker shuts down.', 'WorkerShutdown');
   };
-  return withHeartbeat(() => pruneBatches(database, filter, { assertWanted }));
+  return withHeartbeat(async () =>
+    pruneBatches(database, await filterOf(database, selection), { assertWanted }),
+  );
 }
 
 /** Anybody can start the workflow: what no attempt can make sense of fails at once. */

@@ -7,7 +7,7 @@ import { nearestName } from './near-miss.ts';
 export { DEFAULT_TASK_QUEUE } from '../workflows/names.ts';
 
 const MAX_TIMER_MS = 2 ** 31 - 1;
-const TIMER = { maxMs: MAX_TIMER_MS, expected: 'up to 24 days, such as "30s" or 30000' };
+const TIMER = { maxMs: MAX_TIMER_MS, expected: 'up to 24 days, such as "30s"' };
 /** Postgres and schedules know times that no timer does. */
 const AGE = { maxMs: 100 * 365.25 * 86_400_000, expected: 'up to 100 years, such as "30 days"' };
 
@@ -23,6 +23,7 @@ export function resolveAge(option: string, value: Duration): number {
 
 function resolveMs(option: string, value: Duration, bound: { maxMs: number; expected: string }): number {
   const expected = `a positive Temporal Duration ${bound.expected}`;
+  if (typeof value === 'string') assertClearUnit(option, expected, value);
   let ms: number;
   try {
     ms = msToNumber(value);
@@ -32,6 +33,29 @@ function resolveMs(option: string, value: Duration, bound: { maxMs: number; expe
   if (!Number.isFinite(ms) || ms <= 0 || ms > bound.maxMs)
     throw new InvalidOptionError(option, expected, value);
   return ms;
+}
+
+const NUMBER_AND_UNIT = /^(?<count>\d*\.?\d+) *(?<unit>[a-z]*)$/i;
+
+/**
+ * Temporal reads a text without a unit as milliseconds and `M` as minutes. Whoever writes them mostly means something
+ * longer, and `prune` would remove what should stay.
+ *
+ * @throws {@link InvalidOptionError}
+ */
+function assertClearUnit(option: string, expected: string, text: string): void {
+  const { count, unit } = NUMBER_AND_UNIT.exec(text)?.groups ?? {};
+  if (unit === '') {
+    const hint = `It has no unit: write ${count}ms, ${count}s, ${count}m, ${count}h or ${count}d.`;
+    throw new InvalidOptionError(option, expected, text, hint);
+  }
+  if (unit === 'M' || (unit !== undefined && /^mo(s|nths?)?$/i.test(unit))) {
+    const hint =
+      unit === 'M'
+        ? `M can be minutes or months: write ${count}m for minutes, and months in days.`
+        : 'A month has no fixed length: write days.';
+    throw new InvalidOptionError(option, expected, text, hint);
+  }
 }
 
 /** Epoch milliseconds of a Date, or of a `Duration` from now on. @throws {@link InvalidOptionError} unless it is to come */

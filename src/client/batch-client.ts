@@ -48,7 +48,7 @@ import {
   type PruneResult,
   type PruneScheduleOptions,
 } from '../prune/options.ts';
-import { countPrunable, pruneBatches } from '../prune/prune-batches.ts';
+import { countPrunable, filterOf, pruneBatches } from '../prune/prune-batches.ts';
 import { deletePruneSchedule, savePruneSchedule } from '../prune/schedule.ts';
 import { activeTrace, inSpan, withActiveTrace } from '../telemetry/tracing.ts';
 import { CALLS } from '../timeouts.ts';
@@ -259,8 +259,9 @@ export class BatchClient {
    * @example await batches.prune({ olderThan: '30 days', status: ['complete', 'cancelled'] });
    */
   async prune(options: PruneOptions): Promise<PruneResult> {
-    const { filter, dryRun, onProgress } = resolvePruneOptions(options);
+    const { selection, dryRun, onProgress } = resolvePruneOptions(options);
     await this.#ready();
+    const filter = await this.read(() => filterOf(this.database, selection));
     if (dryRun) return this.read(() => countPrunable(this.database, filter));
     return pruneBatches(this.database, filter, { onProgress });
   }

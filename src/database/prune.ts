@@ -4,8 +4,8 @@ import type { Database } from './connect.ts';
 
 /** Which batches a prune removes. */
 export interface PruneFilter {
-  /** Those that settled longer ago. */
-  readonly olderThanMs: number;
+  /** Those that settled before: epoch milliseconds of the database's clock. It stays while a prune runs. */
+  readonly settledBeforeMs: number;
   readonly statuses: readonly BatchOutcome[];
   /** Most batches; null: no limit. */
   readonly limit: number | null;
@@ -34,10 +34,19 @@ export interface PrunedSlice {
  * A batch `b` that nothing needs any more. Callbacks that have not ended are owed: of a batch whose workflow was
  * terminated in them, for ever.
  */
-const PRUNABLE = `b.settled_at < now() - :olderThanMs::double precision * interval '1 ms'
+const PRUNABLE = `b.settled_at < to_timestamp(:settledBeforeMs::double precision / 1000)
        and b.pruned_at is null and b.status = any(:statuses::text[])
        and not exists (select 1 from :schema:.batch_callbacks c
          where c.batch_id = b.id and c.status not in ('completed', 'failed', 'skipped'))`;
+
+/** The moment so long ago, by the database's clock, in epoch milliseconds. */
+export async function selectMomentAgo({ knex }: Database, ms: number): Promise<number> {
+  const { rows } = await knex.raw(
+    `select floor(extract(epoch from now() - ?::double precision * interval '1 ms') * 1000)::text as moment`,
+    [ms],
+  );
+  return Number(rows[0].moment);
+}
 
 /** What a prune would remove, by outcome; with it what an earlier one that died has claimed. */
 export async function selectPrunable({ knex, schema }: Database, filter: PruneFilter): Promise<Prunable[]> {
@@ -142,6 +151,6 @@ async function deleteJobs(
   return rows[0];
 }
 
-function bindings({ olderThanMs, statuses, limit }: PruneFilter) {
-  return { olderThanMs, statuses: `{${statuses.join(',')}}`, limit };
+function bindings({ settledBeforeMs, statuses, limit }: PruneFilter) {
+  return { settledBeforeMs, statuses: `{${statuses.join(',')}}`, limit };
 }

@@ -1,7 +1,6 @@
 import type { Duration } from '@temporalio/common';
 import type { PruneInput } from '../../activities/contract.ts';
 import type { BatchOutcome } from '../../workflows/batch-state.ts';
-import type { PruneFilter } from '../database/prune.ts';
 import { InvalidOptionError } from '../errors.ts';
 import { assertKnownKeys, assertName, assertPlainObject, assertWholeNumber, resolveAge } from '../options.ts';
 
@@ -42,8 +41,16 @@ export const OUTCOMES: readonly BatchOutcome[] = ['complete', 'failed', 'cancell
 const SELECTION_KEYS = ['limit', 'olderThan', 'status'];
 const MIN_EVERY_MS = 60_000;
 
+/** {@link PruneSelection} with defaults, in milliseconds. */
+export interface ResolvedPruneSelection {
+  readonly olderThanMs: number;
+  readonly statuses: readonly BatchOutcome[];
+  /** Null: no limit. */
+  readonly limit: number | null;
+}
+
 export interface ResolvedPruneOptions {
-  readonly filter: PruneFilter;
+  readonly selection: ResolvedPruneSelection;
   readonly dryRun: boolean;
   readonly onProgress: ((removed: PruneResult) => void) | undefined;
 }
@@ -57,7 +64,7 @@ export function resolvePruneOptions(options: PruneOptions): ResolvedPruneOptions
   if (onProgress !== undefined && typeof onProgress !== 'function') {
     throw new InvalidOptionError('onProgress', 'a function', onProgress);
   }
-  return { filter: resolveSelection(options), dryRun, onProgress };
+  return { selection: resolveSelection(options), dryRun, onProgress };
 }
 
 export interface ResolvedPruneSchedule {
@@ -91,7 +98,7 @@ export function resolveScheduleId(scheduleId: string | undefined, taskQueue: str
   return scheduleId ?? `prune:${taskQueue}`;
 }
 
-function resolveSelection({ limit, olderThan, status = OUTCOMES }: PruneSelection): PruneFilter {
+function resolveSelection({ limit, olderThan, status = OUTCOMES }: PruneSelection): ResolvedPruneSelection {
   if (limit !== undefined) assertWholeNumber('limit', limit, 1);
   const statuses = [status].flat();
   if (statuses.length === 0 || statuses.some((one) => !OUTCOMES.includes(one))) {

@@ -3,13 +3,14 @@ import {
   claimPrunable,
   deleteSlice,
   selectClaimed,
+  selectMomentAgo,
   selectPrunable,
   type Prunable,
   type PruneFilter,
 } from '../database/prune.ts';
 import { withRetry } from '../database/retry.ts';
 import { CALLS } from '../timeouts.ts';
-import type { PruneResult } from './options.ts';
+import type { PruneResult, ResolvedPruneSelection } from './options.ts';
 
 /** Batches claimed at once. What is claimed is gone for everybody, so that a prune that stops leaves few of them. */
 const CLAIM_SIZE = 100;
@@ -65,6 +66,14 @@ export async function pruneBatches(
       after = slice.upTo;
     }
   }
+}
+
+/** The batches of a selection as of now: those that settle while a prune runs are left to the next one. */
+export async function filterOf(
+  database: Database,
+  { olderThanMs, statuses, limit }: ResolvedPruneSelection,
+): Promise<PruneFilter> {
+  return { settledBeforeMs: await selectMomentAgo(database, olderThanMs), statuses, limit };
 }
 
 /** What a prune would remove. */

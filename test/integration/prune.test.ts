@@ -35,7 +35,7 @@ afterAll(async () => {
 beforeEach(() => world.knex.raw('delete from ??.batches where settled_at is not null', [world.schema]));
 
 const ALL = ['complete', 'failed', 'cancelled'] as const;
-const MONTH = { olderThanMs: 30 * 86_400_000, statuses: ALL, limit: null };
+const MONTH = { settledBeforeMs: Date.now() - 30 * 86_400_000, statuses: ALL, limit: null };
 
 /** Rows of a batch that settled so many days ago, without a workflow. */
 async function settledBatch(
@@ -489,10 +489,18 @@ describe('batch-jobs prune', () => {
     await settledBatch('old', { days: 40, jobs: 1_200 });
     await settledBatch('older', { days: 45, jobs: 3, status: 'failed' });
     const day = (days: number) => new Date(Date.now() - days * 86_400_000).toISOString().slice(0, 10);
-    expect(await cli('--older-than', '30d', ...inSchema())).toEqual({
+    const moment = String.raw`\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ`;
+    const before = Date.now() - 30 * 86_400_000;
+    const shown = await cli('--older-than', '30d', ...inSchema());
+    const [settledBefore] = new RegExp(moment).exec(shown.stdout)!;
+    // The database's clock may be a little off.
+    expect(Math.abs(Date.parse(settledBefore) - before)).toBeLessThan(60_000);
+    expect(shown).toEqual({
       exitCode: 0,
       stderr: '',
       stdout: [
+        `Batches that settled before ${settledBefore} (30 d ago):`,
+        '',
         'status    batches   jobs  settled',
         `complete        1  1,200  ${day(40)}`,
         `failed          1      3  ${day(45)}`,
@@ -503,25 +511,53 @@ describe('batch-jobs prune', () => {
       ].join('\n'),
     });
     const { stdout } = await cli('--older-than', '30d', '--json', ...inSchema());
-    expect(JSON.parse(stdout)).toMatchObject({ dryRun: true, batches: 2, jobs: 1_203 });
+    expect(JSON.parse(stdout)).toMatchObject({
+      dryRun: true,
+      settledBefore: expect.stringMatching(/^\d{4}-.*Z$/),
+      batches: 2,
+      jobs: 1_203,
+    });
     expect(await cli('--older-than', '30d', '--status', 'failed', '--yes', ...inSchema())).toEqual({
       exitCode: 0,
       stderr: '',
-      stdout: 'Removed 1 batch with 3 jobs.\n',
+      stdout: expect.stringMatching(
+        new RegExp(String.raw`^Removed 1 batch with 3 jobs, settled before ${moment} \(30 d ago\)\.\n$`),
+      ),
     });
     expect(await rowsOf('old')).toMatchObject({ batches: 1 });
     const removed = await cli('--older-than', '30d', '--yes', '--json', '--limit', '5', ...inSchema());
-    expect(JSON.parse(removed.stdout)).toEqual({ dryRun: false, batches: 1, jobs: 1_200 });
-    expect((await cli('--older-than', '30d', ...inSchema())).stdout).toBe('No batch would be removed.\n');
+    expect(JSON.parse(removed.stdout)).toEqual({
+      dryRun: false,
+      settledBefore: expect.stringMatching(/^\d{4}-.*Z$/),
+      batches: 1,
+      jobs: 1_200,
+    });
+    expect((await cli('--older-than', '2 weeks', ...inSchema())).stdout).toMatch(
+      new RegExp(String.raw`^No batch would be removed: none settled before ${moment} \(14 d ago\)\.\n$`),
+    );
+  });
+
+  test('removes nothing for an age without a unit', async () => {
+    await settledBatch('young', { days: 1 });
+    for (const age of ['30', '1M']) {
+      expect(await cli('--older-than', age, '--yes', ...inSchema())).toMatchObject({
+        exitCode: 2,
+        stdout: '',
+        stderr: expect.stringContaining(`--older-than must be`),
+      });
+    }
+    expect(await codeOf(prune({ olderThan: '30' }))).toBe('INVALID_OPTION');
+    expect(await rowsOf('young')).toMatchObject({ batches: 1 });
   });
 
   test('creates, changes and deletes a schedule', async () => {
     const queue = ['--task-queue', world.taskQueue];
     const id = `prune:${world.taskQueue}`;
-    expect(await cli('--older-than', '30d', '--schedule', '1 day', ...queue)).toMatchObject({
-      exitCode: 0,
-      stdout: `Schedule "${id}" prunes every 1 day on task queue "${world.taskQueue}".\n`,
-    });
+    const scheduled = await cli('--older-than', '30d', '--schedule', '1 day', ...queue);
+    expect(scheduled).toMatchObject({ exitCode: 0, stderr: '' });
+    expect(scheduled.stdout).toContain(
+      `Schedule "${id}" prunes every 1 day on task queue "${world.taskQueue}". A run now would remove what settled before 2`,
+    );
     await cli('--older-than', '60d', '--status', 'complete', 'failed', '--schedule', '2 days', ...queue);
     expect(await world.client.schedule.getHandle(id).describe()).toMatchObject({
       spec: { intervals: [{ every: 2 * 86_400_000 }] },

@@ -48,7 +48,7 @@ function optionsOf(command: Command): string[][] {
 const flat = (text: string) => text.replaceAll(/\s+/g, ' ');
 
 test('docs/cli.md has a section for every command, and for no other', () => {
-  const general = ['Connections', 'Exit codes', 'Output'];
+  const general = ['Connections', 'Durations', 'Exit codes', 'Output'];
   expect([...sections.keys()].filter((title) => !general.includes(title)).sort()).toEqual(
     commands.map((command) => command.name()).sort(),
   );

@@ -150,6 +150,47 @@ test.each([
   expect(stderr).toContain(says);
 });
 
+/** Every option of every command whose value is a duration, or may be one. */
+const DURATIONS = [
+  'list --newer-than',
+  'list --older-than',
+  'doctor --idle',
+  'wait b --timeout',
+  'cancel b --yes --grace-period',
+  'update b --yes --deadline',
+  'update b --yes --alert-after-idle',
+  'retry-failed b --yes --deadline',
+  'retry-failed b --yes --alert-after-idle',
+  'prune --older-than',
+  'prune --yes --older-than',
+  'prune --older-than 30d --schedule',
+];
+
+test.each(DURATIONS)('refuses a value of `%s` without a unit, and M for minutes or months', async (words) => {
+  const option = words.split(' ').at(-1)!;
+  const database = words.includes('--schedule') ? [] : UNUSED;
+  const given = async (value: string) => run([...words.split(' '), value, ...database]);
+  const number = await given('30');
+  expect(number).toMatchObject({ exitCode: 2, stdout: '' });
+  expect(number.stderr).toMatch(new RegExp(`^error \\[INVALID_OPTION\\]: ${option} must be .*"30"`));
+  expect(number.stderr).toContain('It has no unit: write 30ms, 30s, 30m, 30h or 30d.');
+  const months = await given('1M');
+  expect(months).toMatchObject({ exitCode: 2, stdout: '' });
+  expect(months.stderr).toContain('M can be minutes or months: write 1m for minutes');
+});
+
+test('there is no other option that takes a duration', () => {
+  const silent = { write: () => {} };
+  const program = buildProgram({ stdout: silent, stderr: silent, env: {} });
+  const found = program.commands.flatMap((command) =>
+    command.options
+      .filter(({ argChoices, flags }) => !argChoices && /<(duration|time|every)>/.test(flags))
+      .map(({ long }) => `${command.name()} ${long}`),
+  );
+  const tested = DURATIONS.map((words) => `${words.split(' ')[0]} ${words.split(' ').at(-1)}`);
+  expect(found.toSorted()).toEqual([...new Set(tested)].toSorted());
+});
+
 test('says of a connection string that cannot be read nothing that may be a password', async () => {
   for (const url of ['postgres://u:Qq/Zz@host/x', 'postgres://u:Qq@Zz@[host', 'mysql://u:Qq/Zz@host']) {
     const { exitCode, stderr } = await run(['list', '--database-url', url]);

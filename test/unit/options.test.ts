@@ -9,6 +9,7 @@ import {
   resolveAge,
   resolveDuration,
   resolveRetry,
+  resolveTime,
 } from '../../src/options.ts';
 import { resolvePruneOptions } from '../../src/prune/options.ts';
 import { resolveWorkerOptions } from '../../src/worker/worker-options.ts';
@@ -24,6 +25,9 @@ describe('a duration', () => {
     ['30s', 30_000],
     ['10 minutes', 600_000],
     ['1 day', 86_400_000],
+    ['1m', 60_000],
+    ['5 Minutes', 300_000],
+    ['250ms', 250],
     [1, 1],
     [2 ** 31 - 1, 2 ** 31 - 1],
   ] as const)('of %j is %i ms', (value, ms) => {
@@ -40,6 +44,13 @@ describe('a duration', () => {
     '-5s',
     '',
     'soon',
+    '30',
+    '1.5',
+    '30 ',
+    '1M',
+    '5 M',
+    '1 month',
+    '2mo',
     null,
     undefined,
     true,
@@ -55,8 +66,18 @@ describe('a duration', () => {
 
   test('that is refused shows what was given', () => {
     expect(() => resolveDuration('timeout', untyped('soon'))).toThrow(
-      'timeout must be a positive Temporal Duration up to 24 days, such as "30s" or 30000, but was "soon" (string).',
+      'timeout must be a positive Temporal Duration up to 24 days, such as "30s", but was "soon" (string).',
     );
+  });
+
+  test.each([
+    ['30', 'It has no unit: write 30ms, 30s, 30m, 30h or 30d.'],
+    ['1M', 'M can be minutes or months: write 1m for minutes, and months in days.'],
+    ['2 months', 'A month has no fixed length: write days.'],
+  ])('of "%s" is refused with what to write', (value, hint) => {
+    expect(() => resolveDuration('timeout', untyped(value))).toThrow(hint);
+    expect(() => resolveAge('timeout', untyped(value))).toThrow(hint);
+    expect(() => resolveTime('timeout', untyped(value))).toThrow(hint);
   });
 });
 

@@ -10,15 +10,15 @@ const refused = (option: string) => expect.objectContaining({ code: 'INVALID_OPT
 
 test('a prune is of all outcomes and without a limit, unless it says otherwise', () => {
   expect(resolvePruneOptions({ olderThan: '30 days' })).toEqual({
-    filter: { olderThanMs: 30 * DAY, statuses: ['complete', 'failed', 'cancelled'], limit: null },
+    selection: { olderThanMs: 30 * DAY, statuses: ['complete', 'failed', 'cancelled'], limit: null },
     dryRun: false,
     onProgress: undefined,
   });
   expect(resolvePruneOptions({ olderThan: 5, status: 'failed', limit: 7, dryRun: true })).toMatchObject({
-    filter: { olderThanMs: 5, statuses: ['failed'], limit: 7 },
+    selection: { olderThanMs: 5, statuses: ['failed'], limit: 7 },
     dryRun: true,
   });
-  expect(resolvePruneOptions({ olderThan: 5, status: ['failed', 'complete'] }).filter.statuses).toEqual([
+  expect(resolvePruneOptions({ olderThan: 5, status: ['failed', 'complete'] }).selection.statuses).toEqual([
     'failed',
     'complete',
   ]);
@@ -27,6 +27,8 @@ test('a prune is of all outcomes and without a limit, unless it says otherwise',
 test.each([
   { options: {}, option: 'olderThan' },
   { options: { olderThan: '200 years' }, option: 'olderThan' },
+  { options: { olderThan: '30' }, option: 'olderThan' },
+  { options: { olderThan: '1M' }, option: 'olderThan' },
   { options: { olderThan: 1, status: 'pending' }, option: 'status' },
   { options: { olderThan: 1, status: ['failed', 'running'] }, option: 'status' },
   { options: { olderThan: 1, status: null }, option: 'status' },
@@ -52,6 +54,7 @@ test('a schedule prunes once a day, and is known by its task queue', () => {
 test.each([
   { options: { olderThan: 1, every: '59 s' }, option: 'every' },
   { options: { olderThan: 1, every: 'daily' }, option: 'every' },
+  { options: { olderThan: 1, every: '600000' }, option: 'every' },
   { options: { olderThan: 1, scheduleId: '' }, option: 'scheduleId' },
   { options: { every: '1 day' }, option: 'olderThan' },
   { options: { olderThan: 1, dryRun: true }, option: 'options.dryRun' },

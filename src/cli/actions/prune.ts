@@ -2,7 +2,7 @@ import type { Duration } from '@temporalio/common';
 import type { Command } from 'commander';
 import type { Database } from '../../database/connect.ts';
 import { selectPrunable, type Prunable, type PruneFilter } from '../../database/prune.ts';
-import { counted, digits } from '../../doctor/words.ts';
+import { counted, digits, span } from '../../doctor/words.ts';
 import { assertName, DEFAULT_TASK_QUEUE } from '../../options.ts';
 import {
   resolvePruneOptions,
@@ -11,11 +11,12 @@ import {
   type PruneResult,
   type PruneSelection,
 } from '../../prune/options.ts';
-import { pruneBatches, totalOf } from '../../prune/prune-batches.ts';
+import { filterOf, pruneBatches, totalOf } from '../../prune/prune-batches.ts';
 import { deletePruneSchedule, savePruneSchedule } from '../../prune/schedule.ts';
 import type { PruneFlags } from '../commands/prune.ts';
 import { withDatabase, withTemporal } from '../connections.ts';
 import type { CliContext } from '../context.ts';
+import { timestamp } from '../describe.ts';
 import { ExitCode } from '../exit-code.ts';
 import { withProgressBar } from '../progress-bar.ts';
 import { temporalSettings } from '../temporal.ts';
@@ -37,35 +38,60 @@ export async function runPrune(context: CliContext, flags: PruneFlags, command: 
     ...(limit === undefined ? {} : { limit }),
   };
   if (flags.schedule !== undefined) return schedule(context, flags, selection, flags.schedule, print);
-  const { filter } = resolvePruneOptions(selection);
-  await withDatabase(context, flags, command, (database) =>
-    flags.yes ? removeNow(context, database, filter, print) : show(database, filter, print),
-  );
+  const { selection: resolved } = resolvePruneOptions(selection);
+  await withDatabase(context, flags, command, async (database) => {
+    const filter = await filterOf(database, resolved);
+    const moment = momentOf(filter.settledBeforeMs, resolved.olderThanMs);
+    if (flags.yes) await removeNow(context, database, filter, moment, print);
+    else await show(database, filter, moment, print);
+  });
 }
 
 type Print = (text: string, json: object) => void;
 
-async function show(database: Database, filter: PruneFilter, print: Print): Promise<void> {
+/** What `--older-than` means. */
+interface Moment {
+  readonly settledBefore: Date;
+  /** With the age as it was read, so that a wrong unit shows. */
+  readonly text: string;
+}
+
+function momentOf(epochMs: number, ageMs: number): Moment {
+  const settledBefore = new Date(epochMs);
+  return { settledBefore, text: `${timestamp(settledBefore)} (${span(ageMs)} ago)` };
+}
+
+async function show(
+  database: Database,
+  filter: PruneFilter,
+  { settledBefore, text: moment }: Moment,
+  print: Print,
+): Promise<void> {
   const outcomes = await selectPrunable(database, filter);
   const total = totalOf(outcomes);
   const text =
     total.batches === 0
-      ? 'No batch would be removed.\n'
-      : `${describePrunable(outcomes, total)}\nNothing was changed. --yes removes them.\n`;
-  print(text, { dryRun: true, ...total, outcomes });
+      ? `No batch would be removed: none settled before ${moment}.\n`
+      : `Batches that settled before ${moment}:\n\n${describePrunable(outcomes, total)}\nNothing was changed. --yes removes them.\n`;
+  print(text, { dryRun: true, settledBefore, ...total, outcomes });
 }
 
 async function removeNow(
   context: CliContext,
   database: Database,
   filter: PruneFilter,
+  { settledBefore, text: moment }: Moment,
   print: Print,
 ): Promise<void> {
   const { jobs } = context.stderr.isTTY ? totalOf(await selectPrunable(database, filter)) : { jobs: 0 };
   const removed = await withProgressBar(context.stderr, { total: jobs, noun: 'jobs' }, (update) =>
     pruneBatches(database, filter, { onProgress: (soFar) => update(soFar.jobs) }),
   );
-  print(`Removed ${countsOf(removed)}.\n`, { dryRun: false, ...removed });
+  print(`Removed ${countsOf(removed)}, settled before ${moment}.\n`, {
+    dryRun: false,
+    settledBefore,
+    ...removed,
+  });
 }
 
 async function schedule(
@@ -84,7 +110,10 @@ async function schedule(
   await withTemporal(temporalSettings(context.env, flags), (client) =>
     savePruneSchedule(client, taskQueue, resolved),
   );
-  print(`Schedule "${resolved.scheduleId}" prunes every ${every} on task queue "${taskQueue}".\n`, {
+  const { olderThanMs } = resolvePruneOptions(selection).selection;
+  const { text: moment } = momentOf(Date.now() - olderThanMs, olderThanMs);
+  const schedules = `Schedule "${resolved.scheduleId}" prunes every ${every} on task queue "${taskQueue}".`;
+  print(`${schedules} A run now would remove what settled before ${moment}.\n`, {
     scheduleId: resolved.scheduleId,
     taskQueue,
     everyMs: resolved.everyMs,
