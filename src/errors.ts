@@ -11,6 +11,7 @@ export type BatchErrorCode =
   | 'BATCH_TERMINATED'
   | 'CALLBACK_ALREADY_REGISTERED'
   | 'CLIENT_CLOSED'
+  | 'CONTEXT_LOST'
   | 'DATABASE_MISMATCH'
   | 'DATABASE_UNAVAILABLE'
   | 'EMPTY_BATCH'
@@ -196,6 +197,31 @@ export class NestedEnrollmentError extends BatchError {
   }
 }
 
+/**
+ * Thrown by `jobs` when its block returns jids of jobs that were started in the context of other code: they are jobs of
+ * another batch, or of none. The batch ends `failed`.
+ */
+export class ContextLostError extends BatchError {
+  /** Jids of jobs that are not in the batch. */
+  readonly jids: readonly string[];
+
+  constructor(batchId: string, jids: readonly string[], advice: string) {
+    const example = jids[0]!;
+    const slash = example.lastIndexOf('/');
+    const owner = slash < 0 ? 'no batch' : `batch "${example.slice(0, slash)}"`;
+    super(
+      'CONTEXT_LOST',
+      `The enrollment block of batch "${batchId}" returned jids of ${jids.length} job${jids.length === 1 ? '' : 's'} ` +
+        `that ${jids.length === 1 ? 'is' : 'are'} not in the batch, for example "${example}" of ${owner}: ${advice}`,
+    );
+    this.jids = jids;
+  }
+
+  static {
+    this.prototype.name = 'ContextLostError';
+  }
+}
+
 /** Thrown by `performAsync` in work that outlived its enrolment block; the job was not started. */
 export class EnrollmentClosedError extends BatchError {
   static {
@@ -317,7 +343,7 @@ export class NotEnrollableError extends BatchError {
   constructor(batchId: string, what: string) {
     super(
       'NOT_ENROLLABLE',
-      `${what} was created inside the enrolment block of batch "${batchId}", and cannot be a job of it. Do it outside of the block.`,
+      `${what} was created inside the enrolment block of batch "${batchId}", and cannot be a job of it. Do it outside of the block: outsideBlock(() => …).`,
     );
   }
 

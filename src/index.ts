@@ -19,6 +19,8 @@ export type { RoundRecord } from './database/rounds.ts';
 export type { BatchPriority } from './client/batch-priority.ts';
 export type { EachResultOptions, StoredResult } from './client/results.ts';
 export { currentBatch, type CurrentBatch } from './client/current-batch.ts';
+export type { EnrollmentBlock } from './client/enrollment-block.ts';
+export { outsideBlock } from './client/enrollment-context.ts';
 export type { DatabaseOptions } from './database/connect.ts';
 export { migrate, migrationSql, migrationStatus, type MigrationStatus } from './database/migrate.ts';
 export type { JobResult } from './database/results.ts';
@@ -34,6 +36,7 @@ export {
   BatchSealedError,
   BatchSettledError,
   CallbackAlreadyRegisteredError,
+  ContextLostError,
   DatabaseMismatchError,
   DatabaseUnavailableError,
   EmptyBatchError,

@@ -37,13 +37,15 @@ import { assertKnownKeys, assertName, assertPlainObject, resolveDuration } from 
 import { CALLS } from '../timeouts.ts';
 import { batchWorkflowId, type BatchClient } from './batch-client.ts';
 import { POLICY_KEYS, resolveBatchChanges, type BatchPolicyOptions } from './batch-options.ts';
-import { assertBlock, executionsOf, runBlock } from './blocks.ts';
+import { assertBlock, executionsOf, runBlock, type BlockFunction } from './blocks.ts';
+import { isEnrollmentBlock, type EnrollmentBlock } from './enrollment-block.ts';
 import { callBatch, handleOf, type BatchHandle } from './call-batch.ts';
 import { currentEnrollment } from './enrollment-context.ts';
 import { blockChannel, openEndedChannel, sealOpenEnded } from './enrollment-channel.ts';
+import { describeBeside } from './open-blocks.ts';
 import { resolveRegistration } from './registrations.ts';
 import { inPages, resolveEachResult, type EachResultOptions, type StoredResult } from './results.ts';
-import { submitJob } from './submit.ts';
+import { enrollJob } from './submit.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
 import { whyClosed } from './why-closed.ts';
 
@@ -193,11 +195,17 @@ export class Batch {
    * the block still runs. When this resolves, every job has its row and, unless the batch is open-ended, the total is
    * fixed.
    *
+   * The function gets the block itself, which starts jobs from any context: from tasks of a queue or a pool, and from
+   * listeners, which may run in the context of other code.
+   *
    * A batch that was created with `autoSeal: false` takes any number of blocks, also at once and from several processes,
    * until `seal` is called. A block of it that throws leaves it open, and what was enrolled until then are members.
    *
    * @returns how many jobs the batch has
-   * @throws what the block throws, as it was: jobs enrolled until then run, and the batch ends `failed`
+   * @throws what the block throws, as it was: jobs enrolled until then run, and the batch ends `failed`. So it does with
+   * the error of a start that nobody waits for
+   * @throws {@link ContextLostError} when the block returns jids of jobs that were started in another context; the batch
+   * ends `failed`
    * @throws {@link EmptyBatchError} when nothing was enrolled; the batch is removed
    * @throws {@link AlreadyEnrolledError} before the block runs, when this batch had its block; later, when another
    * process took it over by `resume`
@@ -207,7 +215,10 @@ export class Batch {
    * @throws {@link EnrollmentTimedOutError} when the batch closed its block itself
    * @throws {@link BatchCancelledError} when the batch was stopped before, or meanwhile
    */
-  async jobs(block: () => unknown, options: EnrolOptions = {}): Promise<{ total: number }> {
+  async jobs(
+    block: (block: EnrollmentBlock) => unknown,
+    options: EnrolOptions = {},
+  ): Promise<{ total: number }> {
     assertBlock(this.id, block);
     assertPlainObject('options', options);
     assertKnownKeys('options', options, ['resume']);
@@ -227,8 +238,10 @@ export class Batch {
       enrollmentTimeoutMs: quietTimeMs,
     });
     const total = await runBlock(this.#batches.logger, enrollment, block);
-    if (total === 0)
-      throw this.#emptied('its enrolment block started no job (workflows need a client with BatchPlugin)');
+    if (total === 0) {
+      const why = 'its enrollment block started no job (workflows need a client with BatchPlugin)';
+      throw this.#emptied(why, describeBeside(enrollment));
+    }
     return { total };
   }
 
@@ -252,29 +265,36 @@ export class Batch {
   }
 
   /**
-   * Makes this batch a job of the batch whose enrolment block the caller is in. That one does not settle before this
-   * one, of which it counts the outcome: `complete`, or `failed` when this one is failed or cancelled. It asks for the
+   * Makes this batch a job of the batch whose enrollment block the caller is in, or of that whose block is given. That
+   * one does not settle before this one, of which it counts the outcome: `complete`, or `failed` when this one is failed or cancelled. It asks for the
    * outcome now and then: after a tenth of the time that it has waited, at most 30 s late. Neither is cancelled or
    * retried with the other.
    *
    * @returns the jid
    * @throws {@link BatchError} with code `NO_ENROLLMENT` outside of a block
-   * @throws {@link InvalidOptionError} in this batch's own block
+   * @throws {@link InvalidOptionError} in this batch's own block, or when `block` is no block
    * @throws {@link EnrollmentClosedError} in work that outlived the block
    * @example
    * await all.jobs(async () => { for (const part of parts) await part.enrol(); });
    */
-  async enrol(): Promise<string> {
-    const outer = currentEnrollment();
+  enrol(block?: EnrollmentBlock): Promise<string> {
+    if (block !== undefined && !isEnrollmentBlock(block))
+      return Promise.reject(new InvalidOptionError('block', 'what jobs() gives to its function', block));
+    const outer = block?.enrollment ?? currentEnrollment();
     if (!outer) {
-      throw new BatchError(
-        'NO_ENROLLMENT',
-        `enrol() of batch "${this.id}" was called outside of an enrolment block. Call it inside jobs(...) of another batch.`,
+      return Promise.reject(
+        new BatchError(
+          'NO_ENROLLMENT',
+          `enrol() of batch "${this.id}" was called outside of an enrollment block. Call it inside jobs(...) of another batch, or give it the block of that.`,
+        ),
       );
     }
-    if (outer.batchId === this.id)
-      throw new InvalidOptionError('batch', 'another one than that whose block it is enrolled in', this.id);
-    return submitJob(MEMBER_BATCH, [this.id]);
+    const isOwn = outer.batchId === this.id;
+    if (isOwn) {
+      const expected = 'another one than that whose block it is enrolled in';
+      return outer.hear(Promise.reject(new InvalidOptionError('batch', expected, this.id)));
+    }
+    return enrollJob(outer, MEMBER_BATCH, [this.id]);
   }
 
   /**
@@ -553,7 +573,7 @@ export class Batch {
   }
 
   /** A block of an open-ended batch. */
-  async #addJobs(block: () => unknown): Promise<{ total: number }> {
+  async #addJobs(block: BlockFunction): Promise<{ total: number }> {
     const { runId: token } = this.#record;
     const { quietTimeMs } = await this.#batches.joinBlock(this.id, token);
     const enrollment = this.#batches.openBlock({
@@ -616,10 +636,10 @@ export class Batch {
     return whyClosed(this.id, await this.#batches.readRow(this.id, CALLS.database), { token }, cause);
   }
 
-  #emptied(why: string): EmptyBatchError {
+  #emptied(why: string, hint = ''): EmptyBatchError {
     return new EmptyBatchError(
       'EMPTY_BATCH',
-      `Batch "${this.id}" is empty: ${why}. It was removed and no callback runs.`,
+      `Batch "${this.id}" is empty: ${why}. It was removed and no callback runs.${hint}`,
     );
   }
 }

@@ -3,17 +3,23 @@ import { InvalidOptionError, NestedEnrollmentError } from '../errors.ts';
 import type { BatchClient, BatchLogger } from './batch-client.ts';
 import type { Enrollment, EnrollmentOptions } from './enrollment.ts';
 import { observeBlock } from '../telemetry/block-telemetry.ts';
+import { blockOf, type EnrollmentBlock } from './enrollment-block.ts';
 import { currentEnrollment, runInEnrollment } from './enrollment-context.ts';
+import { assertOwnJobs, noteClosed, noteOpened } from './open-blocks.ts';
+
+/** What an app gives to `jobs`. */
+export type BlockFunction = (block: EnrollmentBlock) => unknown;
 
 /** @throws {@link InvalidOptionError} @throws {@link NestedEnrollmentError} */
-export function assertBlock(batchId: string, block: unknown): asserts block is () => unknown {
+export function assertBlock(batchId: string, block: unknown): asserts block is BlockFunction {
   if (typeof block !== 'function') throw new InvalidOptionError('block', 'a function', block);
   const outer = currentEnrollment();
   if (outer && !outer.isClosed) {
     throw new NestedEnrollmentError(
       'NESTED_ENROLLMENT',
       `jobs() of batch "${batchId}" was called inside the enrolment block of batch "${outer.batchId}". ` +
-        'Blocks cannot be nested; open this one after the other has ended.',
+        'Blocks cannot be nested; open this one after the other has ended. If the code is not nested, a queue, pool or ' +
+        `listener runs it in the context of the block of "${outer.batchId}": call outsideBlock(() => batch.jobs(…)).`,
     );
   }
 }
@@ -40,15 +46,20 @@ export function executionsOf({ client, logger }: BatchClient): EnrollmentOptions
 export async function runBlock(
   logger: BatchLogger,
   enrollment: Enrollment,
-  block: () => unknown,
+  block: BlockFunction,
 ): Promise<number> {
   return observeBlock(enrollment.batchId, async () => {
+    noteOpened(enrollment);
     try {
-      await runInEnrollment(enrollment, async () => block());
+      const returned = await runInEnrollment(enrollment, async () => block(blockOf(enrollment)));
+      await enrollment.settleStarts();
+      assertOwnJobs(enrollment, returned);
     } catch (error) {
+      noteClosed(enrollment);
       await closeBroken(logger, enrollment, error);
       throw error;
     }
+    noteClosed(enrollment);
     return enrollment.close();
   });
 }

@@ -2,6 +2,7 @@ import { BatchError } from '../errors.ts';
 import { optionalJob } from '../jobs/job-context.ts';
 import { CALLS } from '../timeouts.ts';
 import { assertBlock, executionsOf, runBlock } from './blocks.ts';
+import type { EnrollmentBlock } from './enrollment-block.ts';
 import { handlerChannel } from './enrollment-channel.ts';
 import { whyClosed } from './why-closed.ts';
 
@@ -23,7 +24,7 @@ export interface CurrentBatch {
    * @throws {@link BatchSettledError} when the batch has settled
    * @throws {@link NestedEnrollmentError} inside another block
    */
-  jobs(block: () => unknown): Promise<{ total: number }>;
+  jobs(block: (block: EnrollmentBlock) => unknown): Promise<{ total: number }>;
 }
 
 /**

@@ -16,6 +16,8 @@ import {
 } from '../errors.ts';
 import { describeError } from '../jobs/outcome.ts';
 import { instruments } from '../telemetry/instruments.ts';
+import { HeardPromise, type Failure } from './heard-promise.ts';
+import { list, MIXED_CONTEXT, othersOpen, type Beside } from './open-blocks.ts';
 import { CALLS } from '../timeouts.ts';
 import type { BatchLogger } from './batch-client.ts';
 import { NumberedQueue } from './numbered-queue.ts';
@@ -90,6 +92,13 @@ const MAX_ANNOUNCE_ROWS = 4_000;
 const ANNOUNCE_DELAY_MS = 250;
 /** A block that is not over by then tells its batch, which has not heard of it before: most blocks only seal. */
 const FIRST_SIGN_MS = 50;
+/** Failures of starts that nobody waits for, so far. The first one that is still unheard at the end counts. */
+const MAX_FAILURES = 100;
+/** A timer that outlived its block may start a job each second: its warnings are this far apart at least. */
+const LATE_WARNING_MS = 60_000;
+
+/** Who was warned that contexts are mixed in this process: once each. */
+const warnedOfMixing = new WeakSet<BatchLogger>();
 
 /**
  * One enrolment block at work. Numbers jobs as they come, writes their rows in bulk, and announces to the workflow
@@ -106,6 +115,13 @@ export class Enrollment {
   readonly #startQueue: StartQueue;
   /** Workflows and activities of which it is open whether they are jobs. */
   readonly #starting = new Set<Promise<unknown>>();
+  /** Bulks that the block stays open for. */
+  readonly #held = new Set<Promise<unknown>>();
+  /** What else the process does while the block is open. */
+  readonly beside: Beside = { blocks: new Map(), plainJids: new Set() };
+  #failures: Failure[] = [];
+  #isExplicit = false;
+  #lateWarning = { at: -Infinity, unsaid: 0 };
   #buffer: EnrolledJob[] = [];
   #bufferedBytes = 0;
   #isShared: boolean;
@@ -147,6 +163,86 @@ export class Enrollment {
 
   get isClosed(): boolean {
     return this.#isClosed;
+  }
+
+  /** Whether jobs were started with the block itself, and not by the context of the caller. */
+  get isExplicit(): boolean {
+    return this.#isExplicit;
+  }
+
+  /**
+   * A job is started with the block itself. The context of the caller may name another block, which is open: then it
+   * names the wrong one for jobs and workflows that are started without the block, too.
+   */
+  noteExplicit(ambient: Enrollment | undefined): void {
+    this.#isExplicit = true;
+    const { batchId, logger } = this.#options;
+    if (!ambient || ambient.batchId === batchId || ambient.isClosed || warnedOfMixing.has(logger)) return;
+    warnedOfMixing.add(logger);
+    logger.warn(
+      `A job of batch "${batchId}" was started in the context of the block of batch "${ambient.batchId}". It is where it ` +
+        'belongs, because it was started with its block. Jobs and workflows that the same code starts without a block ' +
+        `become jobs of batch "${ambient.batchId}". In this process, ${MIXED_CONTEXT}`,
+      { batchId, contextBatchId: ambient.batchId },
+    );
+  }
+
+  /**
+   * Makes a start one that need not be awaited: what goes wrong with it never ends the process. Where nobody waits for
+   * it, `jobs()` rejects with it; after the end of the block, which nobody waits for any more, it is a warning.
+   */
+  hear<T>(start: Promise<T>): Promise<T> {
+    const isLate = this.isClosed;
+    return HeardPromise.of(start, (failure) => {
+      if (isLate) setImmediate(() => this.#warnOfLate(failure));
+      // What broke the enrolment is what the block rejects with.
+      else if (this.#error === undefined) this.#noteFailure(failure);
+    });
+  }
+
+  /** Keeps the block open until this has ended. */
+  hold<T>(start: Promise<T>): Promise<T> {
+    const ended = () => this.#held.delete(start);
+    this.#held.add(start);
+    start.then(ended, ended);
+    return start;
+  }
+
+  /**
+   * Waits for bulks that nobody waits for.
+   *
+   * @throws what went wrong with a start that nobody waits for: the block ends as if it had thrown that
+   */
+  async settleStarts(): Promise<void> {
+    do {
+      while (this.#held.size > 0) await Promise.allSettled(this.#held);
+      // After all microtasks: by then who waits for a failed start has said so.
+      await new Promise<void>((resolve) => process.nextTick(resolve));
+    } while (this.#held.size > 0);
+    const failure = this.#failures.find(({ isHeard }) => !isHeard());
+    if (failure) throw failure.error;
+  }
+
+  #noteFailure(failure: Failure): void {
+    if (this.#failures.length >= MAX_FAILURES)
+      this.#failures = this.#failures.filter(({ isHeard }) => !isHeard());
+    if (this.#failures.length < MAX_FAILURES) this.#failures.push(failure);
+  }
+
+  #warnOfLate({ error, isHeard }: Failure): void {
+    if (isHeard()) return;
+    const now = performance.now();
+    const { at, unsaid } = this.#lateWarning;
+    if (now - at < LATE_WARNING_MS) {
+      this.#lateWarning = { at, unsaid: unsaid + 1 };
+      return;
+    }
+    this.#lateWarning = { at: now, unsaid: 0 };
+    const { batchId, logger } = this.#options;
+    logger.warn(
+      `A job was not started, and nobody waits for it: ${error instanceof Error ? error.message : String(error)}`,
+      { batchId, ...(unsaid > 0 ? { alsoSinceTheLastWarning: unsaid } : {}) },
+    );
   }
 
   /**
@@ -242,11 +338,18 @@ export class Enrollment {
     if (this.isClosed) {
       throw new EnrollmentClosedError(
         'ENROLLMENT_CLOSED',
-        `${what} after the enrolment block of batch "${this.batchId}" had closed. ` +
-          `Await all work inside the block; the ${kind} was not started.`,
+        `${what} after the enrollment block of batch "${this.batchId}" had closed; the ${kind} was not started. ` +
+          'Await all work inside the block. A timer, queue, pool or listener that is created in a block keeps its ' +
+          `context: create it in outsideBlock(() => …), and start its jobs with block.perform(job, ...args).${this.#whoElse()}`,
       );
     }
     if (this.#error !== undefined) throw this.#error;
+  }
+
+  /** The work may belong to one of these. */
+  #whoElse(): string {
+    const others = othersOpen(this.batchId);
+    return others.length === 0 ? '' : ` Open in this process: the blocks of batches ${list(others)}.`;
   }
 
   /** What was numbered before is written first: from then on the total of the row is the number of the last job. */

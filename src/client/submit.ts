@@ -4,7 +4,9 @@ import type { ArgLists } from '../jobs/define-job.ts';
 import { optionalJob } from '../jobs/job-context.ts';
 import type { ResolvedJobOptions } from '../jobs/job-options.ts';
 import type { BatchClient } from './batch-client.ts';
+import type { Enrollment } from './enrollment.ts';
 import { currentEnrollment } from './enrollment-context.ts';
+import { notePlainStart } from './open-blocks.ts';
 import { openClients } from './open-clients.ts';
 
 /** What `performAsync` starts. */
@@ -19,48 +21,101 @@ export interface JobTarget {
 const PLAIN_CONCURRENCY = 20;
 
 /** Enrols the job if the caller is in an enrolment block, else starts it as a plain job. @returns the jid */
-export async function submitJob(target: JobTarget, args: readonly unknown[]): Promise<string> {
-  const argsJson = toExactJson('args', args);
+export function submitJob(target: JobTarget, args: readonly unknown[]): Promise<string> {
   const enrollment = currentEnrollment();
-  if (!enrollment) {
-    const { key } = target.options;
-    if (key !== undefined)
-      throw new InvalidOptionError(
-        'key',
-        'given inside of an enrolment block only: a plain job has none',
-        key,
-      );
-    return plainJobClient(target).startPlainJob(target, args);
+  return enrollment ? enrollJob(enrollment, target, args) : startPlain(target, args);
+}
+
+/** The same for one job for each argument list. @returns the jids, in order */
+export function submitJobs<Args extends readonly unknown[]>(
+  target: JobTarget,
+  argLists: ArgLists<Args>,
+): Promise<string[]> {
+  const enrollment = currentEnrollment();
+  return enrollment ? enrollEach(enrollment, target, argLists) : startEachPlain(target, argLists);
+}
+
+/** Enrols a job. The block hears of what goes wrong when nobody waits for the jid. @returns the jid */
+export function enrollJob(
+  enrollment: Enrollment,
+  target: JobTarget | undefined,
+  args: readonly unknown[],
+): Promise<string> {
+  try {
+    assertTarget(target);
+    const jid = enrollment.enroll(target, toExactJson('args', args));
+    const hasRoom = enrollment.hasRoom();
+    // Most starts: nothing can go wrong with them any more.
+    if (typeof jid === 'string' && hasRoom === true) return Promise.resolve(jid);
+    return enrollment.hear(once(jid, hasRoom));
+  } catch (error) {
+    return enrollment.hear(Promise.reject<string>(error));
   }
-  const jid = enrollment.enroll(target, argsJson);
-  const hasRoom = enrollment.hasRoom();
+}
+
+/** Enrols a job for each argument list; the block stays open meanwhile. @returns the jids, in order */
+export function enrollEach<Args extends readonly unknown[]>(
+  enrollment: Enrollment,
+  target: JobTarget | undefined,
+  argLists: ArgLists<Args>,
+): Promise<string[]> {
+  return enrollment.hear(enrollment.hold(enrollEachOf(enrollment, target, argLists)));
+}
+
+async function enrollEachOf<Args extends readonly unknown[]>(
+  enrollment: Enrollment,
+  target: JobTarget | undefined,
+  argLists: ArgLists<Args>,
+): Promise<string[]> {
+  assertTarget(target);
+  assertNoKey(target);
+  // Not one after the other: where the database numbers jobs, each waits until its row is committed.
+  const enrolling: (string | Promise<string>)[] = [];
+  for await (const args of argLists) {
+    enrolling.push(enrollment.enroll(target, toExactJson('args', args)));
+    const hasRoom = enrollment.hasRoom();
+    if (hasRoom !== true) await hasRoom;
+  }
+  const jids: string[] = [];
+  for (const jid of enrolling) jids.push(typeof jid === 'string' ? jid : await jid);
+  return jids;
+}
+
+async function once(jid: string | Promise<string>, hasRoom: true | Promise<void>): Promise<string> {
   if (hasRoom !== true) await hasRoom;
   return jid;
 }
 
-export async function submitJobs<Args extends readonly unknown[]>(
+/** @throws {@link InvalidOptionError} */
+function assertTarget(target: JobTarget | undefined): asserts target is JobTarget {
+  if (target === undefined)
+    throw new InvalidOptionError('job', 'a job of defineJob, or what its set() gives', target);
+}
+
+function assertNoKey({ options: { key } }: JobTarget): void {
+  if (key !== undefined)
+    throw new InvalidOptionError('key', 'given to performAsync: it is one job whatever its arguments', key);
+}
+
+async function startPlain(target: JobTarget, args: readonly unknown[]): Promise<string> {
+  toExactJson('args', args);
+  const { key } = target.options;
+  if (key !== undefined)
+    throw new InvalidOptionError('key', 'given inside of an enrolment block only: a plain job has none', key);
+  const jid = await plainJobClient(target).startPlainJob(target, args);
+  notePlainStart(jid);
+  return jid;
+}
+
+async function startEachPlain<Args extends readonly unknown[]>(
   target: JobTarget,
   argLists: ArgLists<Args>,
 ): Promise<string[]> {
-  const { key } = target.options;
-  if (key !== undefined)
-    throw new InvalidOptionError('key', 'given to performAsync: it is one job whatever its arguments', key);
+  assertNoKey(target);
   const jids: string[] = [];
-  const enrollment = currentEnrollment();
-  if (enrollment) {
-    // Not one after the other: where the database numbers jobs, each waits until its row is committed.
-    const enrolling: (string | Promise<string>)[] = [];
-    for await (const args of argLists) {
-      enrolling.push(enrollment.enroll(target, toExactJson('args', args)));
-      const hasRoom = enrollment.hasRoom();
-      if (hasRoom !== true) await hasRoom;
-    }
-    for (const jid of enrolling) jids.push(typeof jid === 'string' ? jid : await jid);
-    return jids;
-  }
   let starting: Promise<string>[] = [];
   for await (const args of argLists) {
-    starting.push(submitJob(target, args));
+    starting.push(startPlain(target, args));
     if (starting.length < PLAIN_CONCURRENCY) continue;
     jids.push(...(await Promise.all(starting)));
     starting = [];

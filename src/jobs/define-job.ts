@@ -1,4 +1,4 @@
-import { submitJob, submitJobs } from '../client/submit.ts';
+import { submitJob, submitJobs, type JobTarget } from '../client/submit.ts';
 import { InvalidOptionError } from '../errors.ts';
 import { assertName } from '../options.ts';
 import { RESERVED_PREFIX } from './member-batch.ts';
@@ -17,7 +17,8 @@ export type ArgLists<Args extends readonly unknown[]> = Iterable<Args> | AsyncIt
 export interface JobCalls<Args extends readonly unknown[]> {
   /**
    * Starts one job. Inside an enrolment block it becomes a member of the batch; elsewhere it runs as a plain job that
-   * belongs to no batch. Waits only while too many jobs are on their way to the database.
+   * belongs to no batch. Waits only while too many jobs are on their way to the database. A start in a block need not be
+   * awaited: `jobs()` rejects with what goes wrong.
    *
    * @returns the jid
    * @throws {@link InvalidArgumentsError} for arguments that JSON cannot carry exactly, or over 64 KiB
@@ -26,11 +27,13 @@ export interface JobCalls<Args extends readonly unknown[]> {
    */
   performAsync(...args: Args): Promise<string>;
   /**
-   * Starts one job for each argument list.
+   * Starts one job for each argument list. The block stays open until it has, also where it is not awaited.
    *
    * @returns the jids, in order. For millions of jobs call `performAsync` in a loop: it keeps no list.
    */
   performBulk(argLists: ArgLists<Args>): Promise<string[]>;
+  /** @internal */
+  readonly target: JobTarget;
 }
 
 /**
@@ -103,8 +106,10 @@ function callsOf<Args extends readonly unknown[]>(
 ): JobCalls<Args> {
   const target = { name, options, isOverridden };
   return {
-    performAsync: async (...args) => submitJob(target, args),
-    performBulk: async (argLists) => submitJobs(target, argLists),
+    // Not async: that would make another promise, which rejects unheard where nobody waits for it.
+    performAsync: (...args) => submitJob(target, args),
+    performBulk: (argLists) => submitJobs(target, argLists),
+    target,
   };
 }
 

@@ -45,7 +45,10 @@ async function enrol(command: EnqueuerCommand): Promise<void> {
       tell({ what: 'entered', batchId });
       for (let i = 0; i < count; i++) {
         const options = { ...(keyed ? { key: `${name}${i}` } : {}), ...(taskQueue ? { taskQueue } : {}) };
-        await jobs[job].set(options).performAsync(`${name}${i}`);
+        const start = jobs[job].set(options).performAsync(`${name}${i}`);
+        if (!command.isUnawaited) await start;
+        // Such a loop must give way by itself.
+        else if (i % 500 === 499) await new Promise(setImmediate);
       }
       if (command.workflow) await startWorkflow(command.workflow);
       if (thenHang) await new Promise(() => {});

@@ -28,6 +28,8 @@ export interface EnqueuerCommand {
   };
   /** Takes the block over. */
   readonly resume?: boolean;
+  /** Does not wait for its starts. */
+  readonly isUnawaited?: boolean;
 }
 
 export type EnqueuerEvent =

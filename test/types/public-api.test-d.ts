@@ -16,6 +16,7 @@ import {
   migrate,
   migrationSql,
   MigrationsPendingError,
+  outsideBlock,
   type Batch,
   type BatchClientOptions,
   type BatchErrorCode,
@@ -25,6 +26,7 @@ import {
   type Callback,
   type CallbackContext,
   type CurrentBatch,
+  type EnrollmentBlock,
   type EnrolOptions,
   type Job,
   type JobCallOptions,
@@ -183,6 +185,50 @@ describe('a callback', () => {
   });
 });
 
+describe('a block', () => {
+  const block = {} as EnrollmentBlock;
+  const start = () => [
+    block.perform(scoreEntry, 1),
+    block.perform(scoreEntry, 1, 'reason'),
+    block.perform(scoreEntry.set({ key: 'one' }), 1),
+    block.performBulk(scoreEntry, [[1], [2, 'reason']]),
+    block.performBulk(scoreEntry.set({ startDelay: '5s' }), new Set<[number]>()),
+  ];
+
+  test('takes the arguments of the job that it starts, and resolves to jids', () => {
+    expectTypeOf(start).toBeFunction();
+    expectTypeOf(block.perform(scoreEntry, 1)).resolves.toEqualTypeOf<string>();
+    expectTypeOf(block.performBulk(scoreEntry, [[1]])).resolves.toEqualTypeOf<string[]>();
+    const generic = <Args extends readonly unknown[]>(job: Job<Args>, ...args: Args) =>
+      block.perform(job, ...args);
+    expectTypeOf(generic(scoreEntry, 1)).resolves.toEqualTypeOf<string>();
+  });
+
+  test('refuses other arguments, and what is no job', () => {
+    expectTypeOf(block.perform).toBeCallableWith(scoreEntry, 1, 'reason');
+    // @ts-expect-error -- an argument is missing
+    void block.perform(scoreEntry);
+    // @ts-expect-error -- an argument of another type
+    void block.perform(scoreEntry, '1');
+    // @ts-expect-error -- an argument of another type
+    void block.perform(scoreEntry.set({}), '1');
+    // @ts-expect-error -- an argument too many
+    void block.perform(scoreEntry, 1, 'reason', true);
+    // @ts-expect-error -- lists of arguments, not arguments
+    void block.performBulk(scoreEntry, [1, 2]);
+    // @ts-expect-error -- a callback is no job
+    void block.perform(alertOps, 'id');
+  });
+
+  test('can be given to a batch that is to be a job', () => {
+    expectTypeOf<Batch['enrol']>().parameters.toEqualTypeOf<[block?: EnrollmentBlock | undefined]>();
+  });
+
+  test('can be left for what is no part of it', () => {
+    expectTypeOf(outsideBlock(() => 1)).toEqualTypeOf<number>();
+  });
+});
+
 describe('a batch', () => {
   test('is created from a description and what else is known', () => {
     expectTypeOf<BatchClient['create']>().parameters.toEqualTypeOf<[options: BatchOptions]>();
@@ -195,7 +241,9 @@ describe('a batch', () => {
   });
 
   test('takes a block that returns anything, and resolves to its total', () => {
-    expectTypeOf<Batch['jobs']>().parameter(0).toEqualTypeOf<() => unknown>();
+    expectTypeOf<Batch['jobs']>().parameter(0).toEqualTypeOf<(block: EnrollmentBlock) => unknown>();
+    expectTypeOf<CurrentBatch['jobs']>().parameter(0).toEqualTypeOf<(block: EnrollmentBlock) => unknown>();
+    expectTypeOf<() => Promise<string>>().toExtend<Parameters<Batch['jobs']>[0]>();
     expectTypeOf<Batch['jobs']>().returns.resolves.toEqualTypeOf<{ total: number }>();
   });
 

@@ -41,6 +41,7 @@ const errors = [
     'ENROLLMENT_TIMED_OUT',
     new library.EnrollmentTimedOutError('ENROLLMENT_TIMED_OUT', 'text', { cause }),
   ],
+  ['ContextLostError', 'CONTEXT_LOST', new library.ContextLostError('b-1', ['b-2/1'], 'text')],
   ['InvalidArgumentsError', 'INVALID_ARGUMENTS', new library.InvalidArgumentsError('args[0]', 'is wrong')],
   ['JobEndedError', 'JOB_ENDED', new library.JobEndedError('JOB_ENDED', 'text', { cause })],
   [
@@ -99,6 +100,7 @@ test.each(errors.filter(([, , error]) => error.cause !== undefined))(
 test('keeps the cause of every error that can have one', () => {
   const without = errors.filter(([, , error]) => error.cause === undefined).map(([name]) => name);
   expect(without).toEqual([
+    'ContextLostError',
     'InvalidArgumentsError',
     'NotEnrollableError',
     'ActivityEnrolledError',

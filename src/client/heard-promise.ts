@@ -1,0 +1,46 @@
+/** A start that went wrong, and whether anyone waits for it. */
+export interface Failure {
+  readonly error: unknown;
+  readonly isHeard: () => boolean;
+}
+
+/**
+ * A promise that knows whether anyone waits for it. One that nobody waits for never ends the process as an unhandled
+ * rejection: it reports what went wrong instead. Waiting is any `then`, and so `await`, `catch` and `Promise.all`.
+ *
+ * A subclass, because `await` takes a plain promise without a call of its `then`.
+ */
+export class HeardPromise<T> extends Promise<T> {
+  #isHeard = false;
+  #report: (failure: Failure) => void = () => {};
+
+  /** What `then` derives is plain, except where {@link HeardPromise.then} says otherwise. */
+  static override get [Symbol.species](): PromiseConstructor {
+    return Promise;
+  }
+
+  /** @param report called once the promise rejects, before anyone can know whether somebody will wait for it */
+  static of<T>(promise: Promise<T>, report: (failure: Failure) => void): HeardPromise<T> {
+    const heard = new HeardPromise<T>((resolve) => resolve(promise));
+    heard.#report = report;
+    promise.catch((error: unknown) => report({ error, isHeard: () => heard.#isHeard }));
+    // By the plain method, which counts as nobody: from here on no rejection of it is unhandled.
+    void Promise.prototype.then.call(heard, undefined, () => {});
+    return heard;
+  }
+
+  // oxlint-disable-next-line unicorn/no-thenable -- it is a promise
+  override then<Fulfilled = T, Rejected = never>(
+    onFulfilled?: ((value: T) => Fulfilled | PromiseLike<Fulfilled>) | null,
+    onRejected?: ((reason: unknown) => Rejected | PromiseLike<Rejected>) | null,
+  ): Promise<Fulfilled | Rejected> {
+    this.#isHeard = true;
+    const derived = super.then(onFulfilled, onRejected);
+    // Who gives no handler passes the failure on, to a promise that somebody waits for, or nobody.
+    return typeof onRejected === 'function' ? derived : HeardPromise.of(derived, this.#report);
+  }
+
+  override finally(onFinally?: (() => void) | null): Promise<T> {
+    return HeardPromise.of(super.finally(onFinally), this.#report);
+  }
+}
