@@ -113,7 +113,7 @@ async function measureBeside(
   });
   while ((await batch.progress()).pending > left) await delay(100);
   const seconds = (performance.now() - startedAt) / 1_000;
-  if (left > 0) await batch.cancel({ gracePeriod: 0 });
+  if (left > 0) await batch.cancel({ gracePeriod: '1ms' });
   checkCount((await batch.wait()).complete, durations.length - left);
   return seconds;
 }

@@ -121,13 +121,13 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   const inline = new Map<string, InlineRange>();
   /** Of ranges that run here: when the oldest chunk in flight was dispatched. */
   const oldestAt = new Map<string, number>();
+  const inlineRunning = new Set<string>();
   const earlierChildren: ChildOfEarlierRun[] = [];
   const drainedListeners = new Map<string, (message: messages.ChunkDrainedMessage) => void>();
   const rushedListeners = new Map<string, (spans: readonly Span[]) => void>();
   let ended = NONE_ENDED;
   let isLookingUp = false;
   let isCancellingWorkflows = false;
-  let inlineRunning = 0;
   let startingChildren = 0;
   let registering = 0;
   let isEnding = false;
@@ -348,7 +348,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     // waiting for what this function does once the condition is true, so that goes first.
     const isQuiet = () =>
       allHandlersFinished() &&
-      inlineRunning === 0 &&
+      inlineRunning.size === 0 &&
       startingChildren === 0 &&
       !isSteering &&
       !isLookingUp &&
@@ -363,10 +363,16 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     });
   }
 
-  /** A chunk of ours is slow: meanwhile runners take what waits, a range at a time, and report less often. */
+  /**
+   * A chunk of ours is slow: meanwhile runners take what waits, and report less often. Of a batch with limits, which has
+   * no runners, this workflow takes it.
+   */
   function goOnBeside(): void {
     if (!isHeldUp() || isHistoryFull()) return;
-    if (!steering().isLimited) assign(false);
+    // Ranges that had stopped with jobs left go on, too.
+    for (const [runner, range] of inline)
+      if (!inlineRunning.has(runner)) void shielded(() => runInline(range));
+    assign(false);
     setCurrentDetails(batchDetails(input, state));
     void shielded(tellReportInterval);
   }
@@ -661,7 +667,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   async function runInline({ assignment, range }: InlineRange): Promise<void> {
     const { runner, lane } = assignment;
     const asker: Asker = { range: runner, lane, name: parseLane(lane).name };
-    inlineRunning++;
+    inlineRunning.add(runner);
     await runRange(range, {
       batchId,
       round,
@@ -688,7 +694,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     rushedListeners.delete(runner);
     shares.forget(asker);
     if (!state.runners[runner]) inline.delete(runner);
-    inlineRunning--;
+    inlineRunning.delete(runner);
   }
 
   async function settle(): Promise<void> {

@@ -86,7 +86,12 @@ describe('beside a job that takes long', () => {
   test.concurrent('all others run in a batch with limits', async () => {
     const limited = { ...SHORT, maxConcurrentJobs: 20 };
     const { work } = world.fixtures.jobs;
-    const long = await besideLongJob(() => enroll(600, (i) => work.performAsync(i, 20)), limited);
+    const long = await besideLongJob(async (batch) => {
+      await enroll(400, (i) => work.performAsync(i, 20));
+      await eventually(async () => expect((await batch.progress()).complete).toBeGreaterThan(350));
+      // The batch's history is long by now.
+      await enroll(200, (i) => work.performAsync(i, 20));
+    }, limited);
     await expectAllBeside(long);
     expect((await long.batch.progress()).complete).toBe(601);
   });
