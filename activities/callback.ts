@@ -98,7 +98,8 @@ async function call(
   }
   let handlerError: unknown;
   try {
-    await database.knex.transaction(async (trx) => {
+    // The app's own: its settings, and its errors as they are.
+    await database.app.transaction(async (trx) => {
       // The mark comes first: it locks the row, so that of two attempts at once the second waits, and then finds it.
       const isFirst = await markCallbackCompleted(database, input, trx);
       if (!isFirst) return;

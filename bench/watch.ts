@@ -110,7 +110,7 @@ async function watch({ databaseUrl, schema }: Environment, batchId: string): Pro
       },
     },
   });
-  const database: Database = { knex, schema, close: () => knex.destroy() };
+  const database: Database = { knex, app: knex, schema, close: () => knex.destroy() };
   const ticks: Tick[] = [];
   try {
     await connected(knex);

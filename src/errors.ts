@@ -13,6 +13,7 @@ export type BatchErrorCode =
   | 'CLIENT_CLOSED'
   | 'CONTEXT_LOST'
   | 'DATABASE_MISMATCH'
+  | 'DATABASE_REFUSED'
   | 'DATABASE_UNAVAILABLE'
   | 'EMPTY_BATCH'
   | 'ENROLLMENT_CLOSED'
@@ -245,14 +246,22 @@ export class WaitTimedOutError extends BatchError {
 
 /** Thrown when the database schema lacks migrations that this version needs. */
 export class MigrationsPendingError extends BatchError {
-  /** Names of the migrations that are missing, in order. */
+  /** Names of the missing migrations, in order. Empty where a statement met a missing table, column or function. */
   readonly pending: readonly string[];
 
-  constructor(schema: string, pending: readonly string[]) {
+  constructor(
+    schema: string,
+    pending: readonly string[],
+    options?: ErrorOptions & { readonly reason?: string },
+  ) {
+    const lacks =
+      pending.length === 0
+        ? `what this version needs: ${options?.reason}`
+        : `${pending.length} migration${pending.length === 1 ? '' : 's'}: ${pending.join(', ')}`;
     super(
       'MIGRATIONS_PENDING',
-      `Schema "${schema}" lacks ${pending.length} migration${pending.length === 1 ? '' : 's'}: ${pending.join(', ')}. ` +
-        `Run: npx batch-jobs migrate --schema ${schema}`,
+      `Schema "${schema}" lacks ${lacks}. Run: npx batch-jobs migrate --schema ${schema}`,
+      options?.cause === undefined ? undefined : { cause: options.cause },
     );
     this.pending = pending;
   }
@@ -286,10 +295,47 @@ export class TemporalUnavailableError extends BatchError {
   }
 }
 
-/** Thrown when Postgres cannot be reached, after retries. `cause` has the driver's error. */
+/**
+ * Thrown when Postgres cannot be reached or cannot serve now, after retries: it is down, read-only, full, or a lock or
+ * a timeout was in the way. `cause` has the driver's error.
+ */
 export class DatabaseUnavailableError extends BatchError {
+  /** The SQLSTATE that Postgres answered with; undefined where it did not answer. */
+  readonly sqlstate: string | undefined;
+
+  constructor(
+    code: BatchErrorCode,
+    message: string,
+    options?: ErrorOptions & { readonly sqlstate?: string | undefined },
+  ) {
+    super(code, message, options?.cause === undefined ? undefined : { cause: options.cause });
+    this.sqlstate = options?.sqlstate;
+  }
+
   static {
     this.prototype.name = 'DatabaseUnavailableError';
+  }
+}
+
+/**
+ * Thrown when Postgres refuses a statement for good: a wrong password, an unknown database, a missing grant, or a
+ * constraint. Repeating the call without a change does not help. `cause` has the driver's error.
+ */
+export class DatabaseRefusedError extends BatchError {
+  /** The SQLSTATE that Postgres answered with; undefined where the connection was not made. */
+  readonly sqlstate: string | undefined;
+
+  constructor(
+    code: BatchErrorCode,
+    message: string,
+    options?: ErrorOptions & { readonly sqlstate?: string | undefined },
+  ) {
+    super(code, message, options?.cause === undefined ? undefined : { cause: options.cause });
+    this.sqlstate = options?.sqlstate;
+  }
+
+  static {
+    this.prototype.name = 'DatabaseRefusedError';
   }
 }
 

@@ -38,6 +38,7 @@ export {
   CallbackAlreadyRegisteredError,
   ContextLostError,
   DatabaseMismatchError,
+  DatabaseRefusedError,
   DatabaseUnavailableError,
   EmptyBatchError,
   EnrollmentClosedError,

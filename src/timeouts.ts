@@ -51,6 +51,8 @@ export const CALLS = {
   temporal: 10_000,
   /** A statement of Postgres that is not answered: its connection may be gone. */
   statement: 60_000,
+  /** How long the app may hold the only connection of its pool while the library waits for it. */
+  pool: 5_000,
   /** How long enrollment and running chunks wait for an unreachable database. */
   database: 10 * 60_000,
   /** How long a prune waits for an unreachable database. */

@@ -6,7 +6,7 @@ import { assertMigrated } from '../database/migrate.ts';
 import { isTransient } from '../database/retry.ts';
 import { reasonOf } from '../doctor/gather.ts';
 import { quote } from '../doctor/words.ts';
-import { BatchError, DatabaseUnavailableError, TemporalUnavailableError } from '../errors.ts';
+import { DatabaseUnavailableError, TemporalUnavailableError } from '../errors.ts';
 import type { CliContext } from './context.ts';
 import { requireDatabaseUrl } from './database-url.ts';
 import type { DatabaseFlags } from './flags.ts';
@@ -42,7 +42,7 @@ export async function orUnavailable<T>(run: () => Promise<T>): Promise<T> {
   try {
     return await run();
   } catch (error) {
-    if (error instanceof BatchError || !isTransient(error)) throw error;
+    if (!isTransient(error)) throw error;
     throw new DatabaseUnavailableError(
       'DATABASE_UNAVAILABLE',
       `Postgres does not answer: ${reasonOf(error)}. Check --database-url or DATABASE_URL, and that the server runs.`,

@@ -19,7 +19,7 @@ import {
 } from '../database/batches.ts';
 import { openDatabase, type Database } from '../database/connect.ts';
 import { assertMigrated } from '../database/migrate.ts';
-import { isTransient, withRetry } from '../database/retry.ts';
+import { withRetry } from '../database/retry.ts';
 import { describeSchema, isSameSchema, SchemaIdentity, type SchemaRef } from '../database/schema-identity.ts';
 import { selectRoundBasis } from '../database/rounds.ts';
 import { toBatchRecord, type BatchRecord, type BatchRow } from '../database/rows.ts';
@@ -29,7 +29,6 @@ import {
   BatchNotFoundError,
   BatchRunningError,
   BatchSettledError,
-  DatabaseUnavailableError,
   InvalidOptionError,
   WorkerUnavailableError,
 } from '../errors.ts';
@@ -529,17 +528,12 @@ export class BatchClient {
     if (this.#isClosed) {
       throw new BatchError('CLIENT_CLOSED', 'This BatchClient is closed. Create another one.');
     }
-    this.#migrated ??= assertMigrated(this.database);
+    this.#migrated ??= this.read(() => assertMigrated(this.database));
     try {
       await this.#migrated;
     } catch (error) {
       this.#migrated = undefined;
-      if (!isTransient(error)) throw error;
-      throw new DatabaseUnavailableError(
-        'DATABASE_UNAVAILABLE',
-        `Postgres cannot be reached: ${(error as Error).message}. Check that it runs and the connection settings.`,
-        { cause: error },
-      );
+      throw error;
     }
   }
 }

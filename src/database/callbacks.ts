@@ -3,6 +3,7 @@ import type { RegisterCallbackInput } from '../../activities/contract.ts';
 import type { BatchEvent } from '../../workflows/batch-state.ts';
 import { toStorable } from '../json-value.ts';
 import type { Database } from './connect.ts';
+import { IN_TRANSACTION } from './own-knex.ts';
 import type { CallbackRow } from './rows.ts';
 
 interface CallbackKey {
@@ -71,7 +72,12 @@ export async function markAlertCallbackScheduled(
   });
 }
 
-/** Records that the handler returned. @returns whether this call decided it: false if it had completed before */
+/**
+ * Records that the handler returned.
+ *
+ * @param trx of the app, to do it in
+ * @returns whether this call decided it: false if it had completed before
+ */
 export async function markCallbackCompleted(
   database: Database,
   key: CallbackKey,
@@ -83,7 +89,8 @@ export async function markCallbackCompleted(
     error_class: null,
     error_message: null,
   });
-  return (await (trx ? query.transacting(trx) : query)) > 0;
+  if (trx) query.connection(await trx.client.acquireConnection()).options(IN_TRANSACTION);
+  return (await query) > 0;
 }
 
 /** Records why an attempt failed; `final` when no further one follows. */

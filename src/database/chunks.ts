@@ -2,6 +2,7 @@ import type { RetryOptions } from '../../workflows/batch-state.ts';
 import type { Span } from '../../workflows/spans.ts';
 import { spansOf } from '../../workflows/spans.ts';
 import type { Database } from './connect.ts';
+import { sqlstateOf } from './database-errors.ts';
 import type { ExecutionOverrides } from './starts.ts';
 
 /** A job of a chunk, as its handler needs it. */
@@ -174,7 +175,7 @@ async function changedUnlessLate(query: Promise<{ rows: Changed[] }>): Promise<C
     const { rows } = await query;
     return rows[0]!;
   } catch (error) {
-    if ((error as { code?: unknown }).code === LATE_OUTCOME) return { changed: 0, failed: 0 };
+    if (sqlstateOf(error) === LATE_OUTCOME) return { changed: 0, failed: 0 };
     throw error;
   }
 }

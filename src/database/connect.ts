@@ -1,10 +1,14 @@
 import knexFactory, { type Knex } from 'knex';
 import { Client } from 'pg';
 import { InvalidOptionError } from '../errors.ts';
+import { isOwnKnex, ownKnex } from './own-knex.ts';
 
 /** What the library's queries need: the connection pool, and the schema that holds the tables. */
 export interface Database {
+  /** For the library's own statements: settings of the app change nothing in them. See `ownKnex`. */
   readonly knex: Knex;
+  /** The app's, over the same pool: callbacks get transactions of it. */
+  readonly app: Knex;
   readonly schema: string;
   /** Closes the pool if this library opened it; leaves an injected Knex instance open. */
   close(): Promise<void>;
@@ -35,8 +39,9 @@ export function openDatabase(database: string | Knex, options: DatabaseOptions =
     throw new InvalidOptionError('poolSize', 'a whole number of at least 1', poolSize);
   }
   if (typeof database === 'function' && typeof database.raw === 'function') {
-    assertUsable(database);
-    return { knex: database, schema, close: async () => {} };
+    if (!isOwnKnex(database)) assertUsable(database);
+    const knex = isOwnKnex(database) ? database : ownKnex(database, schema);
+    return { knex, app: database, schema, close: async () => {} };
   }
   if (typeof database !== 'string' || !/^postgres(ql)?:\/\//.test(database)) {
     // Without the credentials, and of an object not even its parts: a password must not get into a log.
@@ -53,7 +58,7 @@ export function openDatabase(database: string | Knex, options: DatabaseOptions =
       withoutPassword(database),
     );
   }
-  const knex = knexFactory({
+  const app = knexFactory({
     client: 'pg',
     connection: {
       connectionString: database,
@@ -66,7 +71,7 @@ export function openDatabase(database: string | Knex, options: DatabaseOptions =
     // Knex prints connection errors to stdout; they reach the caller as exceptions, and stdout is the app's.
     log: { error: () => {}, warn: () => {} },
   });
-  return { knex, schema, close: () => knex.destroy() };
+  return { knex: ownKnex(app, schema), app, schema, close: () => app.destroy() };
 }
 
 /** Dialects of Knex that speak to Postgres through `pg`. */
@@ -93,13 +98,6 @@ function assertUsable(knex: Knex): void {
   }
   if (client.config?.connection && !client.pool) {
     refuse('that was not destroyed', 'Close clients and workers before you call knex.destroy().');
-  }
-  const mapper = (['wrapIdentifier', 'postProcessResponse'] as const).find((name) => client.config?.[name]);
-  if (mapper !== undefined) {
-    refuse(
-      `without ${mapper}`,
-      'The library reads its columns by their own names. Pass a connection string, or a second instance without mappers.',
-    );
   }
 }
 

@@ -10,36 +10,32 @@ export interface MigrationStatus {
 }
 
 /**
- * Brings a schema up to this version. Safe to run from many processes at once: an advisory lock lets one work while
- * the others wait and then find nothing to do. (Without it, plain Knex fails in all but one process.)
+ * Brings a schema up to this version, in one transaction on one connection. Safe to run from many processes at once: an
+ * advisory lock lets one work while the others wait and then find nothing to do. (Without it, plain Knex fails in all
+ * but one process.) The role needs no right to create schemas where the schema exists.
  *
  * @returns the names of the migrations that this call applied
+ * @throws {@link DatabaseUnavailableError} @throws {@link DatabaseRefusedError}
  * @example await migrate(process.env.DATABASE_URL, { schema: 'batch_jobs' });
  */
 export async function migrate(
   database: string | Knex,
   options: DatabaseOptions = {},
 ): Promise<{ applied: string[] }> {
-  return withDatabase(database, options, async ({ knex, schema }) => {
-    // A session lock on a connection of its own: the migrations run on others, in transactions of their own.
-    const connection = await knex.client.acquireConnection();
-    const lock = (verb: 'lock' | 'unlock') =>
-      knex
-        .raw(`select pg_advisory_${verb}(hashtext('temporal-batch-jobs'), hashtext(?))`, [schema])
-        .connection(connection);
-    try {
-      await lock('lock');
-      try {
-        await knex.raw('create schema if not exists ??', [schema]);
-        const [, applied] = await knex.migrate.latest(migrationConfig(schema));
-        return { applied };
-      } finally {
-        await lock('unlock');
-      }
-    } finally {
-      await knex.client.releaseConnection(connection);
-    }
-  });
+  return withDatabase(database, options, ({ knex, schema }) =>
+    knex.transaction(async (trx) => {
+      // The lock of a transaction, not of a session: that would need a connection beside this one, and a pooler that
+      // keeps sessions.
+      await trx.raw(`select pg_advisory_xact_lock(hashtext('temporal-batch-jobs'), hashtext(?))`, [schema]);
+      // The views have a backslash in a text.
+      await trx.raw('set local standard_conforming_strings = on');
+      // "if not exists" would ask for the right to create schemas, even where the schema exists.
+      const { rowCount } = await trx.raw('select from pg_namespace where nspname = ?', [schema]);
+      if (rowCount === 0) await trx.raw('create schema ??', [schema]);
+      const [, applied] = await trx.migrate.latest(migrationConfig(schema));
+      return { applied };
+    }),
+  );
 }
 
 /** Tells which migrations a schema has and which it lacks. Changes nothing. */
@@ -97,11 +93,14 @@ create table :schema:.:lock: (index serial primary key, is_locked integer);
 insert into :schema:.:lock: (is_locked) values (0);`;
 
 async function readStatus({ knex, schema }: Database): Promise<MigrationStatus> {
-  // The existence check comes first: selecting from a missing table is an error in the host's log.
-  const exists = await knex.schema.withSchema(schema).hasTable(MIGRATIONS_TABLE);
-  const applied: string[] = exists
-    ? await knex.withSchema(schema).table(MIGRATIONS_TABLE).orderBy('id').pluck('name')
-    : [];
+  // The existence check comes first: selecting from a missing table is an error in the host's log. In the catalog, which
+  // also has tables that the role may not read: those are not missing.
+  const { rowCount } = await knex.raw('select from pg_tables where schemaname = ? and tablename = ?', [
+    schema,
+    MIGRATIONS_TABLE,
+  ]);
+  const applied: string[] =
+    rowCount > 0 ? await knex.withSchema(schema).table(MIGRATIONS_TABLE).orderBy('id').pluck('name') : [];
   return { applied, pending: MIGRATION_NAMES.filter((name) => !applied.includes(name)) };
 }
 
@@ -120,7 +119,7 @@ async function withDatabase<T>(
   options: DatabaseOptions,
   run: (database: Database) => Promise<T>,
 ): Promise<T> {
-  const opened = openDatabase(database, { poolSize: 3, ...options });
+  const opened = openDatabase(database, { poolSize: 1, ...options });
   try {
     return await run(opened);
   } finally {

@@ -1,6 +1,8 @@
 import type { Database } from '../database/connect.ts';
 import { selectNames } from '../database/chunks.ts';
+import { reasonIn } from '../database/database-errors.ts';
 import { isTransient } from '../database/retry.ts';
+import { DatabaseUnavailableError } from '../errors.ts';
 import type { Facts, TemporalFacts, UnknownFacts } from './facts.ts';
 import { readMirror } from './mirror-facts.ts';
 import type { TemporalReader, UnknownSpans } from './temporal-facts.ts';
@@ -71,6 +73,7 @@ async function attempt<T>(read: () => Promise<T>, isFact: (error: unknown) => bo
 
 /** The message of the innermost error: the outer ones say that a call failed, and the inner ones why. */
 export function reasonOf(error: unknown): string {
+  if (error instanceof DatabaseUnavailableError) return reasonIn(error);
   if (error instanceof AggregateError && error.errors.length > 0)
     return error.errors.map(reasonOf).join('; ');
   if (!(error instanceof Error)) return String(error);

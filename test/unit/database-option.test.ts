@@ -40,14 +40,6 @@ describe('a Knex instance is refused', () => {
     expect(refusal(knex).message).toContain('before you call knex.destroy()');
   });
 
-  test.each([
-    ['wrapIdentifier', { wrapIdentifier: (name: string, quote: (name: string) => string) => quote(name) }],
-    ['postProcessResponse', { postProcessResponse: (response: unknown) => response }],
-  ])('with %s', (name, mapper) => {
-    const { message } = refusal(knexFactory({ client: 'pg', connection: CONNECTION, ...mapper }));
-    expect(message).toContain(`without ${name}`);
-  });
-
   test('by the client, too', () => {
     const client = Object.create(Client.prototype, { workflow: { value: { start() {} } } }) as Client;
     expect(() => new BatchClient({ client, database: knexFactory({ client: 'mysql2' }) })).toThrow(

@@ -21,6 +21,11 @@ const errors = [
     new library.CallbackAlreadyRegisteredError('CALLBACK_ALREADY_REGISTERED', 'text', { cause }),
   ],
   [
+    'DatabaseRefusedError',
+    'DATABASE_REFUSED',
+    new library.DatabaseRefusedError('DATABASE_REFUSED', 'text', { cause }),
+  ],
+  [
     'DatabaseUnavailableError',
     'DATABASE_UNAVAILABLE',
     new library.DatabaseUnavailableError('DATABASE_UNAVAILABLE', 'text', { cause }),

@@ -29,6 +29,12 @@ describe('an error passes', () => {
     ['40001', 'serialization failure'],
     ['40P01', 'deadlock detected'],
     ['55P03', 'lock not available'],
+    ['57014', 'query canceled'],
+    ['25006', 'read-only transaction'],
+    ['25P03', 'idle in transaction for too long'],
+    ['25P04', 'transaction timeout'],
+    ['53100', 'disk full'],
+    ['58030', 'i/o error'],
     ['ECONNREFUSED', 'a server that is down'],
     ['ECONNRESET', 'a server that went away'],
     ['EPIPE', 'a closed socket'],
@@ -61,7 +67,8 @@ describe('an error stays', () => {
     ['28P01', 'invalid password'],
     ['3D000', 'unknown database'],
     ['22P02', 'invalid text'],
-    ['57014', 'query canceled'],
+    ['57P04', 'database dropped'],
+    ['XX001', 'data corrupted'],
     ['EACCES', 'permission denied'],
   ])('with the code %s: %s', (code) => {
     expect(isTransient(withCode(code))).toBe(false);
