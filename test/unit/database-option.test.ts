@@ -24,7 +24,7 @@ describe('a Knex instance is taken', () => {
     ['with user parameters', knexFactory({ client: 'pg', connection: CONNECTION }).withUserParams({ a: 1 })],
     ['that was never connected', knexFactory({ client: 'pg' })],
   ])('%s', (_, knex) => {
-    expect(openDatabase(knex).knex).toBe(knex);
+    expect(openDatabase(knex).app).toBe(knex);
   });
 });
 
