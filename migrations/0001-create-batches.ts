@@ -149,7 +149,9 @@ create table :schema:.batch_callbacks (
   registration jsonb not null default '{}',
   status text not null default 'registered'
     check (status in ('registered', 'scheduled', 'running', 'completed', 'failed', 'skipped')),
+  -- How many times the handler has run, and how many of them count against its maximumAttempts.
   attempts integer not null default 0 check (attempts >= 0),
+  charged integer not null default 0 check (charged between 0 and attempts),
   error_class text,
   error_message text,
   scheduled_at timestamptz,

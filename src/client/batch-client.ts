@@ -177,7 +177,8 @@ export class BatchClient {
    * @throws {@link BatchExistsError} when the id is that of a batch with other options
    * @throws {@link WorkerUnavailableError} when no worker answered for 15 s; nothing is left behind
    * @throws {@link DatabaseMismatchError} when only workers with another database or schema did; nothing is left behind
-   * @throws {@link MigrationsPendingError} @throws {@link DatabaseUnavailableError} @throws {@link TemporalUnavailableError}
+   * @throws {@link MigrationsPendingError} @throws {@link DatabaseUnavailableError} @throws {@link DatabaseRefusedError}
+   * @throws {@link TemporalUnavailableError}
    */
   async create(options: BatchOptions): Promise<Batch> {
     return this.createResolved(resolveBatchOptions(options, randomUUID), options.id !== undefined);
@@ -220,7 +221,7 @@ export class BatchClient {
    * Finds a batch by id.
    *
    * @throws {@link BatchNotFoundError} @throws {@link InvalidOptionError} @throws {@link MigrationsPendingError}
-   * @throws {@link DatabaseUnavailableError}
+   * @throws {@link DatabaseUnavailableError} @throws {@link DatabaseRefusedError}
    */
   async find(id: string): Promise<Batch> {
     assertBatchId(id);
@@ -228,7 +229,11 @@ export class BatchClient {
     return this.#found(id);
   }
 
-  /** Batches, newest first. @throws {@link InvalidOptionError} @throws {@link DatabaseUnavailableError} */
+  /**
+   * Batches, newest first.
+   *
+   * @throws {@link InvalidOptionError} @throws {@link DatabaseUnavailableError} @throws {@link DatabaseRefusedError}
+   */
   async list(options: ListOptions = {}): Promise<Batch[]> {
     assertPlainObject('options', options);
     assertKnownKeys('options', options, ['limit', 'offset', 'parentId', 'status']);

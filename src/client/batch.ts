@@ -209,7 +209,7 @@ export class Batch {
    * @throws {@link EmptyBatchError} when nothing was enrolled; the batch is removed
    * @throws {@link AlreadyEnrolledError} before the block runs, when this batch had its block; later, when another
    * process took it over by `resume`
-   * @throws {@link DatabaseUnavailableError}
+   * @throws {@link DatabaseUnavailableError} @throws {@link DatabaseRefusedError}
    * @throws {@link BatchSealedError} when the batch is open-ended and was sealed, before or meanwhile
    * @throws {@link NestedEnrollmentError} inside another block, which goes on
    * @throws {@link EnrollmentTimedOutError} when the batch closed its block itself

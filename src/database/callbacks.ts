@@ -25,35 +25,43 @@ export async function insertCallback(
   );
 }
 
+/** An attempt of a callback. */
+export interface CallbackAttempt {
+  /** From 1: how many times the handler has run, with this one. */
+  readonly attempt: number;
+  /** How many of them count against `maximumAttempts`. */
+  readonly charged: number;
+}
+
 /**
  * Records that an attempt starts, unless there were as many as there may be.
  *
- * @returns which attempt it is; undefined if there is none left, or no row
+ * @returns undefined if there is none left, or no row
  */
 export async function markCallbackRunning(
   { knex, schema }: Database,
   { batchId, round, event, maximumAttempts }: CallbackKey & { maximumAttempts?: number },
-): Promise<number | undefined> {
+): Promise<CallbackAttempt | undefined> {
   const { rows } = await knex.raw(
     `update :schema:.batch_callbacks
-     set status = 'running', attempts = attempts + 1, started_at = coalesce(started_at, now())
+     set status = 'running', attempts = attempts + 1, charged = charged + 1, started_at = coalesce(started_at, now())
      where batch_id = :batchId and round = :round and event = :event and status in ('registered', 'scheduled', 'running')
-       and attempts < coalesce(:maximumAttempts::integer, attempts + 1)
-     returning attempts`,
+       and charged < coalesce(:maximumAttempts::integer, charged + 1)
+     returning attempts as attempt, charged`,
     { schema, batchId, round, event, maximumAttempts: maximumAttempts ?? null },
   );
-  return rows[0]?.attempts;
+  return rows[0];
 }
 
-/** The attempt was none; once, however often this is repeated. */
-export async function giveBackCallbackAttempt(
+/** Charges nobody for an attempt whose transaction the database broke. Repeating it changes nothing. */
+export async function excuseCallbackAttempt(
   database: Database,
   key: CallbackKey,
-  attempt: number,
+  { attempt, charged }: CallbackAttempt,
 ): Promise<void> {
   await rowOf(database, key)
     .where({ status: 'running', attempts: attempt })
-    .update({ attempts: attempt - 1 });
+    .update({ charged: charged - 1 });
 }
 
 /** The callback of an alert is about to run. It may have run for an alert before. */
@@ -64,6 +72,7 @@ export async function markAlertCallbackScheduled(
   await rowOf(database, { ...key, event: 'idle' }).update({
     status: 'scheduled',
     attempts: 0,
+    charged: 0,
     error_class: null,
     error_message: null,
     scheduled_at: database.knex.fn.now(),

@@ -33,7 +33,8 @@ export interface CallbackOptions {
   readonly taskQueue?: string;
   /**
    * Hands the handler a Knex transaction as `trx`. What it writes with it commits together with the mark that the
-   * callback ran, so those effects happen exactly once, whatever is killed when.
+   * callback ran, so those effects happen exactly once, whatever is killed when. It holds a connection while the
+   * handler runs: at most half of the worker's pool is held like that, and the others wait for their turn.
    * @default false
    */
   readonly transaction?: boolean;

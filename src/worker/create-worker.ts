@@ -3,7 +3,11 @@ import { Worker } from '@temporalio/worker';
 import { createActivities, SteeringWatch } from '../../activities/index.ts';
 import { BatchClient } from '../client/batch-client.ts';
 import { openClients } from '../client/open-clients.ts';
+import type { Database } from '../database/connect.ts';
 import { assertMigrated } from '../database/migrate.ts';
+import { poolMaxOf } from '../database/own-knex.ts';
+import { InvalidOptionError } from '../errors.ts';
+import type { Callback } from '../jobs/define-callback.ts';
 import { observeRunningJobs } from '../telemetry/instruments.ts';
 import { CALLS, waitMs } from '../timeouts.ts';
 import { logAttributes } from './log-attributes.ts';
@@ -49,6 +53,7 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
   const slots = new Slots(maxConcurrentJobs);
   const { interceptors, ...workerOptions } = options.workerOptions ?? {};
   try {
+    assertPoolFor(callbacks.values(), batches.database, options.database);
     await assertMigrated(batches.database);
     await batches.identity.ref();
     const worker: Worker = await Worker.create({
@@ -82,6 +87,25 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
     await batches.close();
     throw error;
   }
+}
+
+/** A transactional callback holds a connection while its handler asks for another one. */
+function assertPoolFor(
+  callbacks: Iterable<Callback>,
+  { app }: Database,
+  given: BatchWorkerOptions['database'],
+): void {
+  const max = poolMaxOf(app);
+  const transactional = [...callbacks].find(({ options }) => options.transaction);
+  if (!transactional || max === undefined || max >= 2) return;
+  const why = `The callback "${transactional.name}" has a transaction of its own, beside which its handler needs a connection for its calls to batches.`;
+  if (typeof given === 'string') throw new InvalidOptionError('poolSize', 'at least 2', max, why);
+  throw new InvalidOptionError(
+    'database',
+    'a Knex instance whose pool has at least 2 connections',
+    { pool: { max } },
+    why,
+  );
 }
 
 function wrap(

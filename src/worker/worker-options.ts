@@ -30,7 +30,10 @@ export interface BatchWorkerOptions {
    */
   // oxlint-disable-next-line typescript/no-redundant-type-constituents -- Duration is any where the types of ms are missing
   readonly hungProcessTimeout?: Duration | false;
-  /** A Knex instance for Postgres (stays open; no transaction), or a connection string. */
+  /**
+   * A Knex instance for Postgres (stays open; no transaction), or a connection string. With callbacks of
+   * `transaction: true`: a pool of at least 2.
+   */
   readonly database: string | Knex;
   /** Jobs that this worker runs. @default [] */
   readonly jobs?: readonly AnyJob[];
@@ -42,7 +45,7 @@ export interface BatchWorkerOptions {
   readonly maxConcurrentJobs?: number;
   /** Temporal's namespace. @default 'default' */
   readonly namespace?: string;
-  /** Connections of a pool made from a connection string. @default 10 */
+  /** Connections of a pool made from a connection string; at least 2 with callbacks of `transaction: true`. @default 10 */
   readonly poolSize?: number;
   /** Schema that holds the tables. @default 'public' */
   readonly schema?: string;

@@ -18,7 +18,7 @@ export function checkCallbacks(found: Findings, row: BatchRow): void {
 
 /** What must not happen, whatever became of the batch. */
 export function checkCallbacksDoubled(found: Findings): void {
-  const { runs, effects, expected } = found.batch;
+  const { runs, effects } = found.batch;
   const rounds = new Set(runs.map(({ round }) => round));
   for (const round of rounds) {
     const where = found.nameOf(round);
@@ -28,8 +28,7 @@ export function checkCallbacksDoubled(found: Findings): void {
       const times = scheduled.filter((other) => other === event).length;
       if (times > 1) found.add('doubled', `the callback of '${event}' was scheduled ${times} times${where}`);
       const attempts = starts.filter((entry) => entry.event === event).map(({ attempt }) => attempt);
-      // An attempt whose transaction broke with the database is none: its number comes again.
-      if (!expected.isTransactional && new Set(attempts).size < attempts.length) {
+      if (new Set(attempts).size < attempts.length) {
         found.add(
           'doubled',
           `the callback of '${event}' started with attempts ${attempts.join(', ')}${where}`,

@@ -212,6 +212,7 @@ test('the owner creates its schema and migrates it, and no other role could', as
   expect(await migrationStatus(own.urlOf('batch_worker'), { schema })).toMatchObject({ pending: [] });
   expect(await migrationStatus(own.urlOf('batch_reader'), { schema })).toMatchObject({ pending: [] });
   await expect(migrate(own.urlOf('batch_worker'), { schema: `${schema}_2` })).rejects.toMatchObject({
-    code: '42501',
+    code: 'DATABASE_REFUSED',
+    sqlstate: '42501',
   });
 });
