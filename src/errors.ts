@@ -382,14 +382,14 @@ export class ActivityEnrolledError extends BatchError {
 }
 
 /**
- * Thrown by a client with `BatchPlugin` inside an enrolment block for what cannot be a job: schedules. Nothing was
- * created.
+ * Thrown by a client with `BatchPlugin` inside an enrollment block for what cannot be a job, because it never ends:
+ * schedules, and workflows with a `cronSchedule`. Nothing was created.
  */
 export class NotEnrollableError extends BatchError {
   constructor(batchId: string, what: string) {
     super(
       'NOT_ENROLLABLE',
-      `${what} was created inside the enrolment block of batch "${batchId}", and cannot be a job of it. Do it outside of the block: outsideBlock(() => …).`,
+      `${what} was to be created inside the enrollment block of batch "${batchId}", and cannot be a job of it. Do it outside of the block: outsideBlock(() => …).`,
     );
   }
 

@@ -67,6 +67,7 @@ class EnrollingInterceptor implements WorkflowClientInterceptor {
     const enrollment = currentEnrollment();
     if (!enrollment) return next(input);
     const { workflowType, options } = input;
+    refuseEndless(enrollment.batchId, options);
     return enrollment.startExecution({
       ...this.#startOf(workflowType, options, options.workflowIdConflictPolicy === 'USE_EXISTING'),
       hasUpdate: false,
@@ -82,6 +83,7 @@ class EnrollingInterceptor implements WorkflowClientInterceptor {
     const enrollment = currentEnrollment();
     if (!enrollment) return next(input);
     const { workflowType, options } = input;
+    refuseEndless(enrollment.batchId, options);
     return enrollment.startExecution({
       ...this.#startOf(workflowType, options, true),
       hasUpdate: false,
@@ -97,6 +99,7 @@ class EnrollingInterceptor implements WorkflowClientInterceptor {
     const enrollment = currentEnrollment();
     if (!enrollment) return next(input);
     const { workflowType, workflowStartOptions: options } = input;
+    refuseEndless(enrollment.batchId, options);
     return enrollment.startExecution({
       ...this.#startOf(workflowType, options, options.workflowIdConflictPolicy === 'USE_EXISTING'),
       hasUpdate: true,
@@ -119,6 +122,20 @@ class EnrollingInterceptor implements WorkflowClientInterceptor {
       namespace: this.#namespace,
     };
   }
+}
+
+/**
+ * Each run of a workflow with a cron schedule is followed by another one, whatever its outcome: as a job it would never
+ * end. A start that may attach to a running workflow is judged by its own options alone.
+ *
+ * @throws {@link NotEnrollableError}
+ */
+function refuseEndless(batchId: string, { workflowId, cronSchedule }: StartOptions): void {
+  if (!cronSchedule) return;
+  throw new NotEnrollableError(
+    batchId,
+    `Workflow "${workflowId}" with the cronSchedule "${cronSchedule}", which never ends,`,
+  );
 }
 
 function marked(options: StartOptions, batchId: string): StartOptions {

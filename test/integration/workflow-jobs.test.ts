@@ -5,6 +5,7 @@ import {
   type WorkflowClientInterceptor,
   type WorkflowHandleWithFirstExecutionRunId,
 } from '@temporalio/client';
+import { WorkflowNotFoundError } from '@temporalio/common';
 import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -14,6 +15,7 @@ import {
   currentBatch,
   currentJob,
   defineJob,
+  outsideBlock,
   type Batch,
 } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
@@ -306,6 +308,42 @@ describe('in a block with a client that has the plugin', () => {
       await world.fixtures.jobs.record.performAsync(1);
     });
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ total: 1 });
+  });
+
+  test('workflows that never end, because they have a cron schedule, are refused: however they are started', async () => {
+    const batch = await createBatch(world);
+    const started: string[] = [];
+    const options = () => {
+      const workflowId = app.newId();
+      started.push(workflowId);
+      return { workflowId, taskQueue: app.taskQueue, cronSchedule: '* * * * *' };
+    };
+    await batch.jobs(async () => {
+      const { workflow } = app.client;
+      const updated = () => {
+        const startOperation = new WithStartWorkflowOperation('waits', {
+          ...options(),
+          args: [],
+          workflowIdConflictPolicy: 'FAIL',
+        });
+        return workflow.executeUpdateWithStart('any', { startWorkflowOperation: startOperation });
+      };
+      const signalled = () =>
+        workflow.signalWithStart('waits', { ...options(), signal: 'any', signalArgs: [], args: [] });
+      for (const start of [() => workflow.start('returns', options()), signalled, updated])
+        expect(await codeOf(start())).toBe('NOT_ENROLLABLE');
+      await world.fixtures.jobs.record.performAsync(1);
+      // Outside of the block it is started, and no job.
+      const workflowId = app.newId();
+      const start = { workflowId, taskQueue: app.taskQueue, cronSchedule: '* * * * *' };
+      const handle = await outsideBlock(() => workflow.start('returns', start));
+      await handle.terminate();
+    });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
+    for (const workflowId of started)
+      await expect(app.client.workflow.getHandle(workflowId).describe()).rejects.toThrow(
+        WorkflowNotFoundError,
+      );
   });
 
   test('activities of their own fail where the server has none, as it says, and leave no job', async () => {
