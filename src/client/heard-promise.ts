@@ -5,8 +5,8 @@ export interface Failure {
 }
 
 /**
- * A promise that knows whether anyone waits for it. One that nobody waits for never ends the process as an unhandled
- * rejection: it reports what went wrong instead. Waiting is any `then`, and so `await`, `catch` and `Promise.all`.
+ * A promise that knows whether its error is heard: by any `then`, and so by `await`, `catch` and `Promise.all`. Unheard,
+ * it never ends the process as an unhandled rejection, and reports its error instead.
  *
  * A subclass, because `await` takes a plain promise without a call of its `then`.
  */
@@ -14,7 +14,7 @@ export class HeardPromise<T> extends Promise<T> {
   #isHeard = false;
   #report: (failure: Failure) => void = () => {};
 
-  /** What `then` derives is plain, except where {@link HeardPromise.then} says otherwise. */
+  /** `then` derives plain promises, except where {@link HeardPromise.then} says otherwise. */
   static override get [Symbol.species](): PromiseConstructor {
     return Promise;
   }
@@ -24,7 +24,7 @@ export class HeardPromise<T> extends Promise<T> {
     const heard = new HeardPromise<T>((resolve) => resolve(promise));
     heard.#report = report;
     promise.catch((error: unknown) => report({ error, isHeard: () => heard.#isHeard }));
-    // By the plain method, which counts as nobody: from here on no rejection of it is unhandled.
+    // By the plain method, which does not count as hearing: from here on no rejection of it is unhandled.
     void Promise.prototype.then.call(heard, undefined, () => {});
     return heard;
   }
@@ -36,7 +36,7 @@ export class HeardPromise<T> extends Promise<T> {
   ): Promise<Fulfilled | Rejected> {
     this.#isHeard = true;
     const derived = super.then(onFulfilled, onRejected);
-    // Who gives no handler passes the failure on, to a promise that somebody waits for, or nobody.
+    // A caller without a handler passes the error on to the derived promise, which may be heard or not.
     return typeof onRejected === 'function' ? derived : HeardPromise.of(derived, this.#report);
   }
 

@@ -2,7 +2,7 @@ import { ContextLostError } from '../errors.ts';
 import { isRunOutsideEnrollment } from './enrollment-context.ts';
 import type { Enrollment } from './enrollment.ts';
 
-/** What happened in this process while a block was open. Both are bounded: a block may be open for days. */
+/** Blocks and jobs of this process while a block was open. Both are bounded: a block may be open for days. */
 export interface Beside {
   /** Blocks of other batches that were open at the same time, by batch id. */
   readonly blocks: Map<string, Enrollment>;
@@ -40,7 +40,7 @@ export function othersOpen(batchId: string): string[] {
   return [...new Set([...open].map((enrollment) => enrollment.batchId))].filter((id) => id !== batchId);
 }
 
-/** What else the process did while the block was open, for a message; empty if nothing. */
+/** Describes, for a message, other jobs and blocks of the process while the block was open; empty if there were none. */
 export function describeBeside({ beside: { blocks, plainJids } }: Enrollment): string {
   const others = [
     ...(plainJids.size > 0 ? [`${plainJids.size} jobs were started outside of any block`] : []),
@@ -61,9 +61,9 @@ export function list(batchIds: readonly string[]): string {
 }
 
 /**
- * A block often returns the jids of its jobs. If some of them are of other batches, or of no batch, they were started in
- * another context. That is the only place where the library can see it: a task that a queue runs in the context of
- * another block looks like a task of that block.
+ * A block often returns the jids of its jobs. Jids of other batches, or of jobs without a batch, show that they were
+ * started in another context. The start itself does not show it: a task that a queue runs in the context of another block
+ * looks like a task of that block.
  *
  * @throws {@link ContextLostError}
  */
@@ -80,7 +80,7 @@ function isStray({ blocks, plainJids }: Beside, value: string): boolean {
   const slash = value.lastIndexOf('/');
   if (slash < 0 || !/^\d+$/.test(value.slice(slash + 1))) return false;
   const other = blocks.get(value.slice(0, slash));
-  // Who starts jobs with the block itself has chosen its batch.
+  // Jobs that were started with the block itself are where the app wants them.
   return other !== undefined && !other.isExplicit;
 }
 

@@ -35,7 +35,7 @@ export function submitJobs<Args extends readonly unknown[]>(
   return enrollment ? enrollEach(enrollment, target, argLists) : startEachPlain(target, argLists);
 }
 
-/** Enrols a job. The block hears of what goes wrong when nobody waits for the jid. @returns the jid */
+/** Enrolls a job. The block hears an error that the app does not. @returns the jid */
 export function enrollJob(
   enrollment: Enrollment,
   target: JobTarget | undefined,
@@ -53,7 +53,7 @@ export function enrollJob(
   }
 }
 
-/** Enrols a job for each argument list; the block stays open meanwhile. @returns the jids, in order */
+/** Enrolls a job for each argument list; the block stays open meanwhile. @returns the jids, in order */
 export function enrollEach<Args extends readonly unknown[]>(
   enrollment: Enrollment,
   target: JobTarget | undefined,
@@ -101,7 +101,11 @@ async function startPlain(target: JobTarget, args: readonly unknown[]): Promise<
   toExactJson('args', args);
   const { key } = target.options;
   if (key !== undefined)
-    throw new InvalidOptionError('key', 'given inside of an enrolment block only: a plain job has none', key);
+    throw new InvalidOptionError(
+      'key',
+      'given inside of an enrollment block only: a plain job has none',
+      key,
+    );
   const jid = await plainJobClient(target).startPlainJob(target, args);
   notePlainStart(jid);
   return jid;

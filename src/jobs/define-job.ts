@@ -18,7 +18,7 @@ export interface JobCalls<Args extends readonly unknown[]> {
   /**
    * Starts one job. Inside an enrolment block it becomes a member of the batch; elsewhere it runs as a plain job that
    * belongs to no batch. Waits only while too many jobs are on their way to the database. A start in a block need not be
-   * awaited: `jobs()` rejects with what goes wrong.
+   * awaited: `jobs()` rejects with its error.
    *
    * @returns the jid
    * @throws {@link InvalidArgumentsError} for arguments that JSON cannot carry exactly, or over 64 KiB
@@ -106,7 +106,7 @@ function callsOf<Args extends readonly unknown[]>(
 ): JobCalls<Args> {
   const target = { name, options, isOverridden };
   return {
-    // Not async: that would make another promise, which rejects unheard where nobody waits for it.
+    // Not async: that would make another promise, whose rejection could end the process.
     performAsync: (...args) => submitJob(target, args),
     performBulk: (argLists) => submitJobs(target, argLists),
     target,
