@@ -194,13 +194,17 @@ create index batch_jobs_errors on :schema:.batch_jobs (batch_id, position) where
 
 -- One job a key. Jobs that their block numbers itself have none, and their inserts do not touch this index. Those that
 -- the database numbers have one each, their caller's ('key:...') or one of ours ('auto:...'), so that an insert whose
--- answer was lost finds what it wrote. That of a workflow or an activity is its id ('workflow:...', 'activity:...').
+-- answer was lost finds what it wrote. That of a workflow, an activity or a batch is its id ('workflow:...',
+-- 'activity:...', 'batch:...').
 create unique index batch_jobs_keys on :schema:.batch_jobs (batch_id, key) where key is not null;
 
 -- Serves the cancellation of workflows and activities that are jobs of a batch. Others have no entry, and updates leave
 -- it alone.
 create index batch_jobs_executions on :schema:.batch_jobs (batch_id, position)
   where workflow_id is not null or activity_id is not null;
+
+-- Serves the search for batches that wait for each other. Jobs that are no batches have no entry.
+create index batch_jobs_members on :schema:.batch_jobs (batch_id) where worker_class = 'batch-jobs:Batch';
 
 -- Serves list({ parentId }).
 create index batches_parent on :schema:.batches (parent_batch_id, created_at desc) where parent_batch_id is not null;

@@ -3,6 +3,7 @@ export type BatchErrorCode =
   | 'ACTIVITY_ENROLLED'
   | 'ALREADY_ENROLLED'
   | 'BATCH_CANCELLED'
+  | 'BATCH_CYCLE'
   | 'BATCH_EXISTS'
   | 'BATCH_NOT_FOUND'
   | 'BATCH_RUNNING'
@@ -132,6 +133,27 @@ export class BatchRunningError extends BatchError {
 export class BatchCancelledError extends BatchError {
   static {
     this.prototype.name = 'BatchCancelledError';
+  }
+}
+
+/**
+ * Thrown where batches would wait for each other forever: by `enrol` of a batch that has the other one as a job, itself
+ * or through others; by `wait` in a job, callback or block of a batch that the batch waits for. Nothing was enrolled.
+ */
+export class BatchCycleError extends BatchError {
+  /** Ids of the batches: each waits for the next one, and the last is the first. */
+  readonly path: readonly string[];
+
+  constructor(what: string, path: readonly string[]) {
+    super(
+      'BATCH_CYCLE',
+      `${what}: each of these batches would wait for the next one, forever: ${path.map((id) => `"${id}"`).join(' → ')}.`,
+    );
+    this.path = path;
+  }
+
+  static {
+    this.prototype.name = 'BatchCycleError';
   }
 }
 

@@ -29,6 +29,7 @@ export {
   ActivityEnrolledError,
   AlreadyEnrolledError,
   BatchCancelledError,
+  BatchCycleError,
   BatchError,
   BatchExistsError,
   BatchNotFoundError,

@@ -18,6 +18,7 @@ import {
   type ClaimedBlock,
 } from '../database/batches.ts';
 import { openDatabase, type Database } from '../database/connect.ts';
+import { selectCycles } from '../database/members.ts';
 import { assertMigrated } from '../database/migrate.ts';
 import { withRetry } from '../database/retry.ts';
 import { describeSchema, isSameSchema, SchemaIdentity, type SchemaRef } from '../database/schema-identity.ts';
@@ -364,6 +365,14 @@ export class BatchClient {
         { cause: error },
       );
     }
+  }
+
+  /** @internal Which of these batches wait for that one, and how: see `selectCycles`. @throws {@link DatabaseUnavailableError} */
+  async findCycles(
+    batchId: string,
+    memberIds: readonly string[],
+  ): Promise<ReadonlyMap<string, readonly string[]>> {
+    return this.read(() => selectCycles(this.database, batchId, memberIds));
   }
 
   /** @internal Opens a batch's one block. @throws why that cannot be @throws {@link DatabaseUnavailableError} */

@@ -20,6 +20,7 @@ import { selectRounds, type RoundRecord } from '../database/rounds.ts';
 import { selectResults, type JobResult } from '../database/results.ts';
 import { toBatchRecord, type BatchRecord, type CallbackRow, type JobRecord } from '../database/rows.ts';
 import {
+  BatchCycleError,
   BatchError,
   BatchNotFoundError,
   BatchRunningError,
@@ -32,7 +33,7 @@ import {
 } from '../errors.ts';
 import type { Callback } from '../jobs/define-callback.ts';
 import type { Job } from '../jobs/define-job.ts';
-import { MEMBER_BATCH } from '../jobs/member-batch.ts';
+import { memberTarget } from '../jobs/member-batch.ts';
 import { assertKnownKeys, assertName, assertPlainObject, resolveDuration } from '../options.ts';
 import { CALLS } from '../timeouts.ts';
 import { batchWorkflowId, type BatchClient } from './batch-client.ts';
@@ -43,6 +44,7 @@ import { callBatch, handleOf, type BatchHandle } from './call-batch.ts';
 import { currentEnrollment } from './enrollment-context.ts';
 import { blockChannel, openEndedChannel, sealOpenEnded } from './enrollment-channel.ts';
 import { describeBeside } from './open-blocks.ts';
+import { heldBatch } from './lineage.ts';
 import { resolveRegistration } from './registrations.ts';
 import { inPages, resolveEachResult, type EachResultOptions, type StoredResult } from './results.ts';
 import { enrollJob } from './submit.ts';
@@ -202,8 +204,8 @@ export class Batch {
    * until `seal` is called. A block of it that throws leaves it open, and what was enrolled until then are members.
    *
    * @returns how many jobs the batch has
-   * @throws what the block throws, as it was: jobs enrolled until then run, and the batch ends `failed`. So it does with
-   * the error of a start that nobody waits for
+   * @throws what the block throws, as it was: jobs enrolled until then run, and the batch ends `failed`. The same
+   * holds for the error of a start that the app does not await
    * @throws {@link ContextLostError} when the block returns jids of jobs that were started in another context; the batch
    * ends `failed`
    * @throws {@link EmptyBatchError} when nothing was enrolled; the batch is removed
@@ -268,11 +270,12 @@ export class Batch {
    * Makes this batch a job of the batch whose enrollment block the caller is in, or of that whose block is given. That
    * one does not settle before this one, of which it counts the outcome: `complete`, or `failed` when this one is failed or cancelled. It asks for the
    * outcome now and then: after a tenth of the time that it has waited, at most 30 s late. Neither is cancelled or
-   * retried with the other.
+   * retried with the other. Enrolling it twice gives one job.
    *
    * @returns the jid
    * @throws {@link BatchError} with code `NO_ENROLLMENT` outside of a block
-   * @throws {@link InvalidOptionError} in this batch's own block, or when `block` is no block
+   * @throws {@link BatchCycleError} when that batch is a job of this one, itself or through others, or is this one
+   * @throws {@link InvalidOptionError} when `block` is no block
    * @throws {@link EnrollmentClosedError} in work that outlived the block
    * @example
    * await all.jobs(async () => { for (const part of parts) await part.enrol(); });
@@ -289,12 +292,7 @@ export class Batch {
         ),
       );
     }
-    const isOwn = outer.batchId === this.id;
-    if (isOwn) {
-      const expected = 'another one than that whose block it is enrolled in';
-      return outer.hear(Promise.reject(new InvalidOptionError('batch', expected, this.id)));
-    }
-    return enrollJob(outer, MEMBER_BATCH, [this.id]);
+    return enrollJob(outer, memberTarget(this.id), [this.id]);
   }
 
   /**
@@ -510,6 +508,8 @@ export class Batch {
   /**
    * Waits until the batch is over: all jobs are terminal, and its callbacks have ended.
    *
+   * @throws {@link BatchCycleError} in a job or a callback of the batch or in its one block, which it waits for itself; and
+   * in a job of a batch that is a job of this one
    * @throws {@link WaitTimedOutError} when that takes longer than `timeout`; the batch goes on
    * @throws {@link BatchNotFoundError} @throws {@link BatchError} with code `BATCH_TERMINATED` when somebody terminated its workflow
    */
@@ -517,6 +517,7 @@ export class Batch {
     assertPlainObject('options', options);
     assertKnownKeys('options', options, ['timeout']);
     const timeoutMs = resolveDuration('timeout', options.timeout ?? '1 hour');
+    await this.#refuseDeadEnd();
     const { client } = this.#batches;
     try {
       await client.withDeadline(Date.now() + timeoutMs, () => this.#untilOver());
@@ -540,6 +541,22 @@ export class Batch {
       if (!(error instanceof WorkflowNotFoundError)) throw toBatchError(this.id, error);
     }
     return this.progress();
+  }
+
+  /** Whoever waits for the batch must not be what the batch waits for. @throws {@link BatchCycleError} */
+  async #refuseDeadEnd(): Promise<void> {
+    const held = heldBatch();
+    if (!held) return;
+    const { id, by } = held;
+    // Somebody else may seal an open-ended batch while a block of it is open.
+    const isOwn = id === this.id && (by !== 'block' || this.autoSeal);
+    const path = isOwn
+      ? [id, id]
+      : by === 'job' && id !== this.id
+        ? (await this.#batches.findCycles(id, [this.id])).get(this.id)
+        : undefined;
+    if (path)
+      throw new BatchCycleError(`wait() for batch "${this.id}" was called in a ${by} of batch "${id}"`, path);
   }
 
   get #handle(): BatchHandle {

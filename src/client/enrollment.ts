@@ -20,7 +20,7 @@ import { HeardPromise, type Failure } from './heard-promise.ts';
 import { list, MIXED_CONTEXT, othersOpen, type Beside } from './open-blocks.ts';
 import { CALLS } from '../timeouts.ts';
 import type { BatchLogger } from './batch-client.ts';
-import { NumberedQueue } from './numbered-queue.ts';
+import { NumberedQueue, type Identity } from './numbered-queue.ts';
 import { isRefusedStart } from './start-errors.ts';
 import { StartQueue } from './start-queue.ts';
 import type { JobTarget } from './submit.ts';
@@ -92,7 +92,7 @@ const MAX_ANNOUNCE_ROWS = 4_000;
 const ANNOUNCE_DELAY_MS = 250;
 /** A block that is not over by then tells its batch, which has not heard of it before: most blocks only seal. */
 const FIRST_SIGN_MS = 50;
-/** Failures of starts that nobody waits for, so far. The first one that is still unheard at the end counts. */
+/** Bounds the failures of starts that are kept until the end of the block: the first that is unheard by then counts. */
 const MAX_FAILURES = 100;
 /** A timer that outlived its block may start a job each second: its warnings are this far apart at least. */
 const LATE_WARNING_MS = 60_000;
@@ -117,7 +117,7 @@ export class Enrollment {
   readonly #starting = new Set<Promise<unknown>>();
   /** Bulks that the block stays open for. */
   readonly #held = new Set<Promise<unknown>>();
-  /** What else the process does while the block is open. */
+  /** Jobs and blocks of this process beside the block, for messages about lost contexts. */
   readonly beside: Beside = { blocks: new Map(), plainJids: new Set() };
   #failures: Failure[] = [];
   #isExplicit = false;
@@ -188,14 +188,14 @@ export class Enrollment {
   }
 
   /**
-   * Makes a start one that need not be awaited: what goes wrong with it never ends the process. Where nobody waits for
-   * it, `jobs()` rejects with it; after the end of the block, which nobody waits for any more, it is a warning.
+   * Lets the app leave a start unawaited: its error never ends the process. `jobs()` rejects with an unheard error. After
+   * the end of the block, when `jobs()` has no caller any more, the error is a warning.
    */
   hear<T>(start: Promise<T>): Promise<T> {
     const isLate = this.isClosed;
     return HeardPromise.of(start, (failure) => {
       if (isLate) setImmediate(() => this.#warnOfLate(failure));
-      // What broke the enrolment is what the block rejects with.
+      // The block rejects with the error that broke the enrollment anyway.
       else if (this.#error === undefined) this.#noteFailure(failure);
     });
   }
@@ -209,9 +209,9 @@ export class Enrollment {
   }
 
   /**
-   * Waits for bulks that nobody waits for.
+   * Waits for bulks that the app does not await.
    *
-   * @throws what went wrong with a start that nobody waits for: the block ends as if it had thrown that
+   * @throws the error of a start that the app does not await: the block ends as if it had thrown that
    */
   async settleStarts(): Promise<void> {
     do {
@@ -240,7 +240,7 @@ export class Enrollment {
     this.#lateWarning = { at: now, unsaid: 0 };
     const { batchId, logger } = this.#options;
     logger.warn(
-      `A job was not started, and nobody waits for it: ${error instanceof Error ? error.message : String(error)}`,
+      `A start that the app does not await was refused: ${error instanceof Error ? error.message : String(error)}`,
       { batchId, ...(unsaid > 0 ? { alsoSinceTheLastWarning: unsaid } : {}) },
     );
   }
@@ -248,15 +248,17 @@ export class Enrollment {
   /**
    * Makes a job a member, synchronously, so that its number is its place in the program's order.
    *
-   * @returns the jid; where the database gives it, once the job's row is committed
+   * @returns the jid; where the database gives it, once the job's row is committed. Rejects with a
+   * {@link BatchCycleError} where the job is a batch that waits for this one
    */
   enroll(target: JobTarget, argsJson: string): string | Promise<string> {
     this.assertOpen(`${target.name}.performAsync was called`, 'job');
-    const { key, taskQueue = null, startDelayMs = null } = target.options;
+    const { memberId, options } = target;
+    const { key, taskQueue = null, startDelayMs = null } = options;
     const overrides = target.isOverridden ? overridesJson(target) : null;
     const job = [target.name, argsJson, overrides, taskQueue, startDelayMs] as const;
-    if (key !== undefined) this.#isShared = true;
-    if (this.#isShared) return this.#enrollNumbered(job, key);
+    if (key !== undefined || memberId !== undefined) this.#isShared = true;
+    if (this.#isShared) return this.#enrollNumbered(job, { key, memberId });
     if (taskQueue !== null) this.#queues.add(taskQueue);
     this.#buffer.push(job);
     this.#bufferedBytes += argsJson.length + (overrides?.length ?? 0);
@@ -353,8 +355,8 @@ export class Enrollment {
   }
 
   /** What was numbered before is written first: from then on the total of the row is the number of the last job. */
-  #enrollNumbered(job: EnrolledJob, key: string | undefined): Promise<string> {
-    const jid = this.#numberedQueue.add(job, key);
+  #enrollNumbered(job: EnrolledJob, identity: Identity): Promise<string> {
+    const jid = this.#numberedQueue.add(job, identity);
     this.#numbered++;
     this.#writeSoon();
     return jid;

@@ -19,7 +19,7 @@ export class HeardPromise<T> extends Promise<T> {
     return Promise;
   }
 
-  /** @param report called once the promise rejects, before anyone can know whether somebody will wait for it */
+  /** @param report called as soon as the promise rejects; a caller may still hear the error later */
   static of<T>(promise: Promise<T>, report: (failure: Failure) => void): HeardPromise<T> {
     const heard = new HeardPromise<T>((resolve) => resolve(promise));
     heard.#report = report;

@@ -9,6 +9,18 @@ export function runAsCallbackOf<T>(batchId: string, run: () => T): T {
   return storage.run(batchId, run);
 }
 
+/**
+ * The batch that is not over before its caller has ended: the caller is in an open block, a job, or a callback of it.
+ */
+export function heldBatch(): { readonly id: string; readonly by: 'block' | 'job' | 'callback' } | undefined {
+  const enrollment = currentEnrollment();
+  if (enrollment) return enrollment.isClosed ? undefined : { id: enrollment.batchId, by: 'block' };
+  const job = optionalJob();
+  if (job) return job.batchId === undefined ? undefined : { id: job.batchId, by: 'job' };
+  const id = storage.getStore();
+  return id === undefined ? undefined : { id, by: 'callback' };
+}
+
 /** The batch whose block, job or callback the caller is in. */
 export function parentOfNewBatch(): string | undefined {
   return currentEnrollment()?.batchId ?? optionalJob()?.batchId ?? storage.getStore();

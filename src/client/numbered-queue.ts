@@ -6,13 +6,15 @@ import {
   insertNumbered,
   selectIsBusy,
   type Adder,
+  type KeyedJob,
+  type MemberCycles,
   type Numbered,
   type NotNumbered,
   type StartedExecution,
 } from '../database/enroll-numbered.ts';
 import { withRetry } from '../database/retry.ts';
 import { executionKey } from '../database/executions.ts';
-import { JobEndedError, type BatchError } from '../errors.ts';
+import { BatchCycleError, JobEndedError, type BatchError } from '../errors.ts';
 import { CALLS } from '../timeouts.ts';
 
 export interface NumberedQueueOptions {
@@ -24,10 +26,15 @@ export interface NumberedQueueOptions {
   readonly onRetry: (error: unknown, attempt: number) => void;
 }
 
-interface Waiting {
-  readonly job: EnrolledJob;
-  readonly key: string;
-  readonly execution?: StartedExecution;
+/** Identifies a job in its batch: adding it again gives the job that is there. */
+export interface Identity {
+  /** As its caller gave it. */
+  readonly key?: string | undefined;
+  /** Of a batch that is a job: its id. */
+  readonly memberId?: string | undefined;
+}
+
+interface Waiting extends KeyedJob {
   readonly resolve: (jid: string) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -57,7 +64,8 @@ export class NumberedQueue {
   }
 
   /** @returns the jid, once the row is committed */
-  add(job: EnrolledJob, key: string | undefined): Promise<string> {
+  add(job: EnrolledJob, { key, memberId }: Identity = {}): Promise<string> {
+    if (memberId !== undefined) return this.#add({ job, key: `batch:${memberId}`, memberId });
     const own = key === undefined ? `auto:${this.#token}:${++this.#keys}` : `key:${key}`;
     return this.#add({ job, key: own });
   }
@@ -84,14 +92,20 @@ export class NumberedQueue {
    * @throws why they were refused
    */
   async write(maxRows: number, maxBytes: number, queues: Iterable<string>): Promise<Numbered> {
-    const rows = this.#take(maxRows, maxBytes);
+    let rows = this.#take(maxRows, maxBytes);
     try {
-      const named = rows.flatMap(({ job: [, , , queue] }) => (queue === null ? [] : [queue]));
-      const numbered = await this.#insert(rows, [...new Set([...queues, ...named])]);
-      for (const [index, { resolve }] of rows.entries()) {
-        resolve(`${this.#options.batchId}/${numbered.positions[index]!}`);
+      for (;;) {
+        const named = rows.flatMap(({ job: [, , , queue] }) => (queue === null ? [] : [queue]));
+        const result = await this.#insert(rows, [...new Set([...queues, ...named])]);
+        if ('cycles' in result) {
+          rows = rows.filter((row) => !this.#isRefused(row, result));
+          continue;
+        }
+        for (const [index, { resolve }] of rows.entries()) {
+          resolve(`${this.#options.batchId}/${result.positions[index]!}`);
+        }
+        return result;
       }
-      return numbered;
     } catch (error) {
       for (const { reject } of rows) reject(error);
       throw error;
@@ -105,7 +119,17 @@ export class NumberedQueue {
     this.bytes = 0;
   }
 
-  async #insert(jobs: readonly Waiting[], queues: readonly string[]): Promise<Numbered> {
+  /** A batch that waits for this one is no job of it; the others of the same statement are. */
+  #isRefused({ memberId, reject }: Waiting, { cycles }: MemberCycles): boolean {
+    const path = memberId === undefined ? undefined : cycles.get(memberId);
+    if (!path) return false;
+    reject(
+      new BatchCycleError(`Batch "${memberId}" cannot be a job of batch "${this.#options.batchId}"`, path),
+    );
+    return true;
+  }
+
+  async #insert(jobs: readonly Waiting[], queues: readonly string[]): Promise<Numbered | MemberCycles> {
     const { batchId, database, adder } = this.#options;
     let isRepeated = false;
     return persist(this.#options, () => {

@@ -15,6 +15,8 @@ export interface JobTarget {
   readonly options: ResolvedJobOptions;
   /** Whether the options differ from the definition's, and so must travel with the job. */
   readonly isOverridden: boolean;
+  /** Of a batch that is a job: its id. */
+  readonly memberId?: string;
 }
 
 /** Plain jobs that are started at once by `performBulk`. */

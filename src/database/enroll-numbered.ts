@@ -2,6 +2,7 @@ import type { Knex } from 'knex';
 import type { Database } from './connect.ts';
 import type { EnrolledJob } from './enroll.ts';
 import { idColumns, type Execution } from './executions.ts';
+import { selectCycles } from './members.ts';
 
 /** A job with what tells it from the others of its batch: see `batch_jobs_keys` in the migration. */
 export interface KeyedJob {
@@ -9,6 +10,13 @@ export interface KeyedJob {
   readonly key: string;
   /** Of a job that is a workflow or an activity, which was started or may have been. */
   readonly execution?: StartedExecution;
+  /** Of a batch that is a job: its id. */
+  readonly memberId?: string;
+}
+
+/** Nothing was added, because these batches wait for this one: how, by the id of each. */
+export interface MemberCycles {
+  readonly cycles: ReadonlyMap<string, readonly string[]>;
 }
 
 export interface StartedExecution extends Execution {
@@ -71,11 +79,14 @@ export interface LockedBatch {
 export async function insertNumbered(
   { knex, schema }: Database,
   input: NumberedJobs,
-): Promise<Numbered | NotNumbered> {
+): Promise<Numbered | NotNumbered | MemberCycles> {
   return knex.transaction(async (trx) => {
     const batch = await lockBatch(trx, schema, input.batchId);
     const refusal = batch ? await refuse(trx, schema, batch, input) : 'closed';
-    if (batch && refusal === undefined) return insert(trx, schema, batch, input);
+    if (batch && refusal === undefined) {
+      const cycles = await cyclesOf(trx, schema, input);
+      return cycles.size > 0 ? { cycles } : insert(trx, schema, batch, input);
+    }
     // Who closed the batch meanwhile has made jobs of the executions that were being started.
     const areThere = batch?.isOver === false && input.jobs.every(({ execution }) => execution !== undefined);
     const mayBeThere = input.isRepeated || areThere;
@@ -135,6 +146,25 @@ export async function refuse(
   );
   if (rows.length === 0) return 'ended';
   return batch.isSealed || batch.shared ? undefined : 'busy';
+}
+
+/**
+ * Which of the jobs are batches that wait for this one. Two batches that enroll each other at once lock different rows:
+ * so that neither misses what the other is about to commit, all who add members to batches of a schema do so one after
+ * the other. Jobs that are no batches take no such lock, and members are few.
+ */
+async function cyclesOf(
+  trx: Knex.Transaction,
+  schema: string,
+  { batchId, jobs }: NumberedJobs,
+): Promise<ReadonlyMap<string, readonly string[]>> {
+  const memberIds = jobs.flatMap(({ memberId }) => memberId ?? []);
+  if (memberIds.length === 0) return new Map();
+  // After the batch's own lock: who holds this one waits for no other.
+  await trx.raw(`select pg_advisory_xact_lock(hashtext('temporal-batch-jobs:members'), hashtext(?))`, [
+    schema,
+  ]);
+  return selectCycles({ knex: trx, schema }, batchId, memberIds);
 }
 
 async function insert(

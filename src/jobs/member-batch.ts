@@ -1,3 +1,4 @@
+import type { JobTarget } from '../client/submit.ts';
 import { resolveJobOptions } from './job-options.ts';
 
 /** Names that begin so are the library's. */
@@ -9,3 +10,8 @@ export const MEMBER_BATCH = {
   options: resolveJobOptions('a member batch'),
   isOverridden: false,
 } as const;
+
+/** The job that a batch is in another one. */
+export function memberTarget(memberId: string): JobTarget {
+  return { ...MEMBER_BATCH, memberId };
+}

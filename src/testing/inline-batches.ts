@@ -19,6 +19,7 @@ import type { JobTarget } from '../client/submit.ts';
 import { whyClosed, whyNotOpened } from '../client/why-closed.ts';
 import { BatchExistsError, BatchNotFoundError, InvalidOptionError, WaitTimedOutError } from '../errors.ts';
 import type { ClaimedBlock } from '../database/batches.ts';
+import { cyclesOver } from '../database/members.ts';
 import type { BatchRecord, BatchRow } from '../database/rows.ts';
 import type { Callback, TransactionCallbackContext } from '../jobs/define-callback.ts';
 import { isJob } from '../jobs/define-job.ts';
@@ -199,7 +200,21 @@ export class InlineBatches extends BatchClient {
 
   /** @internal */
   override openBlock(options: EnrollmentOptions): Enrollment {
-    return new InlineBlock(options, this.#states.get(options.batchId)!);
+    return new InlineBlock(options, this.#states.get(options.batchId)!, (memberId) =>
+      this.#cycles(options.batchId, [memberId]).get(memberId),
+    );
+  }
+
+  /** @internal */
+  override async findCycles(batchId: string, memberIds: readonly string[]) {
+    return this.#cycles(batchId, memberIds);
+  }
+
+  #cycles(batchId: string, memberIds: readonly string[]) {
+    const owners = new Map<string, string[]>();
+    for (const { id, memberIds: members } of this.#states.values())
+      for (const member of members) owners.set(member, [...(owners.get(member) ?? []), id]);
+    return cyclesOver(batchId, memberIds, owners);
   }
 
   /** @internal */

@@ -1,20 +1,29 @@
 import { Enrollment, named, type EnrollmentOptions, type RequestedStart } from '../client/enrollment.ts';
 import type { JobTarget } from '../client/submit.ts';
+import { BatchCycleError } from '../errors.ts';
+import { MEMBER_BATCH } from '../jobs/member-batch.ts';
 import { describeError } from '../jobs/outcome.ts';
 import { InlineUnsupportedError } from './errors.ts';
+import type { InlineJob } from './inline-job.ts';
 import type { InlineState } from './inline-state.ts';
 
 /** An enrolment block that keeps its jobs in memory. */
 export class InlineBlock extends Enrollment {
   readonly #batch: InlineState;
   readonly #options: EnrollmentOptions;
+  readonly #cycleWith: (memberId: string) => readonly string[] | undefined;
   #isClosed = false;
 
-  constructor(options: EnrollmentOptions, batch: InlineState) {
+  constructor(
+    options: EnrollmentOptions,
+    batch: InlineState,
+    cycleWith: (memberId: string) => readonly string[] | undefined,
+  ) {
     // Nobody waits for a sign of life.
     super({ ...options, enrollmentTimeoutMs: undefined });
     this.#options = options;
     this.#batch = batch;
+    this.#cycleWith = cycleWith;
   }
 
   override get isClosed(): boolean {
@@ -23,6 +32,8 @@ export class InlineBlock extends Enrollment {
 
   override enroll(target: JobTarget, argsJson: string): string {
     this.assertOpen(`${target.name}.performAsync was called`, 'job');
+    const member = target.memberId === undefined ? undefined : this.#member(target.memberId, argsJson);
+    if (member) return member.jid;
     const { key = null, retry, startToCloseTimeoutMs, scheduleToCloseTimeoutMs } = target.options;
     const overrides = target.isOverridden
       ? {
@@ -32,6 +43,14 @@ export class InlineBlock extends Enrollment {
         }
       : {};
     return this.#batch.add(key, { workerClass: target.name, argsJson, overrides }).jid;
+  }
+
+  /** The job that the batch is already, if it is one. @throws {@link BatchCycleError} */
+  #member(memberId: string, argsJson: string): InlineJob | undefined {
+    const path = this.#cycleWith(memberId);
+    if (path)
+      throw new BatchCycleError(`Batch "${memberId}" cannot be a job of batch "${this.batchId}"`, path);
+    return this.#batch.jobs.find((job) => job.workerClass === MEMBER_BATCH.name && job.argsJson === argsJson);
   }
 
   override async startExecution<Started>(start: RequestedStart<Started>): Promise<never> {

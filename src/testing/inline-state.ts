@@ -14,6 +14,7 @@ import type { CallbackRecord } from '../client/batch.ts';
 import type { ClaimedBlock } from '../database/batches.ts';
 import type { BatchRow } from '../database/rows.ts';
 import type { InlineJob } from './inline-job.ts';
+import { MEMBER_BATCH } from '../jobs/member-batch.ts';
 
 /** A callback of an inline batch, as its row would show it. */
 export type InlineCallback = { -readonly [Key in keyof CallbackRecord]: CallbackRecord[Key] };
@@ -64,6 +65,13 @@ export class InlineState {
 
   get id(): string {
     return this.options.id;
+  }
+
+  /** Batches that are jobs of this one. */
+  get memberIds(): string[] {
+    return this.jobs
+      .filter(({ workerClass }) => workerClass === MEMBER_BATCH.name)
+      .map(({ argsJson }) => (JSON.parse(argsJson) as [string])[0]);
   }
 
   get isDiscarded(): boolean {

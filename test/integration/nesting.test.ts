@@ -168,7 +168,7 @@ describe('a batch that is a job of another', () => {
     const batch = await createBatch(world);
     expect(await codeOf(batch.enrol())).toBe('NO_ENROLLMENT');
     await batch.jobs(async () => {
-      expect(await codeOf(batch.enrol())).toBe('INVALID_OPTION');
+      expect(await codeOf(batch.enrol())).toBe('BATCH_CYCLE');
       await world.fixtures.jobs.record.performAsync(1);
     });
     await batch.wait({ timeout: PATIENCE });

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import knexFactory, { type Knex } from 'knex';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { openDatabase } from '../../src/database/connect.ts';
+import { waysQuery } from '../../src/database/members.ts';
 import { selectResults } from '../../src/database/results.ts';
 import { migrate } from '../../src/index.ts';
 import { nodeTypesOf, readsOf } from '../support/plans.ts';
@@ -131,4 +132,12 @@ test('a page of results is found by the primary key, in its order', async () => 
   const nodeTypes = await nodeTypesOf(knex, page);
   expect(nodeTypes).toContain('Limit');
   expect(nodeTypes.filter((type) => /Sort|Bitmap/.test(type))).toEqual([]);
+});
+
+test('batches that wait for each other are found by the index of members, however large they are', async () => {
+  const ways = waysQuery(openDatabase(knex, { schema }), 'other-1', ['large', 'other-2']).toQuery();
+  expect(await readsOf(knex, 'batch_jobs', ways)).toEqual({
+    indexes: ['batch_jobs_members'],
+    sequentially: false,
+  });
 });

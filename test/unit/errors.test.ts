@@ -46,6 +46,7 @@ const errors = [
     'ENROLLMENT_TIMED_OUT',
     new library.EnrollmentTimedOutError('ENROLLMENT_TIMED_OUT', 'text', { cause }),
   ],
+  ['BatchCycleError', 'BATCH_CYCLE', new library.BatchCycleError('text', ['b-1', 'b-1'])],
   ['ContextLostError', 'CONTEXT_LOST', new library.ContextLostError('b-1', ['b-2/1'], 'text')],
   ['InvalidArgumentsError', 'INVALID_ARGUMENTS', new library.InvalidArgumentsError('args[0]', 'is wrong')],
   ['JobEndedError', 'JOB_ENDED', new library.JobEndedError('JOB_ENDED', 'text', { cause })],
@@ -105,6 +106,7 @@ test.each(errors.filter(([, , error]) => error.cause !== undefined))(
 test('keeps the cause of every error that can have one', () => {
   const without = errors.filter(([, , error]) => error.cause === undefined).map(([name]) => name);
   expect(without).toEqual([
+    'BatchCycleError',
     'ContextLostError',
     'InvalidArgumentsError',
     'NotEnrollableError',
