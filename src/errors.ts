@@ -17,6 +17,7 @@ export type BatchErrorCode =
   | 'DATABASE_REFUSED'
   | 'DATABASE_UNAVAILABLE'
   | 'EMPTY_BATCH'
+  | 'ENROLLMENT_BROKEN'
   | 'ENROLLMENT_CLOSED'
   | 'ENROLLMENT_TIMED_OUT'
   | 'INVALID_ARGUMENTS'
@@ -242,6 +243,16 @@ export class ContextLostError extends BatchError {
 
   static {
     this.prototype.name = 'ContextLostError';
+  }
+}
+
+/**
+ * Thrown by `jobs` with `once` when the block of an earlier call broke: it threw, or its process fell silent. The batch
+ * ends `failed`, and takes no block any more.
+ */
+export class EnrollmentBrokenError extends BatchError {
+  static {
+    this.prototype.name = 'EnrollmentBrokenError';
   }
 }
 

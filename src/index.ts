@@ -42,6 +42,7 @@ export {
   DatabaseRefusedError,
   DatabaseUnavailableError,
   EmptyBatchError,
+  EnrollmentBrokenError,
   EnrollmentClosedError,
   EnrollmentTimedOutError,
   InvalidArgumentsError,

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { WorkflowFailedError } from '@temporalio/client';
 import { WorkflowNotFoundError, type Duration } from '@temporalio/common';
 import type { Knex } from 'knex';
@@ -20,13 +21,16 @@ import { selectRounds, type RoundRecord } from '../database/rounds.ts';
 import { selectResults, type JobResult } from '../database/results.ts';
 import { toBatchRecord, type BatchRecord, type CallbackRow, type JobRecord } from '../database/rows.ts';
 import {
+  AlreadyEnrolledError,
   BatchCycleError,
   BatchError,
   BatchNotFoundError,
   BatchRunningError,
+  BatchSealedError,
   BatchSettledError,
   DatabaseUnavailableError,
   EmptyBatchError,
+  EnrollmentTimedOutError,
   InvalidOptionError,
   WaitTimedOutError,
   WorkerUnavailableError,
@@ -39,6 +43,7 @@ import { CALLS } from '../timeouts.ts';
 import { batchWorkflowId, type BatchClient } from './batch-client.ts';
 import { POLICY_KEYS, resolveBatchChanges, type BatchPolicyOptions } from './batch-options.ts';
 import { assertBlock, executionsOf, runBlock, type BlockFunction } from './blocks.ts';
+import type { Enrollment } from './enrollment.ts';
 import { isEnrollmentBlock, type EnrollmentBlock } from './enrollment-block.ts';
 import { callBatch, handleOf, type BatchHandle } from './call-batch.ts';
 import { currentEnrollment } from './enrollment-context.ts';
@@ -49,7 +54,10 @@ import { resolveRegistration } from './registrations.ts';
 import { inPages, resolveEachResult, type EachResultOptions, type StoredResult } from './results.ts';
 import { enrollJob } from './submit.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
-import { whyClosed } from './why-closed.ts';
+import { totalOnceEnrolled, whyClosed } from './why-closed.ts';
+
+/** How often a call looks whether another one has enrolled the batch. */
+const ENROLLED_POLL_MS = 500;
 
 export interface WaitOptions {
   /** Give up waiting after so long; the batch goes on. @default '1 hour' */
@@ -64,6 +72,15 @@ export interface EnrolOptions {
    * @default false
    */
   readonly resume?: boolean;
+  /**
+   * For work that may run again, such as a job, a callback or a program that a scheduler starts. If the batch was
+   * enrolled before, `jobs` resolves to its total, and the block does not run. If an earlier call was interrupted, its
+   * block is taken over, as by `resume`: give jobs keys, so that they are not doubled. A call whose block is taken over
+   * waits for the other one, and resolves to the same total. Of an open-ended batch the block runs again until it is
+   * sealed. A batch that was stopped after its enrollment resolves, too; one that was stopped before is refused.
+   * @default false
+   */
+  readonly once?: boolean;
 }
 
 export interface CancelOptions {
@@ -210,7 +227,8 @@ export class Batch {
    * ends `failed`
    * @throws {@link EmptyBatchError} when nothing was enrolled; the batch is removed
    * @throws {@link AlreadyEnrolledError} before the block runs, when this batch had its block; later, when another
-   * process took it over by `resume`
+   * process took it over by `resume` or `once`. Not with `once`
+   * @throws {@link EnrollmentBrokenError} with `once`, when an earlier block of the batch broke
    * @throws {@link DatabaseUnavailableError} @throws {@link DatabaseRefusedError}
    * @throws {@link BatchSealedError} when the batch is open-ended and was sealed, before or meanwhile
    * @throws {@link NestedEnrollmentError} inside another block, which goes on
@@ -223,11 +241,22 @@ export class Batch {
   ): Promise<{ total: number }> {
     assertBlock(this.id, block);
     assertPlainObject('options', options);
-    assertKnownKeys('options', options, ['resume']);
-    if (!this.autoSeal) return this.#addJobs(block);
-    const { resume = false } = options;
+    assertKnownKeys('options', options, ['once', 'resume']);
+    const { once = false, resume = false } = options;
+    if (typeof once !== 'boolean') throw new InvalidOptionError('once', 'true or false', once);
     if (typeof resume !== 'boolean') throw new InvalidOptionError('resume', 'true or false', resume);
-    const { token, quietTimeMs, ...shared } = await (resume ? this.#takeOverBlock() : this.#claimBlock());
+    if (once) return this.#enrollOnce(block);
+    if (!this.autoSeal) return this.#addJobs(block);
+    return this.#runBlock(await (resume ? this.#takeOverBlock() : this.#claimBlock()), block);
+  }
+
+  /** Runs the block of a batch that has one. */
+  async #runBlock(
+    claimed: ClaimedBlock & { readonly sharedFrom?: number },
+    block: BlockFunction,
+    onOpened: (enrollment: Enrollment) => void = () => {},
+  ): Promise<{ total: number }> {
+    const { token, quietTimeMs, ...shared } = claimed;
     const enrollment = this.#batches.openBlock({
       batchId: this.id,
       adder: { token },
@@ -239,6 +268,7 @@ export class Batch {
       logger: this.#batches.logger,
       enrollmentTimeoutMs: quietTimeMs,
     });
+    onOpened(enrollment);
     const total = await runBlock(this.#batches.logger, enrollment, block);
     if (total === 0) {
       const why = 'its enrollment block started no job (workflows need a client with BatchPlugin)';
@@ -577,6 +607,78 @@ export class Batch {
     } catch (error) {
       if (error instanceof DatabaseUnavailableError) this.#unansweredOpening = name;
       throw error;
+    }
+  }
+
+  /** See `EnrolOptions.once`. */
+  async #enrollOnce(block: BlockFunction): Promise<{ total: number }> {
+    const row = await this.#batches.readRow(this.id, CALLS.database);
+    const total = totalOnceEnrolled(this.id, row);
+    if (total !== undefined) return { total };
+    if (!this.autoSeal) {
+      return this.#addJobs(block).catch((error: unknown) => {
+        if (error instanceof BatchSealedError) return this.#untilEnrolled();
+        throw error;
+      });
+    }
+    const claimed = await this.#claimOrTakeOver();
+    if (!claimed) return this.#untilEnrolled();
+    let enrollment: Enrollment | undefined;
+    try {
+      return await this.#runBlock(claimed, block, (opened) => (enrollment = opened));
+    } catch (error) {
+      // The other call enrolls the same jobs. That the block broke here, because it was refused, broke nothing there.
+      if (enrollment?.isTakenOver) return this.#untilEnrolled();
+      throw error;
+    }
+  }
+
+  /** @returns undefined where another process has closed the block, or the batch has */
+  async #claimOrTakeOver(): Promise<(ClaimedBlock & { readonly sharedFrom?: number }) | undefined> {
+    try {
+      // The first call needs no worker.
+      return await this.#claimBlock();
+    } catch (error) {
+      if (!(error instanceof AlreadyEnrolledError)) throw error;
+    }
+    try {
+      return await this.#takeOverBlock();
+    } catch (error) {
+      const isClosed =
+        error instanceof AlreadyEnrolledError ||
+        error instanceof BatchSettledError ||
+        error instanceof EnrollmentTimedOutError;
+      if (isClosed) return undefined;
+      throw error;
+    }
+  }
+
+  /**
+   * Waits until the batch's enrollment is over, which another call has taken on. If that dies, the batch closes the block
+   * itself, after `enrollmentTimeout`.
+   */
+  async #untilEnrolled(): Promise<{ total: number }> {
+    for (let isRunning = true; ; await delay(ENROLLED_POLL_MS)) {
+      const row = await this.#batches.readRow(this.id, CALLS.database);
+      if (!row) throw this.#emptied('the block of another call started no job');
+      const total = totalOnceEnrolled(this.id, row);
+      if (total !== undefined) return { total };
+      // Nothing would close it any more. The row was read after its workflow was seen to have ended.
+      if (!isRunning) throw whyClosed(this.id, row, { token: row.enrollment_token ?? '' });
+      isRunning = await this.#isRunning();
+    }
+  }
+
+  /** Whether the batch's workflow runs. While Temporal is away that is open, and taken for granted. */
+  async #isRunning(): Promise<boolean> {
+    const { client } = this.#batches;
+    try {
+      const { status } = await client.withDeadline(Date.now() + CALLS.announce, () =>
+        this.#handle.describe(),
+      );
+      return status.name === 'RUNNING';
+    } catch (error) {
+      return !(error instanceof WorkflowNotFoundError);
     }
   }
 

@@ -7,7 +7,7 @@ import { blockOf, type EnrollmentBlock } from './enrollment-block.ts';
 import { currentEnrollment, runInEnrollment } from './enrollment-context.ts';
 import { assertOwnJobs, noteClosed, noteOpened } from './open-blocks.ts';
 
-/** What an app gives to `jobs`. */
+/** The function that an app gives to `jobs`. */
 export type BlockFunction = (block: EnrollmentBlock) => unknown;
 
 /** @throws {@link InvalidOptionError} @throws {@link NestedEnrollmentError} */
@@ -60,7 +60,12 @@ export async function runBlock(
       throw error;
     }
     noteClosed(enrollment);
-    return enrollment.close();
+    try {
+      return await enrollment.close();
+    } catch (error) {
+      enrollment.noteCloseError(error);
+      throw error;
+    }
   });
 }
 
@@ -69,8 +74,8 @@ async function closeBroken(logger: BatchLogger, enrollment: Enrollment, blockErr
   try {
     await enrollment.close(blockError ?? new Error('The block threw nothing'));
   } catch (error) {
-    // The batch was stopped or has closed the block: the caller knows, and nothing is left to seal.
-    if (error === blockError) return;
+    // The batch was stopped, has closed the block, or gave it to another call: nothing is left to seal.
+    if (error === blockError || enrollment.isTakenOver) return;
     logger.warn('A broken enrolment block could not be sealed; enrollmentTimeout will', {
       batchId: enrollment.batchId,
       error: String(error),

@@ -137,7 +137,10 @@ function persistently<T>({ batches, batchId }: Line, warning: string, run: () =>
   return pRetry(run, {
     ...SEAL_RETRY,
     shouldRetry: (failure) => failure instanceof TemporalUnavailableError,
-    onFailedAttempt: (failure) =>
-      batches.logger.warn(warning, { batchId, attempt: failure.attemptNumber, error: failure.message }),
+    onFailedAttempt: (failure) => {
+      // Other errors are not retried: the caller gets them.
+      if (!(failure instanceof TemporalUnavailableError)) return;
+      batches.logger.warn(warning, { batchId, attempt: failure.attemptNumber, error: failure.message });
+    },
   });
 }

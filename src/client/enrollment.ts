@@ -135,6 +135,7 @@ export class Enrollment {
   #isClosed = false;
   #isSealed = false;
   #error: unknown;
+  #closeError: unknown;
   #writing: Promise<void> | undefined;
   #announcing: Promise<void> | undefined;
   #writeTimer: NodeJS.Timeout | undefined;
@@ -163,6 +164,16 @@ export class Enrollment {
 
   get isClosed(): boolean {
     return this.#isClosed;
+  }
+
+  /** Whether another process has the block by now, which refuses the jobs or the end of this one. */
+  get isTakenOver(): boolean {
+    return [this.#error, this.#closeError].some((error) => error instanceof AlreadyEnrolledError);
+  }
+
+  /** The block came to its end, and that was refused. */
+  noteCloseError(error: unknown): void {
+    this.#closeError = error;
   }
 
   /** Whether jobs were started with the block itself, and not by the context of the caller. */

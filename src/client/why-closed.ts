@@ -5,6 +5,7 @@ import {
   BatchNotFoundError,
   BatchSealedError,
   BatchSettledError,
+  EnrollmentBrokenError,
   EnrollmentTimedOutError,
   type BatchError,
 } from '../errors.ts';
@@ -24,9 +25,35 @@ export function whyNotOpened(batchId: string, row: BatchRow | undefined): BatchE
   }
   return new AlreadyEnrolledError(
     'ALREADY_ENROLLED',
-    `jobs() was called for batch "${batchId}" before. A batch has one enrolment block; create another batch, or pass ` +
-      '{ resume: true } if the process died that had this one.',
+    `jobs() was called for batch "${batchId}" before. A batch has one enrollment block. If this is the same work once ` +
+      'more, as in a retried job, pass { once: true }. Otherwise create another batch.',
   );
+}
+
+/**
+ * How many jobs a batch has whose enrollment is over, as its row says.
+ *
+ * @returns undefined while it is not over
+ * @throws why it did not come to its proper end
+ */
+export function totalOnceEnrolled(batchId: string, row: BatchRow | undefined): number | undefined {
+  if (!row || wasStoppedBefore(row)) throw whyClosed(batchId, row, 'handler');
+  if (row.enrollment_error !== null) {
+    throw new EnrollmentBrokenError(
+      'ENROLLMENT_BROKEN',
+      `The enrollment of batch "${batchId}" broke before: ${row.enrollment_error}. ` +
+        'Jobs enrolled until then run, and the batch ends failed. Create another batch, with another id.',
+    );
+  }
+  return row.sealed_at === null ? undefined : row.total;
+}
+
+/** Whether a batch was stopped before all its jobs were enrolled. One that was stopped later has them. */
+function wasStoppedBefore(row: BatchRow): boolean {
+  const { auto_seal, enrollment_token, sealed_at, stop_reason, stopped_at } = row;
+  if (stop_reason === null) return false;
+  const wasOpened = !auto_seal || enrollment_token !== null;
+  return !(wasOpened && sealed_at !== null && stopped_at !== null && sealed_at < stopped_at);
 }
 
 /** Why the batch takes no jobs any more, as its row says. */

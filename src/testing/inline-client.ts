@@ -26,6 +26,7 @@ export function inlineClient(batches: Batches): Client {
     return {
       workflowId,
       executeUpdate: update,
+      describe: async () => ({ status: { name: batch().isOver ? 'COMPLETED' : 'RUNNING' } }),
       signal: async ({ name }: { name: string }, message: unknown) => batch().signal(name, message),
       result: async () => batches.untilOver(batch()),
     };

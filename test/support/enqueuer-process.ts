@@ -37,6 +37,7 @@ async function enrol(command: EnqueuerCommand): Promise<void> {
     thenHang,
     keyed = false,
     resume = false,
+    once = false,
     taskQueue,
   } = command;
   try {
@@ -53,7 +54,7 @@ async function enrol(command: EnqueuerCommand): Promise<void> {
       if (command.workflow) await startWorkflow(command.workflow);
       if (thenHang) await new Promise(() => {});
     };
-    const { total } = await batch.jobs(block, { resume });
+    const { total } = await batch.jobs(block, { resume, once });
     tell({ what: 'closed', batchId, total });
   } catch (error) {
     tell({ what: 'refused', batchId, code: error instanceof BatchError ? error.code : String(error) });

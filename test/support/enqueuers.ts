@@ -28,6 +28,8 @@ export interface EnqueuerCommand {
   };
   /** Takes the block over. */
   readonly resume?: boolean;
+  /** As work does that may run again. */
+  readonly once?: boolean;
   /** Does not wait for its starts. */
   readonly isUnawaited?: boolean;
 }

@@ -37,6 +37,11 @@ const errors = [
   ],
   ['EmptyBatchError', 'EMPTY_BATCH', new library.EmptyBatchError('EMPTY_BATCH', 'text', { cause })],
   [
+    'EnrollmentBrokenError',
+    'ENROLLMENT_BROKEN',
+    new library.EnrollmentBrokenError('ENROLLMENT_BROKEN', 'text', { cause }),
+  ],
+  [
     'EnrollmentClosedError',
     'ENROLLMENT_CLOSED',
     new library.EnrollmentClosedError('ENROLLMENT_CLOSED', 'text', { cause }),

@@ -16,15 +16,17 @@ export const rankRegion = defineJob('RankRegion', async (region: string) => {
 
 export const startRanking = defineCallback('StartRanking', async (batchId, { batches }) => {
   // A callback may run again. The id makes it the same batch, and the keys make them the same jobs.
-  const ranking = await batches.create({ id: `${batchId}:ranking`, description: 'Rank the regions' });
-  if (ranking.status !== 'pending') return;
-  await ranking.on('complete', publishWinners);
+  const ranking = await batches.create({
+    id: `${batchId}:ranking`,
+    description: 'Rank the regions',
+    callbacks: { complete: publishWinners },
+  });
   const regions: string[] = await database('scores').distinct('region').pluck('region');
   await ranking.jobs(
     async () => {
       for (const region of regions) await rankRegion.set({ key: region }).performAsync(region);
     },
-    { resume: true },
+    { once: true },
   );
 });
 

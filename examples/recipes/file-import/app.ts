@@ -13,21 +13,20 @@ await withBatches(async (batches) => {
     description: `Import of ${name}`,
     context: { file: name },
     failWhenFailed: { moreThan: '5%' },
+    callbacks: { settled: recordImport },
   });
-  if (batch.status === 'pending') {
-    await batch.on('settled', recordImport);
-    await batch.jobs(
-      async () => {
-        let line = 0;
-        for await (const text of (await open(file)).readLines()) {
-          line += 1;
-          // The key makes it one job, however often the line is read.
-          await importProduct.set({ key: `line ${line}` }).performAsync(line, text);
-        }
-      },
-      { resume: true },
-    );
-  }
+  await batch.jobs(
+    async () => {
+      let line = 0;
+      for await (const text of (await open(file)).readLines()) {
+        line += 1;
+        // The key makes it one job, however often the line is read.
+        await importProduct.set({ key: `line ${line}` }).performAsync(line, text);
+      }
+    },
+    // An interrupted import goes on. A file whose lines are all enrolled is not read again.
+    { once: true },
+  );
 
   const { status, total, complete, failed } = await batch.wait({ timeout: '1 hour' });
   console.log(`${name}: ${status}, ${complete} of ${total} lines imported, ${failed} refused`);
