@@ -3,7 +3,7 @@ import { batchWorkflowId } from '../client/batch-client.ts';
 import { LATE } from '../timeouts.ts';
 import { callbackFindings } from './callback-rules.ts';
 import { isMoving, isOver, type Facts, type MirrorFacts, type TemporalFacts } from './facts.ts';
-import type { Finding } from './findings.ts';
+import { verdictOf, type Finding } from './findings.ts';
 import { jobFindings } from './job-rules.ts';
 import { limitFindings } from './limit-rules.ts';
 import { counted, inTime, oneLine, quote, span } from './words.ts';
@@ -21,9 +21,9 @@ export function diagnose(facts: Facts): Finding[] {
   const { mirror, temporal } = facts;
   const unreachable = serverFindings(facts);
   if (mirror && isOver(mirror)) return [...over(mirror), ...unreachable];
-  if (!temporal) return [...unreachable, ...moving(facts)];
+  if (!temporal) return withMoving(facts, unreachable);
   if (temporal.batch.status !== 'running') return [...unreachable, ...closed(facts, temporal)];
-  const findings = [
+  const findings = withMoving(facts, [
     ...unreachable,
     ...rowMissing(facts),
     ...steered(facts),
@@ -34,8 +34,7 @@ export function diagnose(facts: Facts): Finding[] {
     ...limits(facts, temporal),
     ...jobFindings(facts, temporal),
     ...workflowJobFindings(facts),
-    ...moving(facts),
-  ];
+  ]);
   return findings.length > 0 ? findings : [unexplained(facts)];
 }
 
@@ -160,10 +159,13 @@ function closed(
       message: isUnknown
         ? `${where}, knows no workflow ${quote(batchWorkflowId(batchId))}: it was deleted, or this is not the Temporal of the batch.`
         : `The workflow of the batch is ${status}${closeReason ? ` (${oneLine(closeReason)})` : ''}${mirror ? ', and its rows are not over' : ''}.`,
-      advice: [
-        `${isUnknown ? 'If address and namespace are right, nothing' : 'Nothing'} will move this batch again, and no callback runs.`,
-        leftOver(batchId, pending),
-      ].join(' '),
+      advice:
+        mirror === undefined || isUnknown || mirror.batch.settledAt !== null
+          ? [
+              `${isUnknown ? 'If address and namespace are right, nothing' : 'Nothing'} will move this batch again, and no callback runs.`,
+              leftOver(batchId, pending),
+            ].join(' ')
+          : `Nothing moves it by itself. \`batch-jobs retry-failed ${batchId}\` runs its unfinished jobs as a new round, \`batch-jobs cancel ${batchId}\` ends it; both run the callbacks.`,
       since: closedAt ?? null,
       details: { status, reason: closeReason ?? null, pending: pending ?? null },
     },
@@ -266,6 +268,12 @@ function block({ now, mirror }: Facts, { state, settings }: TemporalFacts): Find
       details: { enrolled, heardAt, closesAt, isSilent },
     },
   ];
+}
+
+/** That the batch moves is no comfort while something needs attention: its rows may have changed just before. */
+function withMoving(facts: Facts, findings: readonly Finding[]): Finding[] {
+  const needsAttention = verdictOf(findings) === 'attention';
+  return needsAttention ? [...findings] : [...findings, ...moving(facts)];
 }
 
 function moving({ mirror, now, idleMs }: Facts): Finding[] {

@@ -170,11 +170,24 @@ const CASES: readonly Case[] = [
   {
     title: 'the rows changed a moment ago, and Temporal is away',
     facts: withoutTemporal(stillBatch({ mirror: { movedAt: NOW - 5 * SECOND } }), 'refused'),
-    finds: [
-      ['TEMPORAL_UNREACHABLE', 'attention'],
-      ['MOVING', 'ok'],
-    ],
+    finds: [['TEMPORAL_UNREACHABLE', 'attention']],
     says: ['refused', '--address'],
+  },
+  {
+    title: 'the rows changed a moment ago, and the last worker has stopped since',
+    facts: stillBatch({
+      mirror: { movedAt: NOW - 5 * SECOND },
+      temporal: { queues: { own: GONE } },
+    }),
+    finds: [['NO_WORKFLOW_WORKER', 'attention']],
+  },
+  {
+    title: 'the rows changed a moment ago, and the batch is paused',
+    facts: stillBatch({
+      mirror: { movedAt: NOW - 5 * SECOND },
+      batch: { pausedAt: new Date(NOW - 5 * SECOND) },
+    }),
+    finds: [['PAUSED', 'attention']],
   },
   {
     title: 'the database is away',
@@ -188,13 +201,17 @@ const CASES: readonly Case[] = [
       workflow: { status: 'terminated', closedAt: NOW - MINUTE, closeReason: 'oops, by ops' },
     }),
     finds: [['WORKFLOW_TERMINATED', 'attention']],
-    says: ['is terminated (oops, by ops)', 'Its 3 pending jobs', 'pendingJobs()'],
+    says: ['is terminated (oops, by ops)', '`batch-jobs retry-failed b1`', '`batch-jobs cancel b1`'],
     since: NOW - MINUTE,
   },
   {
     title: 'the workflow was terminated in its callbacks',
     facts: stillBatch({
-      batch: { progress: { status: 'running', total: 1, complete: 1, failed: 0, cancelled: 0, pending: 0 } },
+      batch: {
+        ...over,
+        progress: { status: 'complete', total: 1, complete: 1, failed: 0, cancelled: 0, pending: 0 },
+      },
+      mirror: { callbacks: [callbackRow()] },
       workflow: { status: 'terminated' },
     }),
     finds: [['WORKFLOW_TERMINATED', 'attention']],
@@ -694,6 +711,15 @@ describe('diagnose', () => {
     for (const part of says) expect(text).toContain(part);
     if (since !== undefined) expect(findings[0]!.since).toBe(since);
   });
+
+  test.each(CASES)(
+    'of $title says at no time that the batch moves, and that something is wrong',
+    ({ facts }) => {
+      const findings = diagnose(facts);
+      const isMoving = findings.some(({ code }) => code === 'MOVING');
+      expect(isMoving && verdictOf(findings) === 'attention').toBe(false);
+    },
+  );
 
   test('has a case for every finding', () => {
     const found = new Set(CASES.flatMap(({ finds }) => finds.map(([code]) => code)));
