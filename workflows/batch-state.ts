@@ -315,9 +315,9 @@ export function refuseOpen(state: BatchState): Refusal | undefined {
       };
 }
 
-function closedByStop({ reason }: Stop): Refusal {
+function closedByStop({ outcome, reason }: Stop): Refusal {
   return {
-    code: 'BATCH_CANCELLED',
+    code: outcome === 'failed' ? 'BATCH_FAILED' : 'BATCH_CANCELLED',
     message: `The batch was stopped: ${reason}. Nothing can be enrolled any more.`,
   };
 }
@@ -407,9 +407,25 @@ export function sealed(
   message: { token: string; upTo: number; queues: readonly string[]; error?: string },
   now: number,
 ): BatchState {
-  if (isClosed(state)) return state;
+  if (isClosed(state)) return sealedAfterStop(state, message);
   const next = enrolled(state, message, now);
   return { ...next, enrollment: { ...closed(next), error: message.error ?? null } };
+}
+
+/**
+ * A batch was cancelled while no worker was up, and then its block enrolled and sealed: its process was told that these
+ * jobs are members. They are, and are cancelled with the others.
+ */
+function sealedAfterStop(
+  state: BatchState,
+  message: { token: string; upTo: number; queues: readonly string[] },
+): BatchState {
+  const { enrollment, stop, written } = state;
+  const wasOpen = enrollment.token === null ? { ...enrollment, phase: 'unopened' as const } : enrollment;
+  const isMissed = stop !== null && !written.sealed && !enrollment.isOpenEnded;
+  if (!isMissed || !isWatermark(message) || !isOfBlock({ ...state, enrollment: wasOpen }, message))
+    return state;
+  return withJobs(state, message);
 }
 
 /** Whether enrolment is over; of an open-ended batch the row is to say with how many jobs. */

@@ -159,7 +159,8 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   };
 
   onSignal(messages.enrolledSignal, (message) => {
-    const isSeal = 'sealed' in message && rules.refuseSeal(state, message) === undefined;
+    const isSeal =
+      'sealed' in message && (state.stop !== null || rules.refuseSeal(state, message) === undefined);
     apply((isSeal ? rules.sealed : rules.enrolled)(state, message, Date.now()));
   });
   onSignal(messages.jobsAddedSignal, (message) =>
@@ -253,6 +254,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
       await untilTrue(() => rules.isSteeringWritten(state));
     });
   onSignal(messages.cancelRequestedSignal, (request) => apply(rules.cancelled(state, request)));
+  onSignal(messages.steerRequestedSignal, (request) => apply(rules.steerRequested(state, request)));
   setHandler(messages.cancelUpdate, (request) => steered(() => rules.cancelled(state, request)), {
     validator: (request) => refuseIf(rules.refuseCancel(state, request)),
   });

@@ -6,7 +6,7 @@ import type {
   BatchState,
   CallbackRegistration,
 } from './batch-state.ts';
-import type { CancelRequest, Steering } from './steering.ts';
+import type { CancelRequest, SteerRequest, Steering } from './steering.ts';
 import type { ReturnedRange, RunnerReport } from './ranges.ts';
 import type { JobsAddedMessage } from './more-jobs.ts';
 import type { ChunkLeft, RangeState } from './range-state.ts';
@@ -119,6 +119,8 @@ export const pauseUpdate = defineUpdate<void>('pause');
 export const resumeUpdate = defineUpdate<void>('resume');
 /** Changes the policy of the batch from now on. */
 export const updateUpdate = defineUpdate<void, [Partial<BatchPolicy>]>('update');
+/** `pause`, `resume` and `update` for when no worker is up to answer the update. */
+export const steerRequestedSignal = defineSignal<[SteerRequest]>('steerRequested');
 
 export const progressQuery = defineQuery<BatchProgress>('progress');
 /** The whole state, for people and tools that look into a batch. */

@@ -42,6 +42,12 @@ export type CancelRequest = Pick<Stop, 'reason' | 'graceMs'>;
 /** While the batch's history is short. */
 export const REPORT_INTERVAL_MS = 1_000;
 
+/** A pause, a resumption or a change of the policy that Temporal keeps until a worker is up. */
+export interface SteerRequest {
+  readonly isPaused?: boolean;
+  readonly changes?: Partial<BatchPolicy>;
+}
+
 /** More changes than anybody makes, and far from what the row can hold: a report that names more is wrong. */
 const MAX_NUMBER = 1_000_000_000;
 
@@ -150,6 +156,14 @@ export function updated(state: BatchState, changes: Partial<BatchPolicy>): Batch
     changes: { ...state.changes, ...changes, ...(jobLimits && { jobLimits }) },
     steering: state.steering + 1,
   };
+}
+
+/** Makes a change that was asked for by a signal. Signals are untrusted: malformed ones change nothing. */
+export function steerRequested(state: BatchState, { isPaused, changes }: SteerRequest): BatchState {
+  let next = state;
+  if (typeof isPaused === 'boolean' && !refusePause(next)) next = paused(next, isPaused);
+  const isChange = typeof changes === 'object' && changes !== null;
+  return isChange && !refuseUpdate(next, changes) ? updated(next, changes) : next;
 }
 
 export function wroteSteering(state: BatchState, number: number): BatchState {

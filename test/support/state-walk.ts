@@ -123,6 +123,7 @@ const PARTS_OF_EVENTS = [
   'decided',
   'moved',
   'newLanes',
+  'steerRequested',
   'steeringHeardOf',
   'stopped',
   'withJobs',
