@@ -92,7 +92,7 @@ class ChunkRun {
   #missing = 0;
   #completed = 0;
   #failed = 0;
-  /** Jobs that were cancelled in an earlier round. */
+  /** Jobs that were cancelled in an earlier round; or in this one, of which a later round runs them. */
   #cancelled = 0;
   #ran = 0;
   #busyMs = 0;
@@ -209,7 +209,7 @@ class ChunkRun {
     else if (job.status === 'failed') {
       this.#failed++;
       if (this.#failedBefore.length < MAX_CHUNK_SAMPLE) this.#failedBefore.push(job.position);
-    } else if (job.round < this.#input.round) this.#cancelled++;
+    } else if (job.round !== this.#input.round) this.#cancelled++;
     else if (job.due_in_ms > DUE_TOLERANCE_MS) this.#dueAt.set(job.position, Date.now() + job.due_in_ms);
     else if (job.workflow_id !== null || job.activity_id !== null) this.#executions.push(job);
     else if (job.worker_class === MEMBER_BATCH.name) this.#members.push(job);

@@ -14,7 +14,7 @@ import type {
 import type { SteeredRow } from '../workflows/steering.ts';
 import type { Share } from '../workflows/limits.ts';
 import type { ChunkReport } from '../workflows/range-state.ts';
-import type { OpenedRound } from '../workflows/rounds.ts';
+import type { LostRound, OpenedRound } from '../workflows/rounds.ts';
 import type { ForSchema } from '../workflows/schema.ts';
 
 /** Short writes of the mirror, run as local activities first. Each is an upsert: it may run twice, and twice at once. */
@@ -130,6 +130,8 @@ export interface OpenRoundInput {
   /** Of the run that is the round: tells a repeated write from another run's. */
   readonly firstExecutionRunId: string;
   readonly settings: BatchSettings;
+  /** See `RoundRequest`. */
+  readonly lost?: LostRound;
 }
 
 export interface RegisterCallbackInput extends CallbackRegistration {

@@ -38,6 +38,16 @@ export interface RoundRequest {
   readonly cancelled: boolean;
   /** Those of the round before. */
   readonly callbacks: readonly CallbackRegistration[];
+  /** Set where the round before has not settled, because its workflow was terminated: what it left is run, too. */
+  readonly lost?: LostRound;
+}
+
+/** A round that nobody works on any more. */
+export interface LostRound {
+  /** Its run, as its row says: of two who find it lost, one opens the next. */
+  readonly firstExecutionRunId: string;
+  /** Why, for people. */
+  readonly reason: string;
 }
 
 /** What the mirror says once it has opened a round. */

@@ -1,17 +1,19 @@
 import type { Knex } from 'knex';
 import type { OpenRoundInput } from '../../activities/contract.ts';
 import type { BatchSettings, BatchStatus, CallbackRegistration } from '../../workflows/batch-state.ts';
-import type { OpenedRound } from '../../workflows/rounds.ts';
+import type { LostRound, OpenedRound } from '../../workflows/rounds.ts';
 import { countOf, formatSpans, type Span } from '../../workflows/spans.ts';
 import { settingsColumns } from './batches.ts';
 import { IN_SPANS, spanArrays } from './chunks.ts';
+import { toStorable } from '../json-value.ts';
 import type { Database } from './connect.ts';
+import { convertStarts } from './starts.ts';
 
 /** A round's jobs are given to its workflow as so many spans at most: where they are scattered, others lie between. */
 const MAX_SPANS = 1_000;
 
 /**
- * Opens the next round of a settled batch: keeps what its rows say, and makes its failed jobs, or all that did not
+ * Opens the next round of a batch that has settled, or whose workflow was terminated: keeps what its rows say, and makes its failed jobs, or all that did not
  * succeed, pending again. In one transaction that holds the batch's row; repeating it gives the same answer.
  *
  * @returns null when this round was opened by another run, or the batch is gone
@@ -31,7 +33,12 @@ export async function markRoundOpened(
     if (!batch) return null;
     const isOpened = batch.round === number && batch.first_execution_run_id === firstExecutionRunId;
     if (!isOpened) {
-      if (batch.round !== number - 1 || batch.settled_at === null) return null;
+      if (batch.round !== number - 1) return null;
+      if (batch.settled_at === null) {
+        const { lost } = input;
+        if (!lost || batch.first_execution_run_id !== lost.firstExecutionRunId) return null;
+        await settleLost(trx, schema, input, lost);
+      }
       await keepRound(trx, schema, input);
       await startRound(trx, schema, input);
     }
@@ -39,12 +46,50 @@ export async function markRoundOpened(
   });
 }
 
-/** Served by batch_jobs_errors for the failed jobs; cancelled ones are found by the primary key. */
+/**
+ * Settles the row of a round whose workflow was terminated: its unfinished jobs are cancelled, and so is the round unless
+ * its outcome was decided before. A block that was open is closed, and has broken. A callback that had not ended never
+ * will: the next round has its own.
+ */
+async function settleLost(
+  trx: Knex.Transaction,
+  schema: string,
+  { batchId, number }: OpenRoundInput,
+  { reason }: LostRound,
+): Promise<void> {
+  // Starts that were under way are jobs from then on: what became of them is found by looking.
+  await convertStarts({ knex: trx, schema }, { batchId, ofHandlers: true });
+  await trx.raw(
+    `update :schema:.batches
+     set status = case when completed_at is null then 'cancelled' else status end,
+       enrollment_error = coalesce(enrollment_error, case when sealed_at is null then :error end),
+       sealed_at = coalesce(sealed_at, now()), completed_at = coalesce(completed_at, now()), settled_at = now(),
+       stopped_at = coalesce(stopped_at, now()), stop_reason = coalesce(stop_reason, :reason),
+       stop_outcome = coalesce(stop_outcome, 'cancelled'), stop_grace_ms = coalesce(stop_grace_ms, 0)
+     where id = :batchId`,
+    { schema, batchId, reason: toStorable(reason), error: toStorable(`The block was open: ${reason}`) },
+  );
+  await trx.raw(
+    `update :schema:.batch_callbacks
+     set status = case status when 'running' then 'failed' else 'skipped' end, finished_at = now(),
+       error_class = case status when 'running' then 'WorkflowTerminatedError' else error_class end,
+       error_message = case status when 'running' then :reason else error_message end
+     where batch_id = :batchId and round = :before and status in ('registered', 'scheduled', 'running')`,
+    { schema, batchId, before: number - 1, reason: toStorable(reason) },
+  );
+}
+
+/**
+ * Served by batch_jobs_errors for the failed jobs; cancelled ones are found by the primary key. Those of a lost round
+ * are pending in it; those of earlier ones were cancelled there.
+ */
 const DID_NOT_SUCCEED = `batch_id = :batchId and
-  (status = 'failed' and error_class is not null or :cancelled and status = 'pending')`;
+  (status = 'failed' and error_class is not null
+    or status = 'pending' and (:cancelled or :isLost and round = :number - 1))`;
 
 async function keepRound(trx: Knex.Transaction, schema: string, input: OpenRoundInput): Promise<void> {
-  const { batchId, cancelled } = input;
+  const { batchId, cancelled, lost, number } = input;
+  const isLost = lost !== undefined;
   await trx.raw(
     `insert into :schema:.batch_past_rounds
        (batch_id, round, status, total, completed_count, failed_count, started_at, completed_at, settled_at, stop_reason)
@@ -59,7 +104,7 @@ async function keepRound(trx: Knex.Transaction, schema: string, input: OpenRound
      select batch_id, position, round, case status when 'pending' then 'cancelled' else status end, attempts,
        error_class, error_message, started_at, finished_at
      from :schema:.batch_jobs where ${DID_NOT_SUCCEED}`,
-    { schema, batchId, cancelled },
+    { schema, batchId, cancelled, isLost, number },
   );
   await trx.raw(
     `insert into :schema:.batch_callbacks (batch_id, round, event, callback, registration)
@@ -70,13 +115,13 @@ async function keepRound(trx: Knex.Transaction, schema: string, input: OpenRound
 }
 
 async function startRound(trx: Knex.Transaction, schema: string, input: OpenRoundInput): Promise<void> {
-  const { batchId, number, cancelled, firstExecutionRunId } = input;
+  const { batchId, number, cancelled, firstExecutionRunId, lost } = input;
   const { rowCount } = await trx.raw(
     `update :schema:.batch_jobs
      set status = 'pending', round = :number, attempts = 0, due_at = null, losses = 0, marked_at = null,
        error_class = null, error_message = null, started_at = null, finished_at = null, updated_at = now()
      where ${DID_NOT_SUCCEED}`,
-    { schema, batchId, number, cancelled },
+    { schema, batchId, number, cancelled, isLost: lost !== undefined },
   );
   await trx.raw(
     `update :schema:.batches
