@@ -102,3 +102,27 @@ export function cyclesOver(
   }
   return cycles;
 }
+
+/**
+ * Names the first jobs of a batch that are batches, workflows or activities and have not ended, for people. Reads the
+ * rows of the batch's jobs.
+ */
+export async function selectNested(
+  { knex, schema }: Database,
+  batchId: string,
+  limit: number,
+): Promise<string[]> {
+  const { rows } = await knex.raw(
+    `select case
+       when j.workflow_id is not null then 'workflow "' || j.workflow_id || '"'
+       when j.activity_id is not null then 'activity "' || j.activity_id || '"'
+       else 'batch "' || (j.args ->> 0) || '"' || coalesce(' (' || n.status || ')', '') end as name
+     from :schema:.jobs j
+     left join :schema:.batches n on j.worker_class = :member and n.id = j.args ->> 0 and n.pruned_at is null
+     where j.batch_id = :batchId and j.status = 'pending'
+       and (j.worker_class = :member or j.workflow_id is not null or j.activity_id is not null)
+     order by j.position limit :limit`,
+    { schema, batchId, limit, member: MEMBER_BATCH.name },
+  );
+  return rows.map(({ name }: { name: string }) => name);
+}
