@@ -12,8 +12,17 @@ import { withHeartbeat } from './heartbeat.ts';
 
 type Dependencies = Pick<ActivityDependencies, 'batches' | 'jobs'>;
 
-/** The block takes no jobs any more: it was closed, by its own end, by a stop or after a quiet time. */
-const CLOSED: readonly BatchErrorCode[] = ['BATCH_CANCELLED', 'BATCH_SETTLED', 'ENROLLMENT_TIMED_OUT'];
+/**
+ * The block takes no jobs any more: it was closed, by its own end, by a stop or after a quiet time; or nobody works on
+ * the batch.
+ */
+const CLOSED: readonly BatchErrorCode[] = [
+  'BATCH_CANCELLED',
+  'BATCH_FAILED',
+  'BATCH_SETTLED',
+  'BATCH_TERMINATED',
+  'ENROLLMENT_TIMED_OUT',
+];
 
 /**
  * Creates the batch of a step and enrols its jobs. A repetition goes on where the one before was interrupted: the batch

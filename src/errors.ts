@@ -5,6 +5,7 @@ export type BatchErrorCode =
   | 'BATCH_CANCELLED'
   | 'BATCH_CYCLE'
   | 'BATCH_EXISTS'
+  | 'BATCH_FAILED'
   | 'BATCH_NOT_FOUND'
   | 'BATCH_RUNNING'
   | 'BATCH_SEALED'
@@ -25,14 +26,19 @@ export type BatchErrorCode =
   | 'JOB_ENDED'
   | 'JOB_NOT_LIMITED'
   | 'MIGRATIONS_PENDING'
+  | 'NAMESPACE_UNKNOWN'
   | 'NESTED_ENROLLMENT'
   | 'NO_CLIENT'
   | 'NO_ENROLLMENT'
   | 'NO_JOB_CONTEXT'
   | 'NOT_ENROLLABLE'
   | 'NOTHING_TO_RETRY'
+  | 'TEMPORAL_ACCESS_DENIED'
+  | 'TEMPORAL_OVERLOADED'
   | 'TEMPORAL_UNAVAILABLE'
   | 'WAIT_TIMED_OUT'
+  | 'WORKER_BUSY'
+  | 'WORKER_FAILING'
   | 'WORKER_UNAVAILABLE'
   | 'WORKFLOW_ENROLLED';
 
@@ -130,7 +136,7 @@ export class BatchRunningError extends BatchError {
   }
 }
 
-/** Thrown by `jobs` and `performAsync` when the batch was stopped while its block was open, or before. */
+/** Thrown by `jobs` and `performAsync` when the batch was cancelled while its block was open, or before. */
 export class BatchCancelledError extends BatchError {
   static {
     this.prototype.name = 'BatchCancelledError';
@@ -155,6 +161,26 @@ export class BatchCycleError extends BatchError {
 
   static {
     this.prototype.name = 'BatchCycleError';
+  }
+}
+
+/**
+ * Thrown by `jobs` and `performAsync` when the batch was stopped while its block was open, or before, and ends `failed`:
+ * its deadline has passed, or too many of its jobs failed.
+ */
+export class BatchFailedError extends BatchError {
+  static {
+    this.prototype.name = 'BatchFailedError';
+  }
+}
+
+/**
+ * Thrown by every call that needs the batch's workflow, once an operator has terminated that workflow. Nothing moves the
+ * batch until `retryFailed` runs its unfinished jobs as a new round, or `cancel` ends it.
+ */
+export class BatchTerminatedError extends BatchError {
+  static {
+    this.prototype.name = 'BatchTerminatedError';
   }
 }
 
@@ -304,10 +330,24 @@ export class MigrationsPendingError extends BatchError {
   }
 }
 
-/** Thrown when no worker answered in time: none polls the task queue, or all are stuck. */
+/** Thrown when no worker answered for 15 s, because none polls the task queue. Its subclasses have other reasons. */
 export class WorkerUnavailableError extends BatchError {
   static {
     this.prototype.name = 'WorkerUnavailableError';
+  }
+}
+
+/** Thrown when workers poll the task queue, and none answered for 15 s: they are overloaded, or hang. */
+export class WorkerBusyError extends WorkerUnavailableError {
+  static {
+    this.prototype.name = 'WorkerBusyError';
+  }
+}
+
+/** Thrown when a worker took the call and keeps failing it. The message has the worker's error. */
+export class WorkerFailingError extends WorkerUnavailableError {
+  static {
+    this.prototype.name = 'WorkerFailingError';
   }
 }
 
@@ -321,10 +361,34 @@ export class DatabaseMismatchError extends WorkerUnavailableError {
   }
 }
 
-/** Thrown when Temporal cannot be reached. `cause` has the client's error. */
+/**
+ * Thrown when Temporal cannot be reached. `cause` has the client's error. Its subclasses are thrown when Temporal
+ * answers, and refuses the call.
+ */
 export class TemporalUnavailableError extends BatchError {
   static {
     this.prototype.name = 'TemporalUnavailableError';
+  }
+}
+
+/** Thrown when Temporal has no namespace of the client's name. */
+export class NamespaceUnknownError extends TemporalUnavailableError {
+  static {
+    this.prototype.name = 'NamespaceUnknownError';
+  }
+}
+
+/** Thrown when Temporal does not accept the client's credentials, or they do not permit the call. */
+export class TemporalAccessDeniedError extends TemporalUnavailableError {
+  static {
+    this.prototype.name = 'TemporalAccessDeniedError';
+  }
+}
+
+/** Thrown when Temporal refuses the call because a rate limit, or a limit of updates, is reached. */
+export class TemporalOverloadedError extends TemporalUnavailableError {
+  static {
+    this.prototype.name = 'TemporalOverloadedError';
   }
 }
 

@@ -20,7 +20,11 @@ export async function unlessNotFound<T>(
 }
 
 /** A namespace that is not found says nothing of what is in it. */
-function isNamespaceMissing({ metadata }: { metadata: { get(name: string): readonly unknown[] } }): boolean {
+export function isNamespaceMissing({
+  metadata,
+}: {
+  readonly metadata: { get(name: string): readonly unknown[] };
+}): boolean {
   return metadata
     .get('grpc-status-details-bin')
     .some((part) => String(part).includes('NamespaceNotFoundFailure'));

@@ -1,12 +1,17 @@
 import type { Client } from '@temporalio/client';
-import { NamespaceNotFoundError } from '@temporalio/common';
 import type { Command } from 'commander';
 import { openDatabase, type Database } from '../database/connect.ts';
 import { assertMigrated } from '../database/migrate.ts';
+import { toTemporalError } from '../client/temporal-errors.ts';
 import { isTransient } from '../database/retry.ts';
 import { reasonOf } from '../doctor/gather.ts';
 import { quote } from '../doctor/words.ts';
-import { DatabaseUnavailableError, TemporalUnavailableError } from '../errors.ts';
+import {
+  DatabaseUnavailableError,
+  NamespaceUnknownError,
+  TemporalAccessDeniedError,
+  TemporalUnavailableError,
+} from '../errors.ts';
 import type { CliContext } from './context.ts';
 import { requireDatabaseUrl } from './database-url.ts';
 import type { DatabaseFlags } from './flags.ts';
@@ -57,6 +62,8 @@ export async function withTemporal<T>(
   run: (client: Client) => Promise<T>,
 ): Promise<T> {
   const connection = await settings.connect().catch((error: unknown) => {
+    const known = toTemporalError('the connection', error);
+    if (known instanceof TemporalAccessDeniedError) throw known;
     throw new TemporalUnavailableError(
       'TEMPORAL_UNAVAILABLE',
       `Temporal does not answer at ${settings.address}: ${reasonOf(error)}. Check --address, TEMPORAL_ADDRESS and temporal.toml.`,
@@ -66,9 +73,9 @@ export async function withTemporal<T>(
   try {
     return await run(connection.client);
   } catch (error) {
-    if (!(error instanceof NamespaceNotFoundError)) throw error;
-    throw new TemporalUnavailableError(
-      'TEMPORAL_UNAVAILABLE',
+    if (!(toTemporalError('the call', error) instanceof NamespaceUnknownError)) throw error;
+    throw new NamespaceUnknownError(
+      'NAMESPACE_UNKNOWN',
       `Temporal at ${settings.address} has no namespace ${quote(settings.namespace)}. Check --namespace, TEMPORAL_NAMESPACE and temporal.toml.`,
       { cause: error },
     );

@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SpanKind, type SpanOptions } from '@opentelemetry/api';
-import { WithStartWorkflowOperation, type Client } from '@temporalio/client';
+import { WithStartWorkflowOperation, type Client, type WorkflowStartOptions } from '@temporalio/client';
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import type { Knex } from 'knex';
 import type { BatchSettings, BatchStatus } from '../../workflows/batch-state.ts';
 import type { batch as batchWorkflow } from '../../workflows/batch.ts';
-import { createdUpdate } from '../../workflows/messages.ts';
+import { cancelRequestedSignal, createdUpdate } from '../../workflows/messages.ts';
 import type { RoundRequest } from '../../workflows/rounds.ts';
+import type { CancelRequest } from '../../workflows/steering.ts';
 import type { plainJob } from '../../workflows/plain-job.ts';
 import {
   claimBlock,
@@ -30,8 +31,8 @@ import {
   BatchNotFoundError,
   BatchRunningError,
   BatchSettledError,
+  DatabaseUnavailableError,
   InvalidOptionError,
-  WorkerUnavailableError,
 } from '../errors.ts';
 import {
   assertKnownKeys,
@@ -70,8 +71,16 @@ import { parentOfNewBatch } from './lineage.ts';
 import { openClients } from './open-clients.ts';
 import { staticDetails } from './static-details.ts';
 import type { JobTarget } from './submit.ts';
-import { databaseMismatch, isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
+import {
+  databaseMismatch,
+  isDeadlineExceeded,
+  isToBeSentAgain,
+  isUncertain,
+  toBatchError,
+  toTemporalError,
+} from './temporal-errors.ts';
 import { whyClosed, whyNotOpened } from './why-closed.ts';
+import { whyUnanswered } from './why-unanswered.ts';
 
 export interface BatchClientOptions {
   /** A connected Temporal client of the app. Stays open when this client closes. */
@@ -126,6 +135,14 @@ function spanOptions(batchId: string): SpanOptions {
   return { kind: SpanKind.PRODUCER, attributes: { 'batch_jobs.batch_id': batchId } };
 }
 
+function databaseAway(what: string, cause: unknown): DatabaseUnavailableError {
+  return new DatabaseUnavailableError(
+    'DATABASE_UNAVAILABLE',
+    `${what}: Postgres does not answer (${cause instanceof Error ? cause.message : String(cause)}). Nothing is left behind. Check that it runs and the connection settings, then create it again.`,
+    { cause },
+  );
+}
+
 /** Workflow id of a batch. */
 export function batchWorkflowId(batchId: string): string {
   return `batch:${batchId}`;
@@ -178,7 +195,8 @@ export class BatchClient {
    * @throws {@link BatchExistsError} when the id is that of a batch with other options
    * @throws {@link WorkerUnavailableError} when no worker answered for 15 s; nothing is left behind
    * @throws {@link DatabaseMismatchError} when only workers with another database or schema did; nothing is left behind
-   * @throws {@link MigrationsPendingError} @throws {@link DatabaseUnavailableError} @throws {@link DatabaseRefusedError}
+   * @throws {@link DatabaseUnavailableError} when Postgres did not answer; nothing is left behind
+   * @throws {@link MigrationsPendingError} @throws {@link DatabaseRefusedError}
    * @throws {@link TemporalUnavailableError}
    */
   async create(options: BatchOptions): Promise<Batch> {
@@ -298,10 +316,14 @@ export class BatchClient {
   async unschedulePrune(options: Pick<PruneScheduleOptions, 'scheduleId'> = {}): Promise<boolean> {
     assertPlainObject('options', options);
     assertKnownKeys('options', options, ['scheduleId']);
+    this.assertOpen();
     return deletePruneSchedule(this.client, resolveScheduleId(options.scheduleId, this.taskQueue));
   }
 
-  /** Closes the pool that was opened from a connection string. Injected connections stay open. */
+  /**
+   * Closes the pool that was opened from a connection string. Injected connections stay open. Every later call on this
+   * client and on its batches throws `CLIENT_CLOSED`.
+   */
   async close(): Promise<void> {
     this.#isClosed = true;
     openClients.delete(this);
@@ -312,8 +334,18 @@ export class BatchClient {
     await this.close();
   }
 
+  /** @internal @throws {@link BatchError} with code `CLIENT_CLOSED` */
+  assertOpen(): void {
+    if (!this.#isClosed) return;
+    throw new BatchError(
+      'CLIENT_CLOSED',
+      'This BatchClient was closed by close(). Create another one, and close it after the last call on its batches.',
+    );
+  }
+
   /** @internal Reads, again and again while the database is away. @throws {@link DatabaseUnavailableError} */
   async read<T>(query: () => Promise<T>, timeoutMs: number = CALLS.read): Promise<T> {
+    this.assertOpen();
     return withRetry(query, {
       timeoutMs,
       onRetry: (error, attempt) =>
@@ -329,34 +361,45 @@ export class BatchClient {
   /**
    * @internal Starts the run of the batch's workflow that is its next round, if no other one is.
    *
+   * @param cancel cancels the round at once, or the one that runs by then
    * @returns the run's id @throws {@link BatchRunningError}
    */
   async startRound(
     record: BatchRecord,
     request: Omit<RoundRequest, 'callbacks'>,
     policy: BatchPolicyOptions,
+    cancel?: CancelRequest,
   ): Promise<string> {
-    return inSpan('batch.retry', spanOptions(record.id), () => this.#startRound(record, request, policy));
+    const start = () => this.#startRound(record, request, policy, cancel);
+    return inSpan('batch.retry', spanOptions(record.id), start);
   }
 
   async #startRound(
     { id, description, context }: BatchRecord,
     request: Omit<RoundRequest, 'callbacks'>,
     policy: BatchPolicyOptions,
+    cancel: CancelRequest | undefined,
   ): Promise<string> {
     const basis = await this.read(() => selectRoundBasis(this.database, id));
     if (!basis) throw new BatchNotFoundError(id);
     const { callbacks } = basis;
     const settings = withActiveTrace(resolveRoundSettings(basis.settings, policy));
     const schema = await this.#schema();
+    const options: WorkflowStartOptions<typeof batchWorkflow> = {
+      ...this.#workflowOptions(id, `${description} (round ${request.number})`, context, settings),
+      args: [{ schema, batchId: id, description, context, settings, round: { ...request, callbacks } }],
+    };
     try {
-      const { firstExecutionRunId } = await runOutsideEnrollment(() =>
-        this.client.workflow.start<typeof batchWorkflow>('batch', {
-          ...this.#workflowOptions(id, `${description} (round ${request.number})`, context, settings),
-          args: [{ schema, batchId: id, description, context, settings, round: { ...request, callbacks } }],
-        }),
-      );
-      return firstExecutionRunId;
+      return await runOutsideEnrollment(async () => {
+        const { workflow } = this.client;
+        if (cancel === undefined) return (await workflow.start('batch', options)).firstExecutionRunId;
+        const cancelled = {
+          ...options,
+          signal: cancelRequestedSignal,
+          signalArgs: [cancel] as [CancelRequest],
+        };
+        return (await workflow.signalWithStart('batch', cancelled)).signaledRunId;
+      });
     } catch (error) {
       if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw toBatchError(id, error);
       throw new BatchRunningError(
@@ -391,7 +434,7 @@ export class BatchClient {
 
   /** @internal */
   openBlock(options: EnrollmentOptions): Enrollment {
-    return new Enrollment(options);
+    return new Enrollment({ ...options, assertClientOpen: () => this.assertOpen() });
   }
 
   /** @internal */
@@ -401,6 +444,7 @@ export class BatchClient {
 
   /** @internal */
   async startPlainJob(target: JobTarget, args: readonly unknown[]): Promise<string> {
+    this.assertOpen();
     const jid = randomUUID();
     const { startDelayMs, ...options } = target.options;
     const trace = activeTrace();
@@ -413,19 +457,9 @@ export class BatchClient {
         ...(startDelayMs === undefined ? {} : { startDelay: startDelayMs }),
       });
     } catch (error) {
-      throw toBatchError(jid, error);
+      throw toTemporalError(`the start of plain job "${jid}" (${target.name})`, error);
     }
     return jid;
-  }
-
-  /** @internal */
-  workerUnavailable(what: string, cause?: unknown): WorkerUnavailableError {
-    return new WorkerUnavailableError(
-      'WORKER_UNAVAILABLE',
-      `${what}: no worker on task queue "${this.taskQueue}" answered for ${CALLS.worker / 1000} s. ` +
-        'Start one with createBatchWorker, and check that it has this task queue and namespace.',
-      { cause },
-    );
   }
 
   /** What each round's run of the batch's workflow has in common, and what people see of it. */
@@ -478,15 +512,27 @@ export class BatchClient {
         ),
       );
     } catch (error) {
-      if (!isDeadlineExceeded(error)) throw toBatchError(id, error);
-      // Temporal answers here, so it is the worker that is missing, or the wrong one.
-      const givenUp = await giveUp(this, id, creationId);
+      if (!isUncertain(error)) throw toBatchError(id, error);
       const what = `Batch "${id}" was not created`;
-      if (givenUp?.mismatch !== undefined) throw databaseMismatch(what, givenUp.mismatch, error);
-      if (givenUp) throw this.workerUnavailable(what, error);
+      // Asked before the workflow is gone.
+      const why = isDeadlineExceeded(error)
+        ? await whyUnanswered(this, id, what, error)
+        : toBatchError(id, error);
+      const end = await giveUp(this, id, creationId);
+      if (end.databaseError !== undefined) throw databaseAway(what, end.databaseError);
+      if (end.isTakenBack) throw why;
     }
     // The batch is made: nothing that happens from here on may hide it from its creator.
-    return this.#found(id, CALLS.database);
+    try {
+      return await this.#found(id, CALLS.database);
+    } catch (error) {
+      if (!(error instanceof DatabaseUnavailableError)) throw error;
+      throw new DatabaseUnavailableError(
+        'DATABASE_UNAVAILABLE',
+        `Batch "${id}" was created, and could not be read: ${error.message} Then use find("${id}"); without a block it ends failed after openTimeout.`,
+        { cause: error },
+      );
+    }
   }
 
   /** The batch of this id, if there is one. @throws {@link BatchExistsError} when it was created with other options */
@@ -494,7 +540,8 @@ export class BatchClient {
     const row = await this.readRow(resolved.id);
     if (!row) return undefined;
     if (await isGivenUp(this.client, row)) {
-      await deleteBatch(this.database, { batchId: row.id, firstExecutionRunId: row.first_execution_run_id });
+      const { id: batchId, first_execution_run_id: firstExecutionRunId } = row;
+      await this.read(() => deleteBatch(this.database, { batchId, firstExecutionRunId }));
       return undefined;
     }
     const differences = differencesFrom(row, resolved);
@@ -520,7 +567,9 @@ export class BatchClient {
         );
       }
     } catch (error) {
-      if (isDeadlineExceeded(error)) throw this.workerUnavailable(`Batch "${id}" is not there yet`, error);
+      if (isDeadlineExceeded(error))
+        throw await whyUnanswered(this, id, `Batch "${id}" is not there yet`, error);
+      if (isToBeSentAgain(error)) return;
       const known = toBatchError(id, error);
       if (!(known instanceof BatchSettledError) && !(known instanceof BatchExistsError)) throw known;
     }
@@ -539,9 +588,7 @@ export class BatchClient {
 
   /** Checks once that the database is there and migrated. */
   async #ready(): Promise<void> {
-    if (this.#isClosed) {
-      throw new BatchError('CLIENT_CLOSED', 'This BatchClient is closed. Create another one.');
-    }
+    this.assertOpen();
     this.#migrated ??= this.read(() => assertMigrated(this.database));
     try {
       await this.#migrated;

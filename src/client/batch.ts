@@ -4,7 +4,7 @@ import { WorkflowFailedError } from '@temporalio/client';
 import { WorkflowNotFoundError, type Duration } from '@temporalio/common';
 import type { Knex } from 'knex';
 import type { BatchEvent, BatchProgress, BatchStatus } from '../../workflows/batch-state.ts';
-import type { CancelRequest } from '../../workflows/steering.ts';
+import type { CancelRequest, SteerRequest } from '../../workflows/steering.ts';
 import {
   cancelRequestedSignal,
   cancelUpdate,
@@ -13,11 +13,12 @@ import {
   pauseUpdate,
   registerUpdate,
   resumeUpdate,
+  steerRequestedSignal,
   updateUpdate,
 } from '../../workflows/messages.ts';
 import { selectJobs, type ClaimedBlock } from '../database/batches.ts';
 import { selectCallbacks } from '../database/callbacks.ts';
-import { selectRounds, type RoundRecord } from '../database/rounds.ts';
+import { selectRoundBasis, selectRounds, type RoundRecord } from '../database/rounds.ts';
 import { selectResults, type JobResult } from '../database/results.ts';
 import { toBatchRecord, type BatchRecord, type CallbackRow, type JobRecord } from '../database/rows.ts';
 import {
@@ -28,10 +29,12 @@ import {
   BatchRunningError,
   BatchSealedError,
   BatchSettledError,
+  BatchTerminatedError,
   DatabaseUnavailableError,
   EmptyBatchError,
   EnrollmentTimedOutError,
   InvalidOptionError,
+  JobNotLimitedError,
   WaitTimedOutError,
   WorkerUnavailableError,
 } from '../errors.ts';
@@ -53,8 +56,11 @@ import { heldBatch } from './lineage.ts';
 import { resolveRegistration } from './registrations.ts';
 import { inPages, resolveEachResult, type EachResultOptions, type StoredResult } from './results.ts';
 import { enrollJob } from './submit.ts';
+import { findLost, terminatedError, type LostWorkflow } from './lost-workflow.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
 import { totalOnceEnrolled, whyClosed } from './why-closed.ts';
+import { whyGone } from './why-gone.ts';
+import { whatItWaitsFor } from './why-waiting.ts';
 
 /** How often a call looks whether another one has enrolled the batch. */
 const ENROLLED_POLL_MS = 500;
@@ -87,6 +93,17 @@ export interface CancelOptions {
   /** How long running handlers may go on after their `AbortSignal` fired. @default '10 seconds' */
   readonly gracePeriod?: Duration;
   /** Why, for people: up to 500 characters. Shown in the row and in the Web UI. @default 'cancelled' */
+  readonly reason?: string;
+}
+
+/** What a call came to that changes a batch. */
+export interface SteerResult {
+  /**
+   * True: no worker answered for 15 s, so the change has no effect yet. Temporal keeps it, and it takes effect once a
+   * worker runs.
+   */
+  readonly queued: boolean;
+  /** Why no worker answered, for people; absent unless `queued`. */
   readonly reason?: string;
 }
 
@@ -200,12 +217,15 @@ export class Batch {
    * @throws {@link InvalidOptionError} for an unknown event, or a callback that is not from `defineCallback`
    * @throws {@link CallbackAlreadyRegisteredError} when the event has another callback
    * @throws {@link BatchSettledError} when the event has fired, or can no longer fire
-   * @throws {@link WorkerUnavailableError} when no worker answered for 15 s
+   * @throws {@link WorkerUnavailableError} when no worker answered for 15 s; it may be registered once one runs, so call
+   * `on` again
+   * @throws {@link BatchTerminatedError} when an operator terminated the batch's workflow
    */
   async on(event: BatchEvent, callback: Callback): Promise<void> {
     const registration = resolveRegistration('callback', event, callback);
-    await this.#update(`Callback "${callback.name}" was not registered`, () =>
-      this.#handle.executeUpdate(registerUpdate, { args: [registration] }),
+    const what = `Callback "${callback.name}" may not be registered; call on() again once a worker runs`;
+    await this.#update(what, (handle, updateId) =>
+      handle.executeUpdate(registerUpdate, { args: [registration], updateId }),
     );
   }
 
@@ -233,7 +253,9 @@ export class Batch {
    * @throws {@link BatchSealedError} when the batch is open-ended and was sealed, before or meanwhile
    * @throws {@link NestedEnrollmentError} inside another block, which goes on
    * @throws {@link EnrollmentTimedOutError} when the batch closed its block itself
-   * @throws {@link BatchCancelledError} when the batch was stopped before, or meanwhile
+   * @throws {@link BatchCancelledError} when the batch was cancelled before, or meanwhile
+   * @throws {@link BatchFailedError} when its deadline or its failures stopped it before, or meanwhile
+   * @throws {@link BatchTerminatedError} when an operator terminated the batch's workflow
    */
   async jobs(
     block: (block: EnrollmentBlock) => unknown,
@@ -242,6 +264,7 @@ export class Batch {
     assertBlock(this.id, block);
     assertPlainObject('options', options);
     assertKnownKeys('options', options, ['once', 'resume']);
+    this.#batches.assertOpen();
     const { once = false, resume = false } = options;
     if (typeof once !== 'boolean') throw new InvalidOptionError('once', 'true or false', once);
     if (typeof resume !== 'boolean') throw new InvalidOptionError('resume', 'true or false', resume);
@@ -285,7 +308,8 @@ export class Batch {
    * @throws {@link EmptyBatchError} when it has none; it is removed
    * @throws {@link InvalidOptionError} when its one block seals it
    * @throws {@link EnrollmentTimedOutError} when it closed itself after `openTimeout`
-   * @throws {@link BatchCancelledError} when it was stopped before
+   * @throws {@link BatchCancelledError} when it was cancelled before
+   * @throws {@link BatchFailedError} when its deadline or its failures stopped it before
    */
   async seal(): Promise<{ total: number }> {
     const { autoSeal, runId } = this.#record;
@@ -331,23 +355,28 @@ export class Batch {
    * become `cancelled`, and so does the batch: `cancelled` and `settled` fire, `complete` and `failure` do not. A block
    * that is open is closed. Cancelling twice changes nothing.
    *
+   * Of a batch whose workflow an operator terminated, it starts a new round and cancels that: the batch ends
+   * `cancelled`, with its callbacks.
+   *
    * @throws {@link InvalidOptionError}
    * @throws {@link BatchSettledError} when all jobs were terminal before
    */
-  async cancel(options: CancelOptions = {}): Promise<void> {
+  async cancel(options: CancelOptions = {}): Promise<SteerResult> {
     assertPlainObject('options', options);
     assertKnownKeys('options', options, ['gracePeriod', 'reason']);
     const { gracePeriod = '10 seconds', reason = 'cancelled' } = options;
     assertName('reason', reason, 500);
     const message: CancelRequest = { reason, graceMs: resolveDuration('gracePeriod', gracePeriod) };
+    const signal = (handle: BatchHandle) => handle.signal(cancelRequestedSignal, message);
     try {
-      await this.#update('The batch was not cancelled', () =>
-        this.#handle.executeUpdate(cancelUpdate, { args: [message] }),
+      return await this.#steer({ signal }, (handle, updateId) =>
+        handle.executeUpdate(cancelUpdate, { args: [message], updateId }),
       );
     } catch (error) {
-      if (error instanceof WorkerUnavailableError) return this.#requestCancel(message);
+      if (error instanceof BatchTerminatedError) return this.#cancelLost(message, error);
       // Its workflow has closed: it may have been cancelled before, which is what was asked for.
-      if (error instanceof BatchSettledError && (await this.progress()).status === 'cancelled') return;
+      if (error instanceof BatchSettledError && (await this.progress()).status === 'cancelled')
+        return { queued: false };
       throw error;
     }
   }
@@ -357,20 +386,24 @@ export class Batch {
    * nothing.
    *
    * @throws {@link BatchSettledError} when all jobs are terminal, or the batch was stopped
-   * @throws {@link WorkerUnavailableError} when no worker answered for 15 s
+   * @throws {@link BatchTerminatedError} when an operator terminated the batch's workflow
    */
-  async pause(): Promise<void> {
-    await this.#update('The batch was not paused', () => this.#handle.executeUpdate(pauseUpdate));
+  async pause(): Promise<SteerResult> {
+    return this.#steer({ isPaused: true }, (handle, updateId) =>
+      handle.executeUpdate(pauseUpdate, { updateId }),
+    );
   }
 
   /**
    * Goes on with a batch that was paused.
    *
    * @throws {@link BatchSettledError} when all jobs are terminal, or the batch was stopped
-   * @throws {@link WorkerUnavailableError} when no worker answered for 15 s
+   * @throws {@link BatchTerminatedError} when an operator terminated the batch's workflow
    */
-  async resume(): Promise<void> {
-    await this.#update('The batch was not resumed', () => this.#handle.executeUpdate(resumeUpdate));
+  async resume(): Promise<SteerResult> {
+    return this.#steer({ isPaused: false }, (handle, updateId) =>
+      handle.executeUpdate(resumeUpdate, { updateId }),
+    );
   }
 
   /**
@@ -381,12 +414,12 @@ export class Batch {
    * @throws {@link InvalidOptionError}
    * @throws {@link JobNotLimitedError} for `jobLimits` of a name that `create` was not given
    * @throws {@link BatchSettledError} when all jobs are terminal, or the batch was stopped
-   * @throws {@link WorkerUnavailableError} when no worker answered for 15 s
+   * @throws {@link BatchTerminatedError} when an operator terminated the batch's workflow
    */
-  async update(changes: BatchPolicyOptions): Promise<void> {
+  async update(changes: BatchPolicyOptions): Promise<SteerResult> {
     const resolved = resolveBatchChanges(changes);
-    await this.#update('The batch was not changed', () =>
-      this.#handle.executeUpdate(updateUpdate, { args: [resolved] }),
+    return this.#steer({ changes: resolved }, (handle, updateId) =>
+      handle.executeUpdate(updateUpdate, { args: [resolved], updateId }),
     );
   }
 
@@ -396,8 +429,11 @@ export class Batch {
    * Callbacks and policy are those of the round before, but for what is given here; a deadline does not carry over. Jobs
    * that were cancelled and do not run again stay `cancelled`, and so is a batch in which nothing else went wrong.
    *
-   * Resolves once the jobs are pending again. When no worker answers for 15 s it resolves, too: the round opens once
-   * one is up.
+   * Of a batch whose workflow an operator terminated, its unfinished jobs run, too, and the round before counts as
+   * cancelled. Jobs that still run meanwhile may run twice.
+   *
+   * Resolves once the jobs are pending again. When no worker answers for 15 s it resolves with `queued: true`: the round
+   * opens once one runs.
    *
    * @returns the number of the round, from 2
    * @throws {@link BatchRunningError} while its jobs or callbacks run, also when somebody else has opened the round
@@ -405,26 +441,29 @@ export class Batch {
    * @throws {@link InvalidOptionError} @throws {@link BatchNotFoundError} @throws {@link TemporalUnavailableError}
    * @throws {@link DatabaseUnavailableError}
    */
-  async retryFailed(options: RetryFailedOptions = {}): Promise<{ round: number }> {
+  async retryFailed(options: RetryFailedOptions = {}): Promise<SteerResult & { round: number }> {
     assertPlainObject('options', options);
     assertKnownKeys('options', options, [...POLICY_KEYS, 'cancelled']);
     const { cancelled = false, ...policy } = options;
     if (typeof cancelled !== 'boolean') throw new InvalidOptionError('cancelled', 'true or false', cancelled);
     await this.reload();
-    this.#assertRetryable(cancelled);
+    const lost = await findLost(this.#batches.client, this.#record);
+    if (lost && !lost.isKnown) throw terminatedError(this.id, lost);
+    if (!lost) this.#assertRetryable(cancelled);
     const round = this.round + 1;
-    const runId = await this.#batches.startRound(this.#record, { number: round, cancelled }, policy);
-    this.#requestedRunId = runId;
+    const runId = await this.#startRound({ cancelled, lost }, policy);
+    let unanswered: WorkerUnavailableError | undefined;
     try {
       // Accepted at once where a worker is up; a round of a million jobs takes longer to be opened.
-      const opened = await this.#update('The round was not opened', () =>
-        this.#handle.startUpdate(createdUpdate, { waitForStage: 'ACCEPTED' }),
+      const opened = await this.#update('The round is not open yet', (handle, updateId) =>
+        handle.startUpdate(createdUpdate, { waitForStage: 'ACCEPTED', updateId }),
       );
       await opened.result();
     } catch (caught) {
       const error = toBatchError(this.id, caught);
-      // The other one says that the round was opened, and is over already.
-      if (!(error instanceof WorkerUnavailableError || error instanceof BatchSettledError)) throw error;
+      if (error instanceof WorkerUnavailableError) unanswered = error;
+      // It was opened, and is over already.
+      else if (!(error instanceof BatchSettledError)) throw error;
     }
     await this.reload();
     // Of two runs one opens it; the other may have ended before it could be asked.
@@ -434,7 +473,7 @@ export class Batch {
         `Round ${round} of batch "${this.id}" was opened by another call. Look at the batch again.`,
       );
     }
-    return { round };
+    return { round, ...resultOf(this.round < round ? unanswered : undefined) };
   }
 
   /** The rounds of the batch, the present one last. @throws {@link DatabaseUnavailableError} */
@@ -462,21 +501,25 @@ export class Batch {
 
   /** Jobs that are not terminal, in order: a Knex query builder to chain on and to await. */
   pendingJobs(): Knex.QueryBuilder<object, JobRecord[]> {
+    this.#batches.assertOpen();
     return selectJobs(this.#batches.database, this.id, 'pending');
   }
 
   /** Jobs that failed for good, with the class and message of their last error: a Knex query builder. */
   failedJobs(): Knex.QueryBuilder<object, JobRecord[]> {
+    this.#batches.assertOpen();
     return selectJobs(this.#batches.database, this.id, 'failed');
   }
 
   /** Jobs that succeeded: a Knex query builder. */
   completedJobs(): Knex.QueryBuilder<object, JobRecord[]> {
+    this.#batches.assertOpen();
     return selectJobs(this.#batches.database, this.id, 'complete');
   }
 
   /** Jobs that had not ended when the batch was stopped and settled: a Knex query builder. */
   cancelledJobs(): Knex.QueryBuilder<object, JobRecord[]> {
+    this.#batches.assertOpen();
     return selectJobs(this.#batches.database, this.id, 'cancelled');
   }
 
@@ -485,6 +528,7 @@ export class Batch {
    * results of a large batch see {@link eachResult}.
    */
   results<Result = unknown>(): Knex.QueryBuilder<object, JobResult<Result>[]> {
+    this.#batches.assertOpen();
     return selectResults<Result>(this.#batches.database, this.id);
   }
 
@@ -540,30 +584,37 @@ export class Batch {
    *
    * @throws {@link BatchCycleError} in a job or a callback of the batch or in its one block, which it waits for itself; and
    * in a job of a batch that is a job of this one
-   * @throws {@link WaitTimedOutError} when that takes longer than `timeout`; the batch goes on
-   * @throws {@link BatchNotFoundError} @throws {@link BatchError} with code `BATCH_TERMINATED` when somebody terminated its workflow
+   * @throws {@link WaitTimedOutError} when that takes longer than `timeout`; the batch goes on, and the message says what
+   * it waits for
+   * @throws {@link BatchTerminatedError} when an operator terminated the batch's workflow
+   * @throws {@link BatchNotFoundError} @throws {@link TemporalUnavailableError}
    */
   async wait(options: WaitOptions = {}): Promise<BatchProgress> {
     assertPlainObject('options', options);
     assertKnownKeys('options', options, ['timeout']);
     const timeoutMs = resolveDuration('timeout', options.timeout ?? '1 hour');
+    this.#batches.assertOpen();
     await this.#refuseDeadEnd();
     const { client } = this.#batches;
     try {
       await client.withDeadline(Date.now() + timeoutMs, () => this.#untilOver());
     } catch (error) {
       if (isDeadlineExceeded(error)) {
-        const { status, total, pending } = await this.progress();
         throw new WaitTimedOutError(
           'WAIT_TIMED_OUT',
-          `Batch "${this.id}" has not ended after ${timeoutMs / 1000} s: it is ${status}, ${pending} of ${total} jobs are pending.`,
+          `Batch "${this.id}" has not ended after ${timeoutMs / 1000} s: ${await this.#waitsFor()}. ` +
+            `It goes on; \`batch-jobs doctor ${this.id}\` says what to do.`,
           { cause: error },
         );
       }
       if (error instanceof WorkflowFailedError) {
-        throw new BatchError(
+        await this.reload();
+        const lost = await findLost(client, this.#record);
+        if (lost) throw terminatedError(this.id, lost, error);
+        throw new BatchTerminatedError(
           'BATCH_TERMINATED',
-          `The workflow of batch "${this.id}" was stopped from outside: ${error.cause?.message ?? error.message}. Its rows show how far it came.`,
+          `The workflow of batch "${this.id}" was closed before its callbacks had ended: ${error.cause?.message ?? error.message}. ` +
+            'All of its jobs have ended; callbacks() shows which callbacks have not.',
           { cause: error },
         );
       }
@@ -589,13 +640,126 @@ export class Batch {
       throw new BatchCycleError(`wait() for batch "${this.id}" was called in a ${by} of batch "${id}"`, path);
   }
 
-  get #handle(): BatchHandle {
-    return handleOf(this.#batches, this.id);
+  /** Calls the batch's workflow and turns what it throws into our errors. */
+  async #update<T>(what: string, call: (handle: BatchHandle, updateId: string) => Promise<T>): Promise<T> {
+    try {
+      return await callBatch(this.#batches, this.id, what, call);
+    } catch (error) {
+      throw (await this.#terminated(error)) ?? error;
+    }
   }
 
-  /** Calls the batch's workflow and turns what it throws into our errors. */
-  async #update<T>(what: string, call: () => Promise<T>): Promise<T> {
-    return callBatch(this.#batches, this.id, what, call);
+  /** Whether the workflow of a batch that seems to have ended was terminated. @returns what to throw then */
+  async #terminated(error: unknown): Promise<BatchTerminatedError | undefined> {
+    if (!(error instanceof BatchSettledError) || error.cause === undefined) return undefined;
+    const lost = await this.#findLost();
+    return lost && terminatedError(this.id, lost, error.cause);
+  }
+
+  async #findLost(): Promise<LostWorkflow | undefined> {
+    const row = await this.#batches.readRow(this.id);
+    return row && findLost(this.#batches.client, toBatchRecord(row));
+  }
+
+  /** An update needs a worker; a signal is durable without one, and takes effect once a worker is up. */
+  async #steer(
+    request: SteerRequest | { readonly signal: (handle: BatchHandle) => Promise<void> },
+    update: (handle: BatchHandle, updateId: string) => Promise<void>,
+  ): Promise<SteerResult> {
+    try {
+      await this.#update('The change has no effect yet', update);
+      return resultOf(undefined);
+    } catch (error) {
+      if (!(error instanceof WorkerUnavailableError)) throw error;
+      const handle = handleOf(this.#batches, this.id);
+      try {
+        await this.#refuseHopeless(request);
+        await ('signal' in request ? request.signal(handle) : handle.signal(steerRequestedSignal, request));
+      } catch (refused) {
+        const known = toBatchError(this.id, refused);
+        throw (await this.#terminated(known)) ?? known;
+      }
+      return resultOf(error);
+    }
+  }
+
+  /** Refuses what the batch's workflow would refuse, as far as the rows tell: a signal gets no answer. */
+  async #refuseHopeless(request: SteerRequest | { readonly signal: unknown }): Promise<void> {
+    const isCancel = 'signal' in request;
+    const names = isCancel ? [] : Object.keys(request.changes?.jobLimits ?? {});
+    let limited: object | undefined;
+    try {
+      await this.reload();
+      if (names.length > 0) {
+        const { database } = this.#batches;
+        const basis = await this.#batches.read(() => selectRoundBasis(database, this.id));
+        limited = basis?.settings.jobLimits;
+      }
+    } catch (error) {
+      // The request waits for a worker anyway; what it may not change it will not.
+      if (error instanceof DatabaseUnavailableError) return;
+      throw error;
+    }
+    const { settledAt, stoppedAt, status } = this;
+    if (settledAt !== null || (stoppedAt !== null && !isCancel)) {
+      throw new BatchSettledError(
+        'BATCH_SETTLED',
+        `Batch "${this.id}" is ${status}, and ${settledAt === null ? 'was stopped' : 'has settled'}: it cannot be changed any more.`,
+      );
+    }
+    const unlimited = names.find((name) => limited && !Object.hasOwn(limited, name));
+    if (unlimited !== undefined) {
+      throw new JobNotLimitedError(
+        'JOB_NOT_LIMITED',
+        `Batch "${this.id}": jobLimits names "${unlimited}", which had no entry when the batch was created. Name each job that may be limited later in jobLimits of create, with {} for no limit.`,
+      );
+    }
+  }
+
+  /** Starts the next round. @returns its run */
+  async #startRound(
+    { cancelled, lost }: { readonly cancelled: boolean; readonly lost: LostWorkflow | undefined },
+    policy: BatchPolicyOptions,
+    cancel?: CancelRequest,
+  ): Promise<string> {
+    const { firstExecutionRunId, reason } = lost ?? {};
+    const request = {
+      number: this.round + 1,
+      cancelled,
+      ...(firstExecutionRunId === undefined ? {} : { lost: { firstExecutionRunId, reason: reason! } }),
+    };
+    const runId = await this.#batches.startRound(this.#record, request, policy, cancel);
+    this.#requestedRunId = runId;
+    return runId;
+  }
+
+  /** Ends a batch whose workflow was terminated: nobody else would run its callbacks. */
+  async #cancelLost(message: CancelRequest, terminated: BatchTerminatedError): Promise<SteerResult> {
+    await this.reload();
+    const lost = await findLost(this.#batches.client, this.#record);
+    if (!lost?.isKnown) throw terminated;
+    await this.#startRound({ cancelled: false, lost }, {}, message);
+    try {
+      await this.#update('The batch is not cancelled yet', (handle, updateId) =>
+        handle.executeUpdate(createdUpdate, { updateId }),
+      );
+      return resultOf(undefined);
+    } catch (error) {
+      if (error instanceof WorkerUnavailableError) return resultOf(error);
+      // It is over already.
+      if (error instanceof BatchSettledError) return resultOf(undefined);
+      throw error;
+    }
+  }
+
+  async #waitsFor(): Promise<string> {
+    const row = await this.#batches.readRow(this.id);
+    if (!row) throw new BatchNotFoundError(this.id);
+    this.#record = toBatchRecord(row);
+    const { progress, ...record } = this.#record;
+    const { total, pending } = progress;
+    const waiting = { ...record, total, pending, isSealed: row.sealed_at !== null };
+    return this.#batches.read(() => whatItWaitsFor(this.#batches.database, waiting));
   }
 
   /** An opening of which it is open whether it is in the database has the block when it is tried again. */
@@ -674,7 +838,7 @@ export class Batch {
     const { client } = this.#batches;
     try {
       const { status } = await client.withDeadline(Date.now() + CALLS.announce, () =>
-        this.#handle.describe(),
+        handleOf(this.#batches, this.id).describe(),
       );
       return status.name === 'RUNNING';
     } catch (error) {
@@ -685,8 +849,9 @@ export class Batch {
   /** From the process that has it, if one has. */
   async #takeOverBlock(): Promise<ClaimedBlock & { readonly sharedFrom: number }> {
     const token = randomUUID();
-    const { quietTimeMs, total } = await this.#update('The enrolment block was not taken over', () =>
-      this.#handle.executeUpdate(openUpdate, { args: [{ token }] }),
+    const what = 'The enrolment block may not be taken over; call jobs() again once a worker runs';
+    const { quietTimeMs, total } = await this.#update(what, (handle, updateId) =>
+      handle.executeUpdate(openUpdate, { args: [{ token }], updateId }),
     );
     return { token, quietTimeMs, sharedFrom: total };
   }
@@ -741,18 +906,10 @@ export class Batch {
     );
   }
 
-  /** An update needs a worker; a signal is durable without one. The batch is cancelled once a worker is up. */
-  async #requestCancel(message: CancelRequest): Promise<void> {
-    try {
-      await this.#handle.signal(cancelRequestedSignal, message);
-    } catch (error) {
-      throw toBatchError(this.id, error);
-    }
-  }
-
   /** Why jobs are refused while a block is open, or before. */
   async #whyClosed(token: string, cause?: unknown): Promise<BatchError> {
-    return whyClosed(this.id, await this.#batches.readRow(this.id, CALLS.database), { token }, cause);
+    const row = await this.#batches.readRow(this.id, CALLS.database);
+    return whyGone(this.#batches, this.id, row, { token }, cause);
   }
 
   #emptied(why: string, hint = ''): EmptyBatchError {
@@ -761,4 +918,8 @@ export class Batch {
       `Batch "${this.id}" is empty: ${why}. It was removed and no callback runs.${hint}`,
     );
   }
+}
+
+function resultOf(unanswered: WorkerUnavailableError | undefined): SteerResult {
+  return unanswered ? { queued: true, reason: unanswered.message } : { queued: false };
 }

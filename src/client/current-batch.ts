@@ -20,7 +20,8 @@ export interface CurrentBatch {
    * @returns how many jobs the batch has
    * @throws what the block throws, as it was; jobs added until then are members
    * @throws {@link JobEndedError} when the attempt has ended, because its time was over
-   * @throws {@link BatchCancelledError} when the batch was stopped
+   * @throws {@link BatchCancelledError} when the batch was cancelled
+   * @throws {@link BatchFailedError} when its deadline or its failures stopped it
    * @throws {@link BatchSettledError} when the batch has settled
    * @throws {@link NestedEnrollmentError} inside another block
    */

@@ -1,18 +1,22 @@
 import { WorkflowNotFoundError, type SignalDefinition } from '@temporalio/common';
 import pRetry from 'p-retry';
 import { enrolledSignal, jobsAddedSignal, sealUpdate, type SealMessage } from '../../workflows/messages.ts';
-import { BatchSettledError, TemporalUnavailableError, WorkerUnavailableError } from '../errors.ts';
+import {
+  BatchSettledError,
+  DatabaseUnavailableError,
+  TemporalUnavailableError,
+  WorkerUnavailableError,
+} from '../errors.ts';
 import { CALLS } from '../timeouts.ts';
 import type { BatchClient } from './batch-client.ts';
 import { callBatch, handleOf } from './call-batch.ts';
 import type { EnrollmentChannel } from './enrollment.ts';
 import { toBatchError } from './temporal-errors.ts';
 import { whyClosed, type Asker } from './why-closed.ts';
+import { whyGone } from './why-gone.ts';
 
 /** A Temporal server that is away is waited for about ten minutes: the rows are written, only the seal is missing. */
 const SEAL_RETRY = { retries: 40, minTimeout: 500, maxTimeout: 15_000, factor: 2 };
-
-/** A connection that hangs must not keep the next sign of life from being sent. */
 
 /** Between a batch and who adds jobs to it. */
 interface Line {
@@ -64,7 +68,7 @@ function addingChannel(
     if (!isGone) return;
     const row = await batches.readRow(batchId, CALLS.database);
     if (row?.settled_at && row.stop_reason === null && row.total >= upTo && upTo > 0) return;
-    throw whyClosed(batchId, row, line.asker, isGone);
+    throw await whyGone(batches, batchId, row, line.asker, isGone);
   };
   return {
     announce,
@@ -99,8 +103,8 @@ async function isGoneAfter<T>(
 async function seal(line: Line, message: SealMessage): Promise<number> {
   const { batches, batchId } = line;
   try {
-    const { total } = await callBatch(batches, batchId, 'The batch was not sealed', (handle) =>
-      handle.executeUpdate(sealUpdate, { args: [message] }),
+    const { total } = await callBatch(batches, batchId, 'The batch is not sealed yet', (handle, updateId) =>
+      handle.executeUpdate(sealUpdate, { args: [message], updateId }),
     );
     return total;
   } catch (error) {
@@ -110,8 +114,13 @@ async function seal(line: Line, message: SealMessage): Promise<number> {
   // An update needs a worker; a signal is durable without one. The jobs run once a worker is up.
   const isGone = await isGoneAfter(line, enrolledSignal, { ...message, sealed: true });
   if (isGone) return sealedBefore(line, message.upTo, message.error, isGone);
-  const row = message.upTo > 0 ? undefined : await batches.readRow(batchId);
-  return row?.total ?? message.upTo;
+  const row = await batches.readRow(batchId).catch((error: unknown) => {
+    // The seal is durable: its total is what was enrolled.
+    if (message.upTo > 0 && error instanceof DatabaseUnavailableError) return undefined;
+    throw error;
+  });
+  if (row?.stop_reason != null) throw whyClosed(batchId, row, line.asker);
+  return message.upTo > 0 ? message.upTo : (row?.total ?? 0);
 }
 
 /** The workflow has ended: by a seal of ours whose answer was lost, or because it closed the block itself. */
@@ -126,11 +135,11 @@ async function sealedBefore(
   if (!row && upTo === 0 && error === undefined) return 0;
   const isOurs = row && row.stop_reason === null && (row.enrollment_error ?? undefined) === error;
   if (isOurs && row.sealed_at !== null && row.total >= upTo) return row.total;
-  throw whyClosed(line.batchId, row, line.asker, cause);
+  throw await whyGone(line.batches, line.batchId, row, line.asker, cause);
 }
 
 async function closedBy({ batches, batchId, asker }: Line, cause: unknown): Promise<Error> {
-  return whyClosed(batchId, await batches.readRow(batchId, CALLS.database), asker, cause);
+  return whyGone(batches, batchId, await batches.readRow(batchId, CALLS.database), asker, cause);
 }
 
 function persistently<T>({ batches, batchId }: Line, warning: string, run: () => Promise<T>): Promise<T> {
@@ -138,7 +147,7 @@ function persistently<T>({ batches, batchId }: Line, warning: string, run: () =>
     ...SEAL_RETRY,
     shouldRetry: (failure) => failure instanceof TemporalUnavailableError,
     onFailedAttempt: (failure) => {
-      // Other errors are not retried: the caller gets them.
+      // Asked before `shouldRetry` is.
       if (!(failure instanceof TemporalUnavailableError)) return;
       batches.logger.warn(warning, { batchId, attempt: failure.attemptNumber, error: failure.message });
     },

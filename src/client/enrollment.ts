@@ -9,10 +9,13 @@ import {
   AlreadyEnrolledError,
   BatchCancelledError,
   BatchError,
+  BatchFailedError,
   BatchSealedError,
+  BatchTerminatedError,
   EnrollmentClosedError,
   EnrollmentTimedOutError,
   InvalidOptionError,
+  TemporalUnavailableError,
 } from '../errors.ts';
 import { describeError } from '../jobs/outcome.ts';
 import { instruments } from '../telemetry/instruments.ts';
@@ -50,6 +53,8 @@ export interface EnrollmentOptions {
   /** Asked when rows are refused: the batch has closed the block. @returns what to throw */
   readonly whyClosed: () => Promise<BatchError>;
   readonly logger: BatchLogger;
+  /** @throws {@link BatchError} once the block's client is closed */
+  readonly assertClientOpen?: () => void;
   /** A sign of life is sent four times in this; undefined: none is needed. */
   readonly enrollmentTimeoutMs: number | undefined;
 }
@@ -315,7 +320,8 @@ export class Enrollment {
     try {
       await this.#enrollExecution(start, runId);
     } catch (error) {
-      if (error instanceof BatchCancelledError) await executions.cancel({ kind, id, runId });
+      if (error instanceof BatchCancelledError || error instanceof BatchFailedError)
+        await executions.cancel({ kind, id, runId });
       throw error;
     }
     return started;
@@ -357,6 +363,7 @@ export class Enrollment {
       );
     }
     if (this.#error !== undefined) throw this.#error;
+    this.#options.assertClientOpen?.();
   }
 
   /** The work may belong to one of these. */
@@ -533,7 +540,7 @@ export class Enrollment {
         this.#announced = upTo;
         this.#announceRows = Math.min(MAX_ANNOUNCE_ROWS, Math.max(FLUSH_ROWS, this.#announceRows * 2));
       } catch (error) {
-        if (error instanceof BatchError && error.code !== 'TEMPORAL_UNAVAILABLE') {
+        if (error instanceof BatchError && !(error instanceof TemporalUnavailableError)) {
           // From now on the seal decides. It may have been taken, and the batch be over.
           if (!this.#isClosed) this.#fail(error);
           return;
@@ -549,10 +556,20 @@ export class Enrollment {
   }
 
   #fail(error: unknown): void {
-    this.#error ??= error;
+    this.#error ??= this.#closedClient() ?? error;
     this.#numberedQueue.fail(this.#error);
     this.#startQueue.fail(this.#error);
     this.#wakeWaiters();
+  }
+
+  /** A pool that was closed throws errors of its own. */
+  #closedClient(): unknown {
+    try {
+      this.#options.assertClientOpen?.();
+      return undefined;
+    } catch (error) {
+      return error;
+    }
   }
 
   #wakeWaiters(): void {
@@ -567,11 +584,18 @@ export function named({ kind, id }: Execution): string {
   return `${kind === 'workflow' ? 'Workflow' : 'Activity'} "${id}"`;
 }
 
+const CLOSED = [
+  AlreadyEnrolledError,
+  BatchCancelledError,
+  BatchFailedError,
+  BatchSealedError,
+  BatchTerminatedError,
+  EnrollmentTimedOutError,
+];
+
 /** The batch takes nothing from this block any more, and needs no seal from it. */
 function isClosedFor(error: unknown): boolean {
-  return [AlreadyEnrolledError, BatchCancelledError, BatchSealedError, EnrollmentTimedOutError].some(
-    (closed) => error instanceof closed,
-  );
+  return CLOSED.some((closed) => error instanceof closed);
 }
 
 function overridesJson({ options }: JobTarget): string {

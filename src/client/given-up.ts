@@ -1,24 +1,18 @@
-import type { Client } from '@temporalio/client';
+import type { Client, WorkflowExecutionDescription } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { deleteBatch, selectBatch } from '../database/batches.ts';
 import type { Database } from '../database/connect.ts';
 import type { BatchRow } from '../database/rows.ts';
-import { BatchExistsError } from '../errors.ts';
+import { withRetry } from '../database/retry.ts';
+import { BatchExistsError, DatabaseUnavailableError } from '../errors.ts';
 import { unlessNotFound } from '../temporal-calls.ts';
 import { newestEvents } from '../temporal-history.ts';
 import { CALLS } from '../timeouts.ts';
 import { batchWorkflowId } from './batch-client.ts';
-import { mismatchIn } from './mismatch.ts';
 import { toBatchError } from './temporal-errors.ts';
 
 /** By this reason of its end a batch that was given up is told from one that somebody terminated. */
 const REASON = 'No worker answered create() in time';
-
-/** A batch that was taken back. */
-export interface GivenUp {
-  /** What workers of another schema said of it, if some took it up; undefined: none did. */
-  readonly mismatch: string | undefined;
-}
 
 /** Where batches are. */
 interface Place {
@@ -26,39 +20,66 @@ interface Place {
   readonly database: Database;
 }
 
+/** What became of a creation that was given up. */
+export interface GivenUp {
+  /** Not if a worker came up at the last moment and made the batch. */
+  readonly isTakenBack: boolean;
+  /** Set where it was taken back while Postgres did not answer. */
+  readonly databaseError?: unknown;
+}
+
 /**
- * Takes back a batch that no worker took up. By the creation's own id: the batch's id may be another's by now, or may
- * have been before.
+ * Takes back a batch that no worker took up, or whose row no worker could write. By the creation's own id: the batch's
+ * id may be another's by now, or may have been before.
  *
- * @returns undefined if a worker came up at the last moment and made it
  * @throws {@link BatchExistsError}
  * @throws {@link TemporalUnavailableError} when Temporal does not answer either; if the batch was started all the
  * same, `openTimeout` ends it
  */
-export async function giveUp(
-  { client, database }: Place,
-  id: string,
-  creationId: string,
-): Promise<GivenUp | undefined> {
+export async function giveUp({ client, database }: Place, id: string, creationId: string): Promise<GivenUp> {
   const workflowId = batchWorkflowId(id);
   try {
-    return await client.withDeadline(Date.now() + CALLS.giveUp, async () => {
-      const { memo, runId, raw } = await client.workflow.getHandle(workflowId).describe();
-      if (memo?.['creationId'] !== creationId) throw new BatchExistsError(id);
-      const isWritten = async () => (await selectBatch(database, id))?.first_execution_run_id === runId;
-      // Others may have found it by its id, and use it.
-      if (await isWritten()) return undefined;
-      await client.workflow.getHandle(workflowId, runId).terminate(REASON);
-      // A worker may have written the row meanwhile. One that writes it after this takes it back: see `createBatch` in
-      // activities/mirror.ts. Looked for first: an app's role need not be allowed to delete, and there is hardly ever
-      // a row.
-      if (await isWritten()) await deleteBatch(database, { batchId: id, firstExecutionRunId: runId });
-      return { mismatch: mismatchIn(raw) };
-    });
+    const described = await client.withDeadline(Date.now() + CALLS.giveUp, () =>
+      client.workflow.getHandle(workflowId).describe(),
+    );
+    const { memo, runId } = described;
+    if (memo?.['creationId'] !== creationId) throw new BatchExistsError(id);
+    let databaseError: unknown;
+    const isWritten = async (): Promise<boolean> => {
+      if (databaseError !== undefined) return !isUnwritten(described);
+      try {
+        const row = await withRetry(() => selectBatch(database, id), { timeoutMs: CALLS.giveUp });
+        return row?.first_execution_run_id === runId;
+      } catch (error) {
+        if (!(error instanceof DatabaseUnavailableError)) throw error;
+        databaseError = error.cause;
+        return !isUnwritten(described);
+      }
+    };
+    // Others may have found it by its id, and use it.
+    if (await isWritten()) return { isTakenBack: false };
+    await client.withDeadline(Date.now() + CALLS.giveUp, () =>
+      client.workflow.getHandle(workflowId, runId).terminate(REASON),
+    );
+    // A worker may have written the row meanwhile. One that writes it after this takes it back: see `createBatch` in
+    // activities/mirror.ts. Looked for first: an app's role need not be allowed to delete, and there is hardly ever
+    // a row.
+    if (databaseError === undefined && (await isWritten()) && databaseError === undefined)
+      await deleteBatch(database, { batchId: id, firstExecutionRunId: runId });
+    return { isTakenBack: true, ...(databaseError === undefined ? {} : { databaseError }) };
   } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return { mismatch: undefined };
+    if (error instanceof WorkflowNotFoundError) return { isTakenBack: true };
     throw toBatchError(id, error);
   }
+}
+
+/** More events than a run has before its first task is done: its start, and the task, which may have failed. */
+const FIRST_EVENTS = 4;
+
+/** Whether the workflow has not written its row yet, as far as Temporal tells: for when Postgres cannot be asked. */
+function isUnwritten({ raw, historyLength }: WorkflowExecutionDescription): boolean {
+  const isWriting = raw.pendingActivities?.some(({ activityType }) => activityType?.name === 'createBatch');
+  return isWriting === true || (raw.pendingWorkflowTask != null && historyLength <= FIRST_EVENTS);
 }
 
 /**

@@ -1,5 +1,4 @@
-import type { Client, DescribeWorkflowExecutionResponse } from '@temporalio/client';
-import { CALLS } from '../timeouts.ts';
+import type { DescribeWorkflowExecutionResponse } from '@temporalio/client';
 
 type PendingActivity = NonNullable<DescribeWorkflowExecutionResponse['pendingActivities']>[number];
 type Failure = NonNullable<PendingActivity['lastFailure']>;
@@ -15,25 +14,4 @@ export function mismatchOf(failure: Failure | null | undefined): string | undefi
   if (failure.encodedAttributes || !failure.message)
     return 'A worker on its task queue has opened another database or schema. Give each its own task queue.';
   return failure.message;
-}
-
-/** The same of work that a batch's workflow waits for. */
-export function mismatchIn({
-  pendingActivities,
-}: Pick<DescribeWorkflowExecutionResponse, 'pendingActivities'>): string | undefined {
-  return pendingActivities
-    ?.map(({ lastFailure }) => mismatchOf(lastFailure))
-    .find((said) => said !== undefined);
-}
-
-/** The same of a batch's workflow as it is now. Undefined, too, when Temporal does not answer. */
-export async function findMismatch(client: Client, workflowId: string): Promise<string | undefined> {
-  try {
-    const { raw } = await client.withDeadline(Date.now() + CALLS.giveUp, () =>
-      client.workflow.getHandle(workflowId).describe(),
-    );
-    return mismatchIn(raw);
-  } catch {
-    return undefined;
-  }
 }

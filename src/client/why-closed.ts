@@ -2,6 +2,7 @@ import type { BatchRow } from '../database/rows.ts';
 import {
   AlreadyEnrolledError,
   BatchCancelledError,
+  BatchFailedError,
   BatchNotFoundError,
   BatchSealedError,
   BatchSettledError,
@@ -66,11 +67,10 @@ export function whyClosed(
   const options = cause === undefined ? undefined : { cause };
   if (!row) return new BatchNotFoundError(batchId, options);
   if (row.stop_reason !== null) {
-    return new BatchCancelledError(
-      'BATCH_CANCELLED',
-      `Batch "${batchId}" was stopped: ${row.stop_reason}. Nothing can be enrolled any more.`,
-      options,
-    );
+    const message = `Batch "${batchId}" was stopped: ${row.stop_reason}. Nothing can be enrolled any more.`;
+    return row.stop_outcome === 'failed'
+      ? new BatchFailedError('BATCH_FAILED', message, options)
+      : new BatchCancelledError('BATCH_CANCELLED', message, options);
   }
   if (asker === 'handler') {
     return new BatchSettledError(

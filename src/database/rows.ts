@@ -26,6 +26,7 @@ export interface BatchRow {
   readonly paused_at: Date | null;
   readonly stopped_at: Date | null;
   readonly stop_reason: string | null;
+  readonly stop_outcome: 'failed' | 'cancelled' | null;
   readonly created_at: Date;
   readonly updated_at: Date;
 }
@@ -88,6 +89,7 @@ export const BATCH_COLUMNS = [
   'paused_at',
   'stopped_at',
   'stop_reason',
+  'stop_outcome',
   'created_at',
   'updated_at',
 ] as const satisfies readonly (keyof BatchRow)[];

@@ -124,7 +124,7 @@ export class TemporalReader {
  * When workers asked last. The plain answer is that of one partition of the queue, the enhanced one is that of all but
  * knows no versioned workers: the later time of both counts.
  */
-async function readQueue(client: Client, name: string): Promise<QueueFacts> {
+export async function readQueue(client: Client, name: string): Promise<QueueFacts> {
   const request = { namespace: client.options.namespace, taskQueue: { name } };
   const service = client.workflowService;
   const [workflows, activities, all] = await Promise.all([

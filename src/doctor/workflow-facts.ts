@@ -116,7 +116,8 @@ function lastMismatch(
   return said.toSorted((a, b) => b.at - a.at)[0];
 }
 
-function closeReasonOf(event: HistoryEvent | undefined): string | undefined {
+/** Why a run was closed, as far as its last event tells. */
+export function closeReasonOf(event: HistoryEvent | undefined): string | undefined {
   const terminated = event?.workflowExecutionTerminatedEventAttributes;
   if (terminated)
     return [terminated.reason, terminated.identity && `by ${terminated.identity}`].filter(Boolean).join(', ');

@@ -1,14 +1,13 @@
 import {
-  isGrpcServiceError,
   ScheduleAlreadyRunning,
   ScheduleNotFoundError,
   ScheduleOverlapPolicy,
-  ServiceError,
   type Client,
   type ScheduleDescription,
 } from '@temporalio/client';
 import type { pruneBatches } from '../../workflows/prune.ts';
-import { InvalidOptionError, TemporalUnavailableError } from '../errors.ts';
+import { toTemporalError } from '../client/temporal-errors.ts';
+import { InvalidOptionError } from '../errors.ts';
 import { CALLS } from '../timeouts.ts';
 import type { ResolvedPruneSchedule } from './options.ts';
 
@@ -81,11 +80,6 @@ async function asking<T>(client: Client, scheduleId: string, run: () => Promise<
   try {
     return await client.withDeadline(Date.now() + CALLS.schedule, run);
   } catch (error) {
-    if (!(error instanceof ServiceError) && !isGrpcServiceError(error)) throw error;
-    throw new TemporalUnavailableError(
-      'TEMPORAL_UNAVAILABLE',
-      `Temporal did not take the call for schedule "${scheduleId}": ${error.message}. Check the address, the namespace and that the server runs.`,
-      { cause: error },
-    );
+    throw toTemporalError(`the call for schedule "${scheduleId}"`, error);
   }
 }

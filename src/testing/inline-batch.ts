@@ -69,7 +69,7 @@ export class InlineBatch extends Batch {
     throw new InlineUnsupportedError('rounds()');
   }
 
-  override async retryFailed(): Promise<{ round: number }> {
+  override async retryFailed(): Promise<never> {
     throw new InlineUnsupportedError('retryFailed()');
   }
 

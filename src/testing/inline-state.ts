@@ -238,6 +238,7 @@ export class InlineState {
       paused_at: this.#pausedAt,
       stopped_at: this.#stoppedAt,
       stop_reason: this.#state.stop?.reason ?? null,
+      stop_outcome: this.#state.stop?.outcome ?? null,
       created_at: this.createdAt,
       updated_at: this.#updatedAt,
     };

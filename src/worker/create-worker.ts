@@ -13,6 +13,7 @@ import { CALLS, waitMs } from '../timeouts.ts';
 import { logAttributes } from './log-attributes.ts';
 import { Slots } from './slots.ts';
 import { startWatchdog } from './watchdog.ts';
+import { toWorkerError } from './worker-errors.ts';
 import { resolveWorkerOptions, workflowsPath, type BatchWorkerOptions } from './worker-options.ts';
 
 /** Callbacks, and what else is no chunk, find room beside chunks that hold all job slots. */
@@ -34,6 +35,7 @@ export interface BatchWorker extends AsyncDisposable {
  * Creates a worker that runs batches, their jobs and their callbacks.
  *
  * @throws {@link InvalidOptionError} @throws {@link MigrationsPendingError} when the schema is older than this version
+ * @throws {@link TemporalUnavailableError} when Temporal does not answer, has no such namespace, or denies access
  * @example
  * const worker = await createBatchWorker({ connection, database, jobs: [scoreEntry], callbacks: [alertOps] });
  * await worker.run();
@@ -85,7 +87,7 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
     });
   } catch (error) {
     await batches.close();
-    throw error;
+    throw toWorkerError(namespace, error);
   }
 }
 

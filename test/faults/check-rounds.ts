@@ -213,6 +213,7 @@ function checkRefusal(found: Findings, round: number, error: string): void {
     // The other one may have opened it, and it may be over again.
     BATCH_RUNNING: !isAlone,
     NOTHING_TO_RETRY: !isAlone || (before?.failed === 0 && !(calls[0]?.retry?.cancelled && cancelled > 0)),
+    TEMPORAL_OVERLOADED: true,
     TEMPORAL_UNAVAILABLE: true,
     DATABASE_UNAVAILABLE: true,
   }[error];

@@ -72,13 +72,16 @@ export class Findings {
 
 /** Errors of a call that came to nothing. */
 const NEVER_BEGAN = [
+  'WORKER_BUSY',
+  'WORKER_FAILING',
   'WORKER_UNAVAILABLE',
+  'TEMPORAL_OVERLOADED',
   'TEMPORAL_UNAVAILABLE',
   'DATABASE_UNAVAILABLE',
   'BATCH_SETTLED',
   'ENROLLMENT_TIMED_OUT',
 ];
 /** Errors of a block whose batch was stopped meanwhile. */
-const STOPPED = ['BATCH_CANCELLED', 'BATCH_SETTLED'];
+const STOPPED = ['BATCH_CANCELLED', 'BATCH_FAILED', 'BATCH_SETTLED'];
 /** Errors of a block that the batch closed itself, also when whoever resumes it comes too late. */
 const GIVEN_UP = ['ENROLLMENT_TIMED_OUT', 'BATCH_SETTLED'];

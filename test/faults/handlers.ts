@@ -119,7 +119,8 @@ async function add(children: readonly Task[], work: Job<[Task]>): Promise<void> 
     });
   } catch (error) {
     // The batch was stopped, and this job is about to hear so: no attempt of it has failed.
-    if (codeOf(error) === 'BATCH_CANCELLED' && !signal.aborted) await once(signal, 'abort');
+    const isStopped = ['BATCH_CANCELLED', 'BATCH_FAILED'].includes(codeOf(error));
+    if (isStopped && !signal.aborted) await once(signal, 'abort');
     throw error;
   }
 }

@@ -3,7 +3,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 /** What an app would do with an error that says: try again later. */
 const PATIENCE_MS = 60_000;
 const PAUSE_MS = 500;
-const PASSING = ['WORKER_UNAVAILABLE', 'TEMPORAL_UNAVAILABLE', 'DATABASE_UNAVAILABLE'];
+const PASSING = [
+  'WORKER_BUSY',
+  'WORKER_FAILING',
+  'WORKER_UNAVAILABLE',
+  'TEMPORAL_OVERLOADED',
+  'TEMPORAL_UNAVAILABLE',
+  'DATABASE_UNAVAILABLE',
+];
 
 /**
  * Repeats what can be repeated while the servers or the workers are away.

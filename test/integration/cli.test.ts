@@ -377,7 +377,7 @@ describe('a command that changes a batch', () => {
     const { exitCode, value } = await json(`retry-failed ${batch.id} --yes --max-concurrent-jobs 2`);
     expect({ exitCode, value }).toEqual({
       exitCode: 0,
-      value: { id: batch.id, action: 'retry-failed', round: 2 },
+      value: { id: batch.id, action: 'retry-failed', round: 2, queued: false },
     });
     await eventually(async () => expect((await batch.reload()).settledAt).not.toBeNull());
     expect(batch.round).toBe(2);
@@ -421,7 +421,7 @@ describe('a command that changes a batch', () => {
     const elsewhere = await cli('pause unreachable --yes --namespace not-there');
     expect(elsewhere).toMatchObject({ exitCode: 1, stdout: '' });
     expect(elsewhere.stderr).toMatch(
-      /^error \[TEMPORAL_UNAVAILABLE\]: Temporal at .* has no namespace "not-there"\. Check --namespace.*\n$/,
+      /^error \[NAMESPACE_UNKNOWN\]: Temporal at .* has no namespace "not-there"\. Check --namespace.*\n$/,
     );
   });
 });

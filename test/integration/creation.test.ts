@@ -32,7 +32,7 @@ test.concurrent(
     );
 
     proxy.freeze();
-    await expectCode(world.batches.create({ id, description: 'given up' }), 'WORKER_UNAVAILABLE');
+    await expectCode(world.batches.create({ id, description: 'given up' }), 'WORKER_FAILING');
     proxy.thaw();
 
     const written = () => world.knex.withSchema(world.schema).from('writes').where('batch_id', id);

@@ -118,7 +118,7 @@ describe('a batch that is a step of a workflow', () => {
     expect(progress).toMatchObject({ status: 'failed', ...counts });
     // It is a batch as any other, and a step that is gone does not hold it up.
     const batch = await world.batches.find(batchId);
-    expect(await batch.retryFailed({ failWhenFailed: 'all' })).toEqual({ round: 2 });
+    expect(await batch.retryFailed({ failWhenFailed: 'all' })).toEqual({ round: 2, queued: false });
     expect(await batch.wait({ timeout: '20s' })).toMatchObject({ status: 'complete', ...counts });
   });
 

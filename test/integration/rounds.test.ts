@@ -64,7 +64,7 @@ describe('retryFailed', () => {
     const batch = await settledBatch(30);
     expect(await batch.progress()).toMatchObject({ status: 'failed', complete: 20, failed: 10 });
     expect(await startsOf(batch)).toBe(40);
-    expect(await batch.retryFailed()).toEqual({ round: 2 });
+    expect(await batch.retryFailed()).toEqual({ round: 2, queued: false });
     const progress = await batch.wait({ timeout: PATIENCE });
     expect(progress).toEqual({
       status: 'complete',
@@ -109,7 +109,7 @@ describe('retryFailed', () => {
       [3, 'failed'],
       [4, 'complete'],
     ] as const) {
-      expect(await batch.retryFailed()).toEqual({ round });
+      expect(await batch.retryFailed()).toEqual({ round, queued: false });
       expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status, pending: 0 });
       await expectConsistent(world, batch);
     }
@@ -320,7 +320,12 @@ describe('a round', () => {
     await batch.jobs(() => lonely.fixtures.jobs.failForGood.performAsync(1));
     await batch.wait({ timeout: PATIENCE });
     await worker.stop();
-    await batch.retryFailed();
+    expect(await batch.retryFailed()).toEqual({
+      round: 2,
+      queued: true,
+      reason: expect.stringContaining(`no worker polled task queue "${lonely.taskQueue}"`),
+    });
+    expect((await batch.progress()).status).toBe('failed');
     await lonely.startWorker();
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 1 });
     expect(batch.round).toBe(2);

@@ -67,22 +67,6 @@ test('create gives back description and context, and list finds the batch by sta
   expect(await world.batches.list({ status: 'complete', offset: 1_000 })).toEqual([]);
 });
 
-test('wait says how far the batch is when its deadline passes', async () => {
-  const batch = await createBatch(world);
-  await batch.jobs(() => world.fixtures.jobs.work.performAsync(1, 2_000));
-  await expect(batch.wait({ timeout: '300ms' })).rejects.toMatchObject({
-    code: 'WAIT_TIMED_OUT',
-    message: expect.stringContaining('1 of 1 jobs are pending'),
-  });
-  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
-});
-
-test('wait tells of a batch whose workflow was terminated', async () => {
-  const batch = await createBatch(world);
-  await world.client.workflow.getHandle(`batch:${batch.id}`).terminate('by an operator');
-  await expectCode(batch.wait({ timeout: '10s' }), 'BATCH_TERMINATED');
-});
-
 test('a schema without migrations is refused by client and worker, with the command to run', async () => {
   const batches = new BatchClient({
     client: world.client,
@@ -132,12 +116,6 @@ test('create without any worker says so, and leaves no batch behind', async () =
   const { status } = await world.client.workflow.getHandle(`batch:${id}`).describe();
   expect(status.name).toBe('TERMINATED');
   await lonely.close();
-});
-
-test('a closed client refuses work', async () => {
-  const batches = world.openClient();
-  await batches.close();
-  await expectCode(batches.create({ description: 'd' }), 'CLIENT_CLOSED');
 });
 
 test('workers refuse definitions that are none, and two of one name', async () => {

@@ -35,6 +35,33 @@ const errors = [
     'BATCH_CANCELLED',
     new library.BatchCancelledError('BATCH_CANCELLED', 'text', { cause }),
   ],
+  ['BatchFailedError', 'BATCH_FAILED', new library.BatchFailedError('BATCH_FAILED', 'text', { cause })],
+  [
+    'BatchTerminatedError',
+    'BATCH_TERMINATED',
+    new library.BatchTerminatedError('BATCH_TERMINATED', 'text', { cause }),
+  ],
+  [
+    'NamespaceUnknownError',
+    'NAMESPACE_UNKNOWN',
+    new library.NamespaceUnknownError('NAMESPACE_UNKNOWN', 'text', { cause }),
+  ],
+  [
+    'TemporalAccessDeniedError',
+    'TEMPORAL_ACCESS_DENIED',
+    new library.TemporalAccessDeniedError('TEMPORAL_ACCESS_DENIED', 'text', { cause }),
+  ],
+  [
+    'TemporalOverloadedError',
+    'TEMPORAL_OVERLOADED',
+    new library.TemporalOverloadedError('TEMPORAL_OVERLOADED', 'text', { cause }),
+  ],
+  ['WorkerBusyError', 'WORKER_BUSY', new library.WorkerBusyError('WORKER_BUSY', 'text', { cause })],
+  [
+    'WorkerFailingError',
+    'WORKER_FAILING',
+    new library.WorkerFailingError('WORKER_FAILING', 'text', { cause }),
+  ],
   ['EmptyBatchError', 'EMPTY_BATCH', new library.EmptyBatchError('EMPTY_BATCH', 'text', { cause })],
   [
     'EnrollmentBrokenError',

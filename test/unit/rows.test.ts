@@ -25,6 +25,7 @@ const ROW: BatchRow = {
   paused_at: new Date(6_000),
   stopped_at: new Date(7_000),
   stop_reason: 'no need',
+  stop_outcome: 'cancelled',
   created_at: new Date(1_000),
   updated_at: new Date(5_000),
 };

@@ -85,6 +85,6 @@ test.each([
   ['cancelled', 'BATCH_CANCELLED'],
 ] as const)('a batch that was stopped and ends %s refuses a block with %s', (outcome, code) => {
   const state = rules.stopped(created, { outcome, reason: 'r', graceMs: 0 });
-  expect(rules.refuseOpen(state, seal.token)).toMatchObject({ code });
+  expect(rules.refuseOpen(state)).toMatchObject({ code });
   expect(rules.refuseSeal(state, seal)).toMatchObject({ code });
 });

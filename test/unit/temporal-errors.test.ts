@@ -5,18 +5,30 @@ import {
 } from '@temporalio/client';
 import {
   ApplicationFailure,
+  NamespaceNotFoundError,
   TimeoutFailure,
   TimeoutType,
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
 } from '@temporalio/common';
 import { describe, expect, test } from 'vitest';
-import { isDeadlineExceeded, toBatchError } from '../../src/client/temporal-errors.ts';
+import {
+  isDeadlineExceeded,
+  isToBeSentAgain,
+  isUncertain,
+  toBatchError,
+} from '../../src/client/temporal-errors.ts';
 import { BatchError, EmptyBatchError } from '../../src/errors.ts';
 
 const CANCELLED = 1;
 const DEADLINE_EXCEEDED = 4;
+const NOT_FOUND = 5;
+const PERMISSION_DENIED = 7;
+const RESOURCE_EXHAUSTED = 8;
+const INTERNAL = 13;
 const UNAVAILABLE = 14;
+const UNAUTHENTICATED = 16;
+const TASK_FAILED = 'Unable to perform workflow execution update due to unexpected workflow task failure.';
 
 /** As @grpc/grpc-js makes them. */
 function grpcError(code: number, message = 'grpc'): Error {
@@ -33,6 +45,8 @@ function refused(code: string): WorkflowUpdateFailedError {
 describe('what a call to a batch threw', () => {
   test.each([
     ['ALREADY_ENROLLED', 'AlreadyEnrolledError'],
+    ['BATCH_CANCELLED', 'BatchCancelledError'],
+    ['BATCH_FAILED', 'BatchFailedError'],
     ['BATCH_SETTLED', 'BatchSettledError'],
     ['CALLBACK_ALREADY_REGISTERED', 'CallbackAlreadyRegisteredError'],
     ['ENROLLMENT_TIMED_OUT', 'EnrollmentTimedOutError'],
@@ -73,6 +87,48 @@ describe('what a call to a batch threw', () => {
   });
 
   test.each([
+    [PERMISSION_DENIED, 'TEMPORAL_ACCESS_DENIED', 'API key'],
+    [UNAUTHENTICATED, 'TEMPORAL_ACCESS_DENIED', 'API key'],
+    [RESOURCE_EXHAUSTED, 'TEMPORAL_OVERLOADED', 'Repeat the call later'],
+    [UNAVAILABLE, 'TEMPORAL_UNAVAILABLE', 'Check the address'],
+    [INTERNAL, 'TEMPORAL_UNAVAILABLE', 'Check the address'],
+  ])('has, for the gRPC status %i, the code %s and its own advice', (status, code, advice) => {
+    const cause = new ServiceError('Workflow Update failed', { cause: grpcError(status, 'the reason') });
+    const error = toBatchError('b-1', cause);
+    expect(error).toBeInstanceOf(BatchError);
+    expect(error).toMatchObject({ code, cause });
+    expect((error as BatchError).message).toContain('the reason');
+    expect((error as BatchError).message).toContain(advice);
+  });
+
+  test('names the namespace that Temporal does not have', () => {
+    const cause = new NamespaceNotFoundError('not-there');
+    expect(toBatchError('b-1', cause)).toMatchObject({
+      name: 'NamespaceUnknownError',
+      code: 'NAMESPACE_UNKNOWN',
+      message: expect.stringContaining('no namespace "not-there"'),
+    });
+    const metadata = { get: () => ['...NamespaceNotFoundFailure...'] };
+    const raw = Object.assign(grpcError(NOT_FOUND), { metadata });
+    expect(toBatchError('b-1', raw)).toMatchObject({ code: 'NAMESPACE_UNKNOWN' });
+  });
+
+  test('says that workers fail when Temporal reports failed workflow tasks', () => {
+    const cause = new ServiceError('Workflow Update failed', { cause: grpcError(9, TASK_FAILED) });
+    expect(toBatchError('b-1', cause)).toMatchObject({
+      name: 'WorkerFailingError',
+      code: 'WORKER_FAILING',
+      message: expect.stringContaining(TASK_FAILED),
+    });
+    expect(toBatchError('b-1', refused('UnprocessedUpdate'))).toMatchObject({ code: 'WORKER_FAILING' });
+  });
+
+  test('is a BatchSettledError when the workflow closed before it answered', () => {
+    const cause = refused('AcceptedUpdateCompletedWorkflow');
+    expect(toBatchError('b-1', cause)).toMatchObject({ code: 'BATCH_SETTLED', cause });
+  });
+
+  test.each([
     ['an error of this library', new EmptyBatchError('EMPTY_BATCH', 'empty')],
     ['an error of the app', new TypeError('no')],
     ['a refusal with a code that is not ours', refused('SomethingElse')],
@@ -87,6 +143,39 @@ describe('what a call to a batch threw', () => {
   ])('stays as it is when it is %s', (_what, error) => {
     expect(toBatchError('b-1', error)).toBe(error);
   });
+});
+
+describe('an update is sent again', () => {
+  test.each([
+    ['its task failed', new ServiceError('failed', { cause: grpcError(9, TASK_FAILED) })],
+    ['the run is closing, or a limit of updates is reached', grpcError(RESOURCE_EXHAUSTED)],
+    ['the shard moved', grpcError(10)],
+    ['the server is away', grpcError(UNAVAILABLE)],
+    ['the run closed after it had accepted it', refused('AcceptedUpdateCompletedWorkflow')],
+    ['the task did not process it', refused('UnprocessedUpdate')],
+  ])('when %s', (_what, error) => {
+    expect(isToBeSentAgain(error)).toBe(true);
+  });
+
+  test.each([
+    ['the batch refused it', refused('BATCH_SETTLED')],
+    ['the workflow is closed', new WorkflowNotFoundError('gone', 'batch:b-1', undefined)],
+    ['nobody answered in time', grpcError(DEADLINE_EXCEEDED)],
+    ['the client may not', grpcError(PERMISSION_DENIED)],
+  ])('but not when %s', (_what, error) => {
+    expect(isToBeSentAgain(error)).toBe(false);
+  });
+});
+
+test.each([
+  [grpcError(DEADLINE_EXCEEDED), true],
+  [grpcError(UNAVAILABLE), true],
+  [grpcError(9), true],
+  [grpcError(PERMISSION_DENIED), false],
+  [grpcError(3), false],
+  [refused('BATCH_EXISTS'), false],
+])('whether a request may have been done after %s', (error, isOpen) => {
+  expect(isUncertain(error)).toBe(isOpen);
 });
 
 describe('a deadline has passed', () => {

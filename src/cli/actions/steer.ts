@@ -2,7 +2,7 @@ import type { Client } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import type { Command } from 'commander';
 import { describePolicy as policyText, isFailurePolicy } from '../../../workflows/failure-policy.ts';
-import type { Batch } from '../../client/batch.ts';
+import type { Batch, SteerResult } from '../../client/batch.ts';
 import { BatchClient, batchWorkflowId } from '../../client/batch-client.ts';
 import { assertBatchId, resolveBatchChanges, type BatchPolicyOptions } from '../../client/batch-options.ts';
 import { toBatchError } from '../../client/temporal-errors.ts';
@@ -35,11 +35,12 @@ export async function runCancel(
   await change(context, id, flags, command, {
     question: (batch) => `Cancel batch ${named(batch)}? ${unfinished(batch)}, and never will.`,
     make: async (batch) => {
-      await batch.cancel({
+      const result = await batch.cancel({
         ...(reason === undefined ? {} : { reason }),
         ...(gracePeriod === undefined ? {} : { gracePeriod }),
       });
-      return { text: `Batch ${id} is cancelled: nothing of it starts any more.`, json: { action: 'cancel' } };
+      const done = `Batch ${id} is cancelled: nothing of it starts any more.`;
+      return told(result, { done, later: `Batch ${id} will be cancelled` }, { action: 'cancel' });
     },
   });
 }
@@ -53,16 +54,23 @@ export async function runHold(
   command: Command,
 ): Promise<void> {
   const texts = {
-    pause: { verb: 'Pause', effect: '; those that have not started wait', done: 'is paused' },
-    resume: { verb: 'Resume', effect: '', done: 'goes on' },
+    pause: {
+      verb: 'Pause',
+      effect: '; those that have not started wait',
+      done: `Batch ${id} is paused.`,
+      later: `Batch ${id} will be paused`,
+    },
+    resume: {
+      verb: 'Resume',
+      effect: '',
+      done: `Batch ${id} goes on.`,
+      later: `Batch ${id} will be resumed`,
+    },
   };
-  const { verb, effect, done } = texts[action];
+  const { verb, effect, ...texted } = texts[action];
   await change(context, id, flags, command, {
     question: (batch) => `${verb} batch ${named(batch)}? ${unfinished(batch)}${effect}.`,
-    make: async (batch) => {
-      await batch[action]();
-      return { text: `Batch ${id} ${done}.`, json: { action } };
-    },
+    make: async (batch) => told(await batch[action](), texted, { action }),
   });
 }
 
@@ -78,11 +86,11 @@ export async function runUpdate(
   await change(context, id, flags, command, {
     question: (batch) => `Change batch ${named(batch)} to ${describePolicy(policy)}?`,
     make: async (batch) => {
-      await batch.update(policy);
-      return {
-        text: `Batch ${id} has ${describePolicy(policy)}.`,
-        json: { action: 'update', changes: policy },
+      const texts = {
+        done: `Batch ${id} has ${describePolicy(policy)}.`,
+        later: `Batch ${id} will have ${describePolicy(policy)}`,
       };
+      return told(await batch.update(policy), texts, { action: 'update', changes: policy });
     },
   });
 }
@@ -99,7 +107,8 @@ export async function runRetryFailed(
   if (taskQueue !== undefined) assertName('taskQueue', taskQueue);
   await change(context, id, flags, command, {
     question: (batch) =>
-      `Run ${counted(batch.failed + (cancelled ? batch.cancelled : 0), 'job')} of batch ${named(batch)} again?`,
+      // Those that are pending run, too, where an operator terminated the batch's workflow; otherwise it is refused.
+      `Run ${counted(batch.failed + batch.pending + (cancelled ? batch.cancelled : 0), 'job')} of batch ${named(batch)} again?`,
     taskQueueFor: async (client) => {
       const found = taskQueue ?? (await taskQueueOf(client, id));
       if (found !== undefined) return found;
@@ -109,10 +118,24 @@ export async function runRetryFailed(
       );
     },
     make: async (batch) => {
-      const { round } = await batch.retryFailed({ ...policy, cancelled });
-      return { text: `Round ${round} of batch ${id} has begun.`, json: { action: 'retry-failed', round } };
+      const { round, ...result } = await batch.retryFailed({ ...policy, cancelled });
+      const texts = {
+        done: `Round ${round} of batch ${id} has begun.`,
+        later: `Round ${round} of batch ${id} will begin`,
+      };
+      return told(result, texts, { action: 'retry-failed', round });
     },
   });
+}
+
+/** What a change came to: it has its effect, or Temporal keeps it for a worker. */
+function told(
+  { queued, reason }: SteerResult,
+  { done, later }: { readonly done: string; readonly later: string },
+  json: object,
+): { text: string; json: object } {
+  const text = queued ? `${later} once a worker runs; Temporal keeps the request. ${reason}` : done;
+  return { text, json: { ...json, queued, ...(queued ? { reason } : {}) } };
 }
 
 interface Change {

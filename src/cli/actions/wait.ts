@@ -1,11 +1,12 @@
 import type { Command } from 'commander';
 import { assertBatchId } from '../../client/batch-options.ts';
+import { whatItWaitsFor, type WaitingBatch } from '../../client/why-waiting.ts';
+import type { BatchOverview } from '../../database/overview.ts';
 import { WaitTimedOutError } from '../../errors.ts';
 import { resolveDuration } from '../../options.ts';
 import type { WaitFlags } from '../commands/wait.ts';
 import { withDatabase } from '../connections.ts';
 import type { CliContext } from '../context.ts';
-import { describeCounts } from '../describe.ts';
 import { followBatch, isOver } from '../follow.ts';
 import { overviewJson, reportOutcome } from './status.ts';
 
@@ -28,10 +29,14 @@ export async function runWait(
       if (performance.now() >= deadline) {
         throw new WaitTimedOutError(
           'WAIT_TIMED_OUT',
-          `Batch "${id}" has not ended after ${timeoutMs / 1_000} s: ${describeCounts(overview)}. ` +
-            `batch-jobs doctor ${id} says what it waits for.`,
+          `Batch "${id}" has not ended after ${timeoutMs / 1_000} s: ${await whatItWaitsFor(database, waitingOf(overview))}. ` +
+            `It goes on; \`batch-jobs doctor ${id}\` says what to do.`,
         );
       }
     }
   });
+}
+
+function waitingOf({ sealedAt, ...overview }: BatchOverview): WaitingBatch {
+  return { ...overview, isSealed: sealedAt !== null };
 }

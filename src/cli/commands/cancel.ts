@@ -15,7 +15,8 @@ export function cancelCommand(context: CliContext): Command {
     .summary('cancel a batch')
     .description(
       'Cancels a batch: what has not started never starts, and what runs is asked to stop. Its callbacks for the events ' +
-        'cancelled and settled run. Cancelling twice changes nothing.',
+        'cancelled and settled run. Cancelling twice changes nothing. A batch whose workflow an operator terminated ends ' +
+        'this way, too.',
     )
     .argument('<id>', 'the batch')
     .option('--reason <text>', 'why, for people (default: cancelled)')

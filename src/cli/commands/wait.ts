@@ -14,8 +14,9 @@ export function waitCommand(context: CliContext): Command {
   const command: Command = new Command('wait')
     .summary('wait until a batch is over')
     .description(
-      'Waits until a batch is over, callbacks included, and says how it ended. It looks at the rows every second; a ' +
-        'batch whose workflow somebody terminated is over for no row, so that the timeout ends the wait.',
+      'Waits until a batch is over, callbacks included, and says how it ended. It looks at the rows every second; it ' +
+        'does not ask Temporal, so it waits for a batch whose workflow an operator terminated until the timeout. The ' +
+        'message then says what the batch waits for.',
     )
     .argument('<id>', 'the batch')
     .option('--timeout <duration>', 'give up after so long; the batch goes on', '1 hour')
