@@ -4,8 +4,10 @@ import { CancelledFailure } from '@temporalio/common';
 import {
   clearMarks,
   countLosses,
+  DUE_TOLERANCE_MS,
   markStarting,
   missingFrom,
+  selectArgs,
   selectChunk,
   selectChunkStates,
   type ChunkJob,
@@ -18,6 +20,7 @@ import { selectMembers, type MemberBatch } from '../src/database/members.ts';
 import { withRetry } from '../src/database/retry.ts';
 import { selectLookPace, updateRunIds, type LookPace } from '../src/database/workflow-jobs.ts';
 import { MEMBER_BATCH } from '../src/jobs/member-batch.ts';
+import { MAX_JSON_BYTES } from '../src/json-value.ts';
 import { describeError, retryDelay } from '../src/jobs/outcome.ts';
 import { resultJson } from '../src/jobs/result.ts';
 import { acquire } from '../src/worker/slots.ts';
@@ -26,6 +29,7 @@ import { jobFailure, MAX_CHUNK_SAMPLE, sampled, type FailedJob } from '../workfl
 import { chunkDrainedSignal, jobFailedSignal } from '../workflows/messages.ts';
 import type { ChunkLeft, ChunkReport } from '../workflows/range-state.ts';
 import { countOf, formatSpans, parseSpans, spansOf, type Span } from '../workflows/spans.ts';
+import { ChunkArgs } from './chunk-args.ts';
 import { observeChunk, type AttemptOutcome, type ChunkTelemetry } from './chunk-telemetry.ts';
 import type { ChunkInput } from './contract.ts';
 import type { ActivityDependencies, AnyJob } from './dependencies.ts';
@@ -44,8 +48,6 @@ import { lookAtAll, type LookRequest } from './workflow-looks.ts';
 const LOSSES_BEFORE_SOLO = 1;
 /** ... and fails for good after so many watched losses: two of them alone, and two more before it was watched. */
 const LOSSES_BEFORE_FAILURE = 3;
-/** Jobs due within this time start now: cheaper than another chunk for them. */
-const DUE_TOLERANCE_MS = 50;
 const DELAY_STEP_MS = 100;
 /** A chunk that ends within this time of its last start is not worth a message. */
 const DRAINED_AFTER_MS = 50;
@@ -74,6 +76,7 @@ class ChunkRun {
   /** From there to the start of the first job. */
   #queueMs: number | undefined;
   readonly #outbox: Outbox;
+  readonly #args: ChunkArgs;
   readonly #running: RunningJobs;
   readonly #slots: JobSlots;
   /** Undefined: nobody observes. */
@@ -107,8 +110,8 @@ class ChunkRun {
   #steering: number;
   /** The batch was stopped: handlers were asked to end, and what has not ended is no failure. */
   #isStopped = false;
-  /** Waits for a slot, if anything does; and what to do with the jobs behind it when it need not any more. */
-  #waiting: (() => void) | undefined;
+  /** Ends the wait for arguments or a slot, if anything waits; and what to do with the jobs behind it then. */
+  #withdraw: (() => boolean) | undefined;
   #giveBackWaiting: () => void = () => {};
   #starting: number[] = [];
   #marking: Promise<void> | undefined;
@@ -121,7 +124,14 @@ class ChunkRun {
     this.#telemetry = telemetry;
     this.#spans = parseSpans(input.spans);
     this.#steering = input.steering;
-    this.#outbox = new Outbox(dependencies.database, input, (failed) => this.#notice(failed));
+    const { bytes, database } = dependencies;
+    this.#outbox = new Outbox(database, input, { bytes, onFailed: (failed) => this.#notice(failed) });
+    this.#args = new ChunkArgs({
+      budget: bytes,
+      read: (positions) => this.#retrying(() => selectArgs(database, input.batchId, positions)),
+      isStopping: () => this.#isStopping(),
+      ...(input.share ? { sliceBytes: MAX_JSON_BYTES } : {}),
+    });
     this.#running = new RunningJobs(this.#givenUp.signal);
     const { slots } = dependencies;
     this.#slots = input.share ? new ShareSlots(slots, input.share, () => this.#isStopping()) : slots;
@@ -149,9 +159,8 @@ class ChunkRun {
       this.#running.stop(new Error('The batch was stopped'), graceMs);
     }
     // Nobody frees a slot for what will not start.
-    const waiting = this.#waiting;
-    if (waiting && this.#slots.withdraw(waiting)) {
-      this.#waiting = undefined;
+    if (this.#withdraw?.()) {
+      this.#withdraw = undefined;
       this.#giveBackWaiting();
     }
   }
@@ -162,16 +171,19 @@ class ChunkRun {
     try {
       jobs = await this.#load();
       const runnable = this.#fitting(jobs.filter((job) => this.#sort(job)));
+      this.#args.setOrder(runnable);
       await this.#askMembers();
       const looks = this.#lookAtExecutions();
       if (this.#input.careful) await this.#runWatched(runnable);
       else await this.#runTogether(runnable);
       await looks;
+      this.#error ??= this.#args.error;
       if (this.#error !== undefined) throw this.#error;
     } finally {
       this.#running.close();
+      this.#args.close();
       for (const unlisten of this.#unlisten) unlisten();
-      await this.#outbox.drain();
+      await this.#outbox.close();
       await this.#unmark();
     }
     // Given up by the server: whoever runs these jobs now reports them.
@@ -185,7 +197,9 @@ class ChunkRun {
     const { batchId, taskQueue, name, careful } = this.#input;
     const { database } = this.#deps;
     if (careful) await this.#retrying(() => countLosses(database, batchId, this.#spans));
-    const jobs = await this.#retrying(() => selectChunk(database, this.#spans, this.#input));
+    const jobs = await this.#args.withRows(countOf(this.#spans), (maxBytesEach) =>
+      this.#retrying(() => selectChunk(database, this.#spans, this.#input, maxBytesEach)),
+    );
     this.#loadedAt = Date.now();
     // A chunk that waited for a worker may be older than the pause.
     this.#steering = Math.max(this.#steering, jobs[0]?.steering ?? 0);
@@ -222,7 +236,7 @@ class ChunkRun {
   /** Looks how the batches stand that are jobs of this one. Those that have not settled are asked again later. */
   async #askMembers(): Promise<void> {
     if (this.#members.length === 0) return;
-    const idOf = ({ args }: ChunkJob) => args[0] as string;
+    const idOf = (job: ChunkJob) => job.member_id!;
     const rows = await this.#retrying(() => selectMembers(this.#deps.database, this.#members.map(idOf)));
     for (const job of this.#members) {
       const batch = rows.get(idOf(job));
@@ -349,16 +363,22 @@ class ChunkRun {
         if (running > 0) drainedTimer ??= this.#sayDrainedSoon(() => running);
         endIfDone();
       };
+      // Arguments first, then a slot: who has a slot never waits for the memory that others hold.
       const take = () => {
+        this.#withdraw = undefined;
+        if (!this.#args.whenLoaded(next, takeHere)) {
+          this.#withdraw = () => this.#args.withdraw();
+          return false;
+        }
         const isFree = slots.take(goOnHere);
-        this.#waiting = isFree ? undefined : goOnHere;
+        if (!isFree) this.#withdraw = () => slots.withdraw(goOnHere);
         return isFree;
       };
       /** Goes on with a slot that is taken. */
       const goOn = () => {
-        this.#waiting = undefined;
+        this.#withdraw = undefined;
         for (;;) {
-          if (this.#isStopping()) {
+          if (this.#isStopping() || this.#args.error !== undefined) {
             slots.release();
             giveBack();
             return;
@@ -378,6 +398,11 @@ class ChunkRun {
       };
       // A slot is freed by a job of any batch: what goes on with it is to see this chunk's activity, not that job's.
       const goOnHere = AsyncResource.bind(goOn);
+      const takeHere = () => {
+        this.#withdraw = undefined;
+        if (this.#isStopping()) giveBack();
+        else if (take()) goOn();
+      };
       this.#giveBackWaiting = giveBack;
       if (take()) goOn();
     });
@@ -387,7 +412,9 @@ class ChunkRun {
   async #runWatched(jobs: readonly ChunkJob[]): Promise<void> {
     const slots = this.#slots;
     const running = new Set<Promise<unknown>>();
-    for (const job of jobs) {
+    for (const [index, job] of jobs.entries()) {
+      await new Promise<void>((loaded) => this.#args.whenLoaded(index, loaded) && loaded());
+      if (this.#args.error !== undefined) break;
       if (job.losses >= LOSSES_BEFORE_SOLO) {
         await slots.runExclusive(() => this.#watch(job));
         continue;
@@ -480,9 +507,13 @@ class ChunkRun {
   /** Runs a job's handler and hands its outcome to the outbox. */
   #start(row: ChunkJob, ended: () => void): void {
     const job = this.#deps.jobs.get(row.worker_class)!;
+    const args = this.#args.take(row);
     const limit = this.#timeLimit(row, job);
-    if (limit.ms <= 0) {
-      this.#failLate(row, job, limit);
+    if (limit.ms <= 0 || !args) {
+      // Without arguments another execution of the chunk has decided it meanwhile: its row is read at the end.
+      if (args) this.#failLate(row, job, limit);
+      else this.#outbox.contested++;
+      this.#args.release(row);
       ended();
       return;
     }
@@ -496,7 +527,7 @@ class ChunkRun {
     const trace = this.#telemetry?.attemptStarted(job.name, { batchId, jid, attempt, round });
     const call = {
       job,
-      args: row.args,
+      args,
       limit,
       jid,
       batchId,
@@ -525,6 +556,7 @@ class ChunkRun {
       this.#telemetry?.attemptEnded(job.name, outcome, { ms: busyMs, error, trace });
       this.#ran++;
       this.#busyMs += busyMs;
+      this.#args.release(row);
       this.#outbox.whenRoom(ended);
     });
   }

@@ -2,6 +2,7 @@ import type { BatchClient } from '../src/client/batch-client.ts';
 import type { Database } from '../src/database/connect.ts';
 import type { Callback } from '../src/jobs/define-callback.ts';
 import type { Job } from '../src/jobs/define-job.ts';
+import type { ByteBudget } from '../src/worker/byte-budget.ts';
 import type { Slots } from '../src/worker/slots.ts';
 import type { SteeringWatch } from './steering.ts';
 
@@ -18,6 +19,8 @@ export interface ActivityDependencies {
   readonly batches: BatchClient;
   /** The worker's limit for jobs that run at once. */
   readonly slots: Slots;
+  /** The worker's bound for arguments and outcomes in memory. */
+  readonly bytes: ByteBudget;
   /** Tells chunks that their batch was paused, changed or stopped. */
   readonly steering: SteeringWatch;
   /** Whether the worker shuts down: then no further job starts. */

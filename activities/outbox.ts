@@ -6,6 +6,7 @@ import {
   type Success,
 } from '../src/database/chunks.ts';
 import type { Database } from '../src/database/connect.ts';
+import type { ByteBudget } from '../src/worker/byte-budget.ts';
 import { instruments } from '../src/telemetry/instruments.ts';
 import {
   jobFailure,
@@ -22,6 +23,13 @@ export interface FailedAttempt extends Omit<Failure, 'retryInMs'> {
   readonly retryAt: number | null;
 }
 
+export interface OutboxOptions {
+  /** The worker's bound, which what waits to be written counts in. */
+  readonly bytes: ByteBudget;
+  /** Called after rows of jobs that failed for good are committed, with how many the batch has now. */
+  readonly onFailed: (failed: number) => Promise<void>;
+}
+
 const FLUSH_DELAY_MS = 200;
 
 /**
@@ -31,11 +39,14 @@ const FLUSH_DELAY_MS = 200;
 export class Outbox {
   readonly #database: Database;
   readonly #batch: RunningBatch;
-  readonly #onFailed: (failed: number) => Promise<void>;
+  readonly #bytes: ByteBudget;
+  readonly #onFailed: OutboxOptions['onFailed'];
   #successes: Success[] = [];
-  /** Characters of JSON of their results. */
-  #length = 0;
   #failures: FailedAttempt[] = [];
+  /** Characters of their results and errors. */
+  #length = 0;
+  /** Of those, and of what is being written. */
+  #counted = 0;
   /** When the first of them ended, by `performance.now()`. */
   #waitingSince: number | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -49,21 +60,22 @@ export class Outbox {
   /** Why the first attempt failed of those that are to be retried. */
   retried: JobFailure | undefined;
 
-  /** @param onFailed called after rows of jobs that failed for good are committed, with how many the batch has now */
-  constructor(database: Database, batch: RunningBatch, onFailed: (failed: number) => Promise<void>) {
+  constructor(database: Database, batch: RunningBatch, { bytes, onFailed }: OutboxOptions) {
     this.#database = database;
     this.#batch = batch;
+    this.#bytes = bytes;
     this.#onFailed = onFailed;
   }
 
   succeeded(success: Success): void {
     this.#successes.push(success);
-    this.#length += lengthOf(success);
+    this.#count(lengthOf(success));
     this.#flushSoon();
   }
 
   failed(failure: FailedAttempt): void {
     this.#failures.push(failure);
+    this.#count(lengthOf(failure));
     this.#show(failure);
     this.#flushSoon();
   }
@@ -84,6 +96,29 @@ export class Outbox {
     if (this.#error !== undefined) throw this.#error;
   }
 
+  /** Drains, and counts nothing any more. @throws what the database threw */
+  async close(): Promise<void> {
+    try {
+      await this.drain();
+    } finally {
+      this.#bytes.release(this.#counted);
+      this.#counted = 0;
+    }
+  }
+
+  #count(length: number): void {
+    if (length === 0) return;
+    this.#length += length;
+    this.#counted += length;
+    this.#bytes.add(length);
+  }
+
+  #written(length: number): void {
+    if (length === 0) return;
+    this.#counted -= length;
+    this.#bytes.release(length);
+  }
+
   /** For people; the report takes it to the workflow. */
   #show({ position, errorClass, errorMessage, retryAt }: FailedAttempt): void {
     if (retryAt !== null) {
@@ -97,7 +132,8 @@ export class Outbox {
   #flushSoon(): void {
     this.#waitingSince ??= performance.now();
     const count = this.#successes.length + this.#failures.length;
-    if (count >= FLUSH_SIZE || this.#length >= FLUSH_LENGTH) this.#flush();
+    const isUrgent = this.#length > 0 && this.#bytes.isTight;
+    if (count >= FLUSH_SIZE || this.#length >= FLUSH_LENGTH || isUrgent) this.#flush();
     else this.#timer ??= setTimeout(() => this.#flush(), FLUSH_DELAY_MS);
   }
 
@@ -111,18 +147,20 @@ export class Outbox {
     return this.#successes.length + this.#failures.length === 0;
   }
 
+  /** Whoever waits is woken by a write of this outbox: with nothing to write, nobody may wait. */
   #hasRoom(): boolean {
-    return this.#length < MAX_WAITING_LENGTH || this.#error !== undefined;
+    if (this.#counted === 0 || this.#error !== undefined) return true;
+    return this.#length < MAX_WAITING_LENGTH && !this.#bytes.isExceeded;
   }
 
-  /** The successes of the next statement: all, or those whose results fit. */
-  #takeSuccesses(): readonly Success[] {
-    const all = this.#successes;
+  /** The outcomes of the next statement: all, or those that fit. @returns them, and those that are left */
+  #take<T extends Success | FailedAttempt>(all: T[]): [taken: T[], left: T[], length: number] {
     const count = this.#length > FLUSH_LENGTH ? countThatFits(all, FLUSH_LENGTH) : all.length;
     const taken = count === all.length ? all : all.slice(0, count);
-    this.#successes = count === all.length ? [] : all.slice(count);
-    for (const success of taken) this.#length -= lengthOf(success);
-    return taken;
+    let length = 0;
+    for (const outcome of taken) length += lengthOf(outcome);
+    this.#length -= length;
+    return [taken, count === all.length ? [] : all.slice(count), length];
   }
 
   #wakeWaiters(): void {
@@ -132,12 +170,14 @@ export class Outbox {
   async #writeAll(): Promise<void> {
     try {
       while (!this.#isEmpty()) {
-        const successes = this.#takeSuccesses();
-        const failures = this.#failures;
-        this.#failures = [];
+        const [successes, otherSuccesses, successLength] = this.#take(this.#successes);
+        this.#successes = otherSuccesses;
+        const [failures, otherFailures, failureLength] = this.#take(this.#failures);
+        this.#failures = otherFailures;
         const waitingSince = this.#waitingSince!;
         if (this.#isEmpty()) this.#waitingSince = undefined;
         await this.#write(successes, (rows) => markComplete(this.#database, this.#batch, rows));
+        this.#written(successLength);
         const relative = failures.map(({ retryAt, ...failure }) => ({
           ...failure,
           retryInMs: retryAt === null ? null : Math.max(0, retryAt - Date.now()),
@@ -148,6 +188,7 @@ export class Outbox {
           ({ failed } = written);
           return written.changed;
         });
+        this.#written(failureLength);
         instruments()?.mirrorLag.record((performance.now() - waitingSince) / 1_000);
         if (failed > 0 && failures.some(({ retryAt }) => retryAt === null)) await this.#onFailed(failed);
         this.#wakeWaiters();

@@ -19,7 +19,7 @@ import {
 import { selectJobs, type ClaimedBlock } from '../database/batches.ts';
 import { selectCallbacks } from '../database/callbacks.ts';
 import { selectRoundBasis, selectRounds, type RoundRecord } from '../database/rounds.ts';
-import { selectResults, type JobResult } from '../database/results.ts';
+import { selectResultPage, selectResults, type JobResult } from '../database/results.ts';
 import { toBatchRecord, type BatchRecord, type CallbackRow, type JobRecord } from '../database/rows.ts';
 import {
   AlreadyEnrolledError,
@@ -554,11 +554,10 @@ export class Batch {
     optionsOfJob: object = {},
   ): AsyncGenerator<JobResult, void, undefined> {
     const { pageSize, workerClass } = resolveEachResult(jobOrOptions, optionsOfJob);
-    return inPages(pageSize, (after) =>
-      this.#batches.read(async () => {
-        const query = this.results().where('position', '>', after).limit(pageSize);
-        return workerClass === undefined ? query : query.where({ worker_class: workerClass });
-      }),
+    return inPages((after) =>
+      this.#batches.read(() =>
+        selectResultPage(this.#batches.database, this.id, { after, pageSize, workerClass }),
+      ),
     );
   }
 

@@ -386,11 +386,15 @@ export class Enrollment {
     else this.#writeTimer ??= setTimeout(() => this.#write(), NUMBERED_FLUSH_DELAY_MS);
   }
 
-  /** True, or a promise that resolves when there is room for more, and other work of this process had its turn. */
-  hasRoom(): true | Promise<void> {
+  #isFull(): boolean {
     const rows = this.#buffer.length + this.#numberedQueue.size;
     const bytes = this.#bufferedBytes + this.#numberedQueue.bytes;
-    if (rows < MAX_BUFFERED_ROWS && bytes < MAX_BUFFERED_BYTES) {
+    return rows >= MAX_BUFFERED_ROWS || bytes >= MAX_BUFFERED_BYTES;
+  }
+
+  /** True, or a promise that resolves when there is room for more, and other work of this process had its turn. */
+  hasRoom(): true | Promise<void> {
+    if (!this.#isFull()) {
       if (this.#numbered % YIELD_AFTER_ROWS > 0) return true;
       return new Promise(setImmediate);
     }
@@ -572,7 +576,9 @@ export class Enrollment {
     }
   }
 
+  /** Not after each write: many that wait would each add a job to a buffer that is still full. */
   #wakeWaiters(): void {
+    if (this.#isFull() && this.#error === undefined) return;
     const waiters = this.#waiters;
     this.#waiters = [];
     for (const wake of waiters) wake();

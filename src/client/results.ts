@@ -5,7 +5,8 @@ import { assertKnownKeys, assertName, assertPlainObject, assertWholeNumber } fro
 /** Options of `Batch.eachResult`. */
 export interface EachResultOptions {
   /**
-   * Results that one query reads, and that are in memory together. Lower it where results or arguments are large.
+   * Most results that one query reads, and that are in memory together. Of large ones it reads fewer: as many as hold
+   * 4 MiB with their arguments.
    * @default 1000
    */
   readonly pageSize?: number;
@@ -38,6 +39,13 @@ function resolve(options: EachResultOptions, known: readonly string[]): Resolved
   return { pageSize, ...(workerClass === undefined ? {} : { workerClass }) };
 }
 
+/** Rows that were read together. */
+interface Page<Row> {
+  readonly rows: readonly Row[];
+  /** Whether no further row was there. */
+  readonly isLast: boolean;
+}
+
 /**
  * Rows in the order of their positions, a page at a time: each begins after the last position of the one before, so
  * that what is written or deleted meanwhile neither repeats a row nor skips one.
@@ -45,14 +53,13 @@ function resolve(options: EachResultOptions, known: readonly string[]): Resolved
  * @param read reads the next page, with positions above the given one
  */
 export async function* inPages<Row extends { readonly position: number }>(
-  pageSize: number,
-  read: (after: number) => Promise<readonly Row[]>,
+  read: (after: number) => Promise<Page<Row>>,
 ): AsyncGenerator<Row, void, undefined> {
-  let page: readonly Row[];
+  let page: Page<Row>;
   let after = 0;
   do {
     page = await read(after);
-    yield* page;
-    after = page.at(-1)?.position ?? after;
-  } while (page.length === pageSize);
+    yield* page.rows;
+    after = page.rows.at(-1)?.position ?? after;
+  } while (!page.isLast);
 }

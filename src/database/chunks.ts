@@ -1,8 +1,10 @@
 import type { RetryOptions } from '../../workflows/batch-state.ts';
 import type { Span } from '../../workflows/spans.ts';
 import { spansOf } from '../../workflows/spans.ts';
+import { MEMBER_BATCH } from '../jobs/member-batch.ts';
 import type { Database } from './connect.ts';
 import { sqlstateOf } from './database-errors.ts';
+import { jsonBytes } from './json-bytes.ts';
 import type { ExecutionOverrides } from './starts.ts';
 
 /** A job of a chunk, as its handler needs it. */
@@ -20,7 +22,12 @@ export interface ChunkJob {
   /** The first run of that, where it is known. */
   readonly run_id: string | null;
   readonly worker_class: string;
-  readonly args: unknown[];
+  /** Null: not loaded with the row. */
+  args: unknown[] | null;
+  /** Size of the arguments of a pending job. */
+  readonly bytes: number | null;
+  /** Of a job that is a batch: its id. */
+  readonly member_id: string | null;
   readonly options: (JobOverrides & ExecutionOverrides) | null;
   /** Attempts that ended before. */
   readonly attempts: number;
@@ -71,6 +78,9 @@ export const IN_SPANS = `from unnest(:from::integer[], :to::integer[]) span (a, 
        where batch_id = :batchId and position between span.a and span.b offset 0
      ) job`;
 
+/** Jobs due within this time start now: cheaper than another chunk for them. */
+export const DUE_TOLERANCE_MS = 50;
+
 /** Which jobs are a chunk's, of those in its spans. */
 export interface ChunkKey {
   readonly batchId: string;
@@ -95,16 +105,30 @@ function keyBindings({ batchId, taskQueue, name, otherNames }: ChunkKey) {
   };
 }
 
-/** The jobs of a chunk, whatever their state: what is terminal already is counted, not run. */
+/**
+ * The jobs of a chunk, whatever their state: what is terminal already is counted, not run.
+ *
+ * Those that may run now come with their arguments, unless these are larger than `maxBytesEach`. A bound for each job,
+ * and not for all together: a running sum would make the statement a third slower (measured for 2,000 small jobs: 2.4 ms,
+ * 2.6 ms with this, 3.4 ms with a sum).
+ */
 export async function selectChunk(
   { knex, schema }: Database,
   spans: readonly Span[],
   key: ChunkKey,
+  maxBytesEach: number,
 ): Promise<ChunkJob[]> {
+  const mine = isMine(key);
+  const bytes = jsonBytes('job.args');
   const { rows } = await knex.raw(
-    `select job.position, job.status, job.round, ${isMine(key)} as mine,
-       job.worker_class, case when job.status = 'pending' then job.args end as args, job.options, job.attempts,
-       job.losses, job.workflow_id, job.activity_id, job.run_id,
+    `select job.position, job.status, job.round, ${mine} as mine, job.worker_class,
+       case when job.status = 'pending' then ${bytes} end as bytes,
+       case when job.status = 'pending' and ${mine} and job.worker_class <> :member
+           and job.workflow_id is null and job.activity_id is null
+           and (job.due_at is null or job.due_at <= now() + :tolerance * interval '1 ms') and ${bytes} <= :maxBytesEach
+         then job.args end as args,
+       case when job.worker_class = :member then job.args ->> 0 end as member_id,
+       job.options, job.attempts, job.losses, job.workflow_id, job.activity_id, job.run_id,
        coalesce(extract(epoch from job.due_at - now()) * 1000, 0)::double precision as due_in_ms,
        (extract(epoch from now() - greatest(job.created_at, batch.round_started_at)) * 1000)::double precision
          as age_ms,
@@ -112,9 +136,30 @@ export async function selectChunk(
      ${IN_SPANS}
      left join lateral (select steering, round_started_at from :schema:.batches where id = :batchId) batch on true
      order by job.position`,
-    { schema, ...spanArrays(spans), ...keyBindings(key) },
+    {
+      schema,
+      ...spanArrays(spans),
+      ...keyBindings(key),
+      maxBytesEach,
+      member: MEMBER_BATCH.name,
+      tolerance: DUE_TOLERANCE_MS,
+    },
   );
   return rows;
+}
+
+/** Arguments of jobs that are pending, by position. */
+export async function selectArgs(
+  { knex, schema }: Database,
+  batchId: string,
+  positions: readonly number[],
+): Promise<Map<number, unknown[]>> {
+  const { rows } = await knex.raw(
+    `select position, args from :schema:.batch_jobs
+     where batch_id = :batchId and position = any(:positions::integer[]) and status = 'pending'`,
+    { schema, batchId, positions: arrayLiteral(positions) },
+  );
+  return new Map(rows.map(({ position, args }: { position: number; args: unknown[] }) => [position, args]));
 }
 
 /** Where the jobs of a chunk stand now: for a chunk that found its jobs decided by another execution of it. */

@@ -51,13 +51,11 @@ export class InlineBatch extends Batch {
 
   // One signature: the overloads are those of the base class.
   override eachResult(jobOrOptions: object = {}, optionsOfJob: object = {}): never {
-    const { pageSize, workerClass } = resolveEachResult(jobOrOptions, optionsOfJob);
-    const results = this.#results().filter(
+    const { workerClass } = resolveEachResult(jobOrOptions, optionsOfJob);
+    const rows = this.#results().filter(
       (row) => workerClass === undefined || row.workerClass === workerClass,
     );
-    return inPages(pageSize, async (after) =>
-      results.filter(({ position }) => position > after).slice(0, pageSize),
-    ) as never;
+    return inPages(async () => ({ rows, isLast: true })) as never;
   }
 
   override async callbacks(): Promise<CallbackRecord[]> {

@@ -10,6 +10,7 @@ import { InvalidOptionError } from '../errors.ts';
 import type { Callback } from '../jobs/define-callback.ts';
 import { observeRunningJobs } from '../telemetry/instruments.ts';
 import { CALLS, waitMs } from '../timeouts.ts';
+import { ByteBudget } from './byte-budget.ts';
 import { logAttributes } from './log-attributes.ts';
 import { Slots } from './slots.ts';
 import { startWatchdog } from './watchdog.ts';
@@ -42,7 +43,7 @@ export interface BatchWorker extends AsyncDisposable {
  */
 export async function createBatchWorker(options: BatchWorkerOptions): Promise<BatchWorker> {
   const resolved = resolveWorkerOptions(options);
-  const { callbacks, jobs, maxConcurrentJobs, namespace, taskQueue } = resolved;
+  const { callbacks, jobs, maxConcurrentJobs, maxLoadedBytes, namespace, taskQueue } = resolved;
   const batches = new BatchClient({
     client: new Client({ connection: options.connection, namespace }),
     database: options.database,
@@ -77,6 +78,7 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
         isDraining: () => worker.getState() !== 'RUNNING',
         jobs,
         slots,
+        bytes: new ByteBudget(maxLoadedBytes),
         steering: new SteeringWatch(batches.database),
       }),
     });

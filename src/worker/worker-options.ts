@@ -1,9 +1,11 @@
 import { fileURLToPath } from 'node:url';
+import { getHeapStatistics } from 'node:v8';
 import type { Duration } from '@temporalio/common';
 import type { NativeConnection, WorkerOptions } from '@temporalio/worker';
 import type { Knex } from 'knex';
 import type { AnyJob } from '../../activities/dependencies.ts';
 import { InvalidOptionError } from '../errors.ts';
+import { MAX_JSON_BYTES } from '../json-value.ts';
 import { isCallback, type Callback } from '../jobs/define-callback.ts';
 import { isJob } from '../jobs/define-job.ts';
 import {
@@ -43,6 +45,12 @@ export interface BatchWorkerOptions {
    * @default 100
    */
   readonly maxConcurrentJobs?: number;
+  /**
+   * Bound for the bytes of arguments, results and errors that this process holds in memory, over all batches. Jobs whose
+   * arguments do not fit are loaded later. Raise it if more large jobs should run at once than fit. At least 65536.
+   * @default 67108864 (64 MiB), or a sixteenth of Node's heap limit if that is less
+   */
+  readonly maxLoadedBytes?: number;
   /** Temporal's namespace. @default 'default' */
   readonly namespace?: string;
   /** Connections of a pool made from a connection string; at least 2 with callbacks of `transaction: true`. @default 10 */
@@ -67,6 +75,7 @@ export interface ResolvedWorkerOptions {
   readonly hungProcessTimeoutMs: number | undefined;
   readonly jobs: ReadonlyMap<string, AnyJob>;
   readonly maxConcurrentJobs: number;
+  readonly maxLoadedBytes: number;
   readonly namespace: string;
   readonly shutdownGraceTimeMs: number;
   readonly taskQueue: string;
@@ -81,6 +90,11 @@ export const workflowsPath: string = fileURLToPath(new URL('../../workflows', im
 /** Less than that is a pause that every process makes now and then. */
 const MIN_HUNG_PROCESS_TIMEOUT_MS = 1_000;
 
+/** Parsed arguments of many small values take several times their size: a small heap holds less of them. */
+function defaultLoadedBytes(): number {
+  return Math.min(64 * 1024 * 1024, Math.floor(getHeapStatistics().heap_size_limit / 16));
+}
+
 const KEYS = [
   'callbacks',
   'connection',
@@ -88,6 +102,7 @@ const KEYS = [
   'hungProcessTimeout',
   'jobs',
   'maxConcurrentJobs',
+  'maxLoadedBytes',
   'namespace',
   'poolSize',
   'schema',
@@ -107,6 +122,7 @@ export function resolveWorkerOptions(options: BatchWorkerOptions): ResolvedWorke
     hungProcessTimeout = '30 seconds',
     jobs = [],
     maxConcurrentJobs = 100,
+    maxLoadedBytes = defaultLoadedBytes(),
     namespace = 'default',
     shutdownGraceTime = '30 seconds',
     taskQueue = DEFAULT_TASK_QUEUE,
@@ -115,6 +131,7 @@ export function resolveWorkerOptions(options: BatchWorkerOptions): ResolvedWorke
     throw new InvalidOptionError('connection', 'a NativeConnection of @temporalio/worker', connection);
   }
   assertWholeNumber('maxConcurrentJobs', maxConcurrentJobs, 1);
+  assertWholeNumber('maxLoadedBytes', maxLoadedBytes, MAX_JSON_BYTES);
   assertName('namespace', namespace);
   assertName('taskQueue', taskQueue);
   return {
@@ -123,6 +140,7 @@ export function resolveWorkerOptions(options: BatchWorkerOptions): ResolvedWorke
       hungProcessTimeout === false ? undefined : resolveHungProcessTimeout(hungProcessTimeout),
     jobs: byName('jobs', jobs, isJob, 'defineJob'),
     maxConcurrentJobs,
+    maxLoadedBytes,
     namespace,
     shutdownGraceTimeMs: resolveDuration('shutdownGraceTime', shutdownGraceTime),
     taskQueue,

@@ -11,6 +11,7 @@ import { markComplete, markFailures } from '../../src/database/chunks.ts';
 import { insertJobs } from '../../src/database/enroll.ts';
 import { currentJob, defineCallback, defineJob, type Batch } from '../../src/index.ts';
 import { MAX_JSON_BYTES } from '../../src/json-value.ts';
+import { ByteBudget } from '../../src/worker/byte-budget.ts';
 import { Slots } from '../../src/worker/slots.ts';
 import { expectConsistent } from '../support/batches.ts';
 import { nested, randomValue, textOf } from '../support/json-values.ts';
@@ -346,6 +347,7 @@ describe('rows', () => {
       isDraining: () => false,
       jobs: new Map([['Give', numbered]]),
       slots: new Slots(30),
+      bytes: new ByteBudget(64 * 1024 * 1024),
       steering: new SteeringWatch(database),
     });
     const chunk = { runner: '1', chunk: 1, taskQueue: null, careful: false, failUnknown: false };
@@ -379,7 +381,11 @@ describe('rows', () => {
     statements = [];
     const order: string[] = [];
     await new MockActivityEnvironment().run(async () => {
-      const outbox = new Outbox(world.batches.database, { batchId: batch.id, round: 1 }, async () => {});
+      const outbox = new Outbox(
+        world.batches.database,
+        { batchId: batch.id, round: 1 },
+        { bytes: new ByteBudget(64 * 1024 * 1024), onFailed: async () => {} },
+      );
       for (const position of from(1, 200)) {
         outbox.succeeded({ position, startedAt: 0, finishedAt: 1, result });
         const isFull = position > (MAX_WAITING_LENGTH + FLUSH_LENGTH) / MAX_JSON_BYTES;

@@ -10,14 +10,13 @@ describe('pages', () => {
   /** Rows at these positions, and the reads that were made of them. */
   function rowsAt(positions: readonly number[], pageSize: number) {
     const reads: number[] = [];
-    const rows = inPages(pageSize, async (after) => {
+    const pages = inPages(async (after) => {
       reads.push(after);
-      return positions
-        .filter((position) => position > after)
-        .slice(0, pageSize)
-        .map((position) => ({ position }));
+      const left = positions.filter((position) => position > after);
+      const rows = left.slice(0, pageSize).map((position) => ({ position }));
+      return { rows, isLast: left.length < pageSize };
     });
-    return { rows, reads };
+    return { rows: pages, reads };
   }
 
   async function all(rows: AsyncIterable<{ position: number }>): Promise<number[]> {
@@ -41,11 +40,12 @@ describe('pages', () => {
   test('are read when the one before is used up, and not ahead: a million rows take the memory of one page', async () => {
     let read = 0;
     let used = 0;
-    const rows = inPages(1_000, async (after) => {
+    const rows = inPages(async (after) => {
       expect(used).toBe(read);
       const count = Math.min(1_000, 1_000_000 - after);
       read += count;
-      return Array.from({ length: count }, (_, i) => ({ position: after + i + 1 }));
+      const page = Array.from({ length: count }, (_, i) => ({ position: after + i + 1 }));
+      return { rows: page, isLast: count === 0 };
     });
     for await (const { position } of rows)
       if (position !== ++used) throw new Error(`${position} after ${used}`);
@@ -59,9 +59,9 @@ describe('pages', () => {
   });
 
   test('that cannot be read throw what the database threw', async () => {
-    const rows = inPages(1, async (after) => {
+    const rows = inPages(async (after) => {
       if (after === 1) throw new Error('away');
-      return [{ position: 1 }];
+      return { rows: [{ position: 1 }], isLast: false };
     });
     await expect(all(rows)).rejects.toThrow('away');
   });
