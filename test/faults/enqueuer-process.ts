@@ -31,6 +31,7 @@ await enqueue({
   handlers: createHandlers(ledger, settings.schema),
   ledger,
   plan: settings.plan,
+  argsBytes: settings.argsBytes,
   isResuming: settings.isResuming,
   batchId,
 });

@@ -72,6 +72,7 @@ export class Findings {
 
 /** Errors of a call that came to nothing. */
 const NEVER_BEGAN = [
+  'DATABASE_MISMATCH',
   'WORKER_BUSY',
   'WORKER_FAILING',
   'WORKER_UNAVAILABLE',

@@ -20,6 +20,7 @@ export interface Casualties {
   postgresRestarts: number;
   connectionsDropped: number;
   freezes: number;
+  readOnlyTimes: number;
   signalsRepeated: number;
   runnersTerminated: number;
   batchesPaused: number;
@@ -38,6 +39,7 @@ export function noCasualties(): Casualties {
     postgresRestarts: 0,
     connectionsDropped: 0,
     freezes: 0,
+    readOnlyTimes: 0,
     signalsRepeated: 0,
     runnersTerminated: 0,
     batchesPaused: 0,
@@ -196,6 +198,8 @@ export class Injector {
         return;
       case 'freeze-connections':
         return this.#freeze(fault.servers, fault.ms);
+      case 'read-only':
+        return this.#readOnly(fault.ms);
       case 'repeat-signals':
         return this.#repeatSignals(this.#options.batchIds[fault.batch]!, fault.ms);
       case 'terminate-runner':
@@ -306,6 +310,37 @@ export class Injector {
     for (const proxy of proxies) proxy.freeze();
     await delay(ms);
     for (const proxy of proxies) proxy.thaw();
+  }
+
+  /** As in a failover, or by an operator: sessions end, and new ones cannot write for a while. */
+  async #readOnly(ms: number): Promise<void> {
+    this.casualties.readOnlyTimes++;
+    await this.#setReadOnly(true);
+    await delay(ms);
+    await this.#setReadOnly(false);
+  }
+
+  async #setReadOnly(isReadOnly: boolean): Promise<void> {
+    const { knex, servers } = this.#options.arena;
+    const name = new URL(servers.databaseUrl).pathname.slice(1);
+    const value = isReadOnly ? '= on' : '= default';
+    for (;;) {
+      try {
+        await knex.transaction(async (trx) => {
+          await trx.raw('set local transaction_read_only = off');
+          await trx.raw(`alter database ?? set default_transaction_read_only ${value}`, [name]);
+        });
+        await knex.raw(
+          `select pg_terminate_backend(pid) from pg_stat_activity
+           where datname = ? and application_name = 'temporal-batch-jobs'`,
+          [name],
+        );
+        return;
+      } catch {
+        // Postgres is away, by another fault.
+        await delay(POLL_MS);
+      }
+    }
   }
 
   /** What was delivered once is delivered again and again for a while: also to a batch that is over. */

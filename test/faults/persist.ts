@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 const PATIENCE_MS = 60_000;
 const PAUSE_MS = 500;
 const PASSING = [
+  'DATABASE_MISMATCH',
   'WORKER_BUSY',
   'WORKER_FAILING',
   'WORKER_UNAVAILABLE',

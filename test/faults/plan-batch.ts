@@ -73,6 +73,8 @@ export interface EnqueuerPlan {
   /** A process of its own, to be killed or paused; otherwise in the conductor's. */
   readonly isProcess: boolean;
   readonly startMs: number;
+  /** Whether the block awaits its starts. */
+  readonly isAwaited: boolean;
   /** Pauses for `pauseMs` after every `burst` jobs. */
   readonly burst: number;
   readonly pauseMs: number;
@@ -110,6 +112,8 @@ export interface Task {
   readonly healingMs: number;
   /** Jobs that its handler adds to the batch, at each attempt. */
   readonly children: readonly Task[];
+  /** Makes the arguments large. */
+  readonly filler?: string;
 }
 
 export interface JobPlan {
@@ -255,6 +259,7 @@ function planEnqueuer(
   return {
     isProcess: isDoomed,
     startMs: random.chance(0.5) ? 0 : random.int(0, 2_000),
+    isAwaited: random.chance(0.85),
     burst: isSlow ? Math.ceil(size / bursts) : size,
     pauseMs: isSlow ? random.int(50, 250) : 0,
     // An open-ended batch without any job would be gone.
@@ -372,6 +377,7 @@ export function describeBatch(batch: BatchPlan): string {
       : [`new after ${batch.continueAsNewAfterEvents} events`]),
     ...(enqueuer.isProcess ? [`enqueuer process, timeout ${batch.enrollmentTimeoutMs} ms`] : []),
     ...(enqueuer.pauseMs > 0 ? ['slow enqueuer'] : []),
+    ...(enqueuer.isAwaited ? [] : ['starts not awaited']),
     ...(enqueuer.openEnded === null ? [] : [`two blocks ${enqueuer.openEnded}`]),
     ...(enqueuer.keyedFrom === null ? [] : [`keys from ${enqueuer.keyedFrom} on`]),
     ...(enqueuer.createdAgainMs === null ? [] : [`created again after ${enqueuer.createdAgainMs} ms`]),

@@ -7,7 +7,18 @@ export interface RoundPlan {
   readonly seed: number;
   readonly batches: readonly BatchPlan[];
   readonly workers: readonly WorkerPlan[];
+  readonly conditions: ConditionsPlan;
   readonly faults: readonly PlannedFault[];
+}
+
+/** The environment of a whole round. */
+export interface ConditionsPlan {
+  /** Timeouts of each session of workers and enqueuers, as a role may have them; null: none. */
+  readonly timeouts: { readonly statementMs: number; readonly lockMs: number } | null;
+  /** Whether a worker of another schema polls the same task queues. */
+  readonly hasForeignWorker: boolean;
+  /** Jobs have arguments of so many bytes, and workers a heap of so many MiB; null: small ones, and the usual heap. */
+  readonly memory: { readonly argsBytes: number; readonly heapMiB: number } | null;
 }
 
 export interface WorkerPlan {
@@ -45,6 +56,7 @@ export type Fault =
   | { readonly kind: 'pause-enqueuer'; readonly batch: number; readonly ms: number }
   | { readonly kind: 'restart-server'; readonly server: ServerName; readonly downMs: number }
   | { readonly kind: 'drop-connections'; readonly servers: readonly ServerName[] }
+  | { readonly kind: 'read-only'; readonly ms: number }
   | { readonly kind: 'freeze-connections'; readonly servers: readonly ServerName[]; readonly ms: number }
   | { readonly kind: 'repeat-signals'; readonly batch: number; readonly ms: number }
   | { readonly kind: 'terminate-runner'; readonly batch: number }
@@ -77,6 +89,7 @@ export const FAULT_KINDS: readonly FaultKind[] = [
   'restart-server',
   'drop-connections',
   'freeze-connections',
+  'read-only',
   'repeat-signals',
   'terminate-runner',
   'pause-batch',
@@ -84,6 +97,11 @@ export const FAULT_KINDS: readonly FaultKind[] = [
   'update-batch',
   'end-workflow',
 ];
+
+/** Arguments of a job may have 64 KiB. */
+const MOST_ARGS_BYTES = 48_000;
+/** Of all jobs of a round: a multiple of what fits into the heap beside everything else. */
+const ALL_ARGS_BYTES = 150_000_000;
 
 /** Planned with a batch that can have them. */
 const OF_BATCHES: readonly FaultKind[] = ['kill-enqueuer', 'pause-enqueuer', 'end-workflow'];
@@ -113,7 +131,21 @@ export function planRound(seed: number, kinds: readonly FaultKind[] = FAULT_KIND
     const fault = planFault(random, random.pick(others), { batches, workers });
     faults.push({ when: planTrigger(random, batches, capacity), fault });
   }
-  return { seed, workers, batches, faults };
+  const jobs = batches.reduce((sum, { size }) => sum + size, 0);
+  return { seed, workers, batches, faults, conditions: planConditions(random, jobs) };
+}
+
+/** Most rounds have none: these slow everything down. */
+function planConditions(random: Random, jobs: number): ConditionsPlan {
+  const kind = random.next();
+  return {
+    timeouts: kind < 0.15 ? { statementMs: random.int(300, 1_500), lockMs: random.int(100, 500) } : null,
+    hasForeignWorker: kind >= 0.15 && kind < 0.22,
+    memory:
+      kind >= 0.22 && kind < 0.3
+        ? { argsBytes: Math.min(MOST_ARGS_BYTES, Math.floor(ALL_ARGS_BYTES / jobs)), heapMiB: 256 }
+        : null,
+  };
 }
 
 function planWorker(random: Random): WorkerPlan {
@@ -173,6 +205,8 @@ function planFault(
       };
     case 'drop-connections':
       return { kind, servers };
+    case 'read-only':
+      return { kind, ms: random.int(500, 15_000) };
     case 'freeze-connections':
       return { kind, servers, ms: random.int(500, 12_000) };
     case 'repeat-signals':
@@ -222,8 +256,12 @@ function planTrigger(random: Random, batches: readonly BatchPlan[], capacity: nu
 }
 
 /** One line a batch and a fault, for people. */
-export function describePlan({ workers, batches, faults }: RoundPlan): string[] {
+export function describePlan({ workers, batches, faults, conditions }: RoundPlan): string[] {
+  const { timeouts, hasForeignWorker, memory } = conditions;
   return [
+    ...(timeouts ? [`sessions: statements ${timeouts.statementMs} ms, locks ${timeouts.lockMs} ms`] : []),
+    ...(hasForeignWorker ? ['a worker of another schema on the task queue'] : []),
+    ...(memory ? [`arguments of ${memory.argsBytes} bytes, heaps of ${memory.heapMiB} MiB`] : []),
     `workers: ${workers.map(({ maxConcurrentJobs, reports }) => `${maxConcurrentJobs} at once${reports ? ', with the plugin' : ''}`).join('; ')}`,
     ...batches.map(describeBatch),
     ...faults.map(({ when, fault }) => {

@@ -23,10 +23,15 @@ const children = new Set<ChildProcess>();
 let isOver = false;
 
 /** Starts a script of this folder. */
-export function spawn(script: string, settings: RoundSettings, logName: string): Child {
+export function spawn(
+  script: string,
+  settings: RoundSettings,
+  logName: string,
+  nodeFlags: readonly string[] = [],
+): Child {
   const log = openSync(path.join(settings.folder, `${logName}.log`), 'a');
   const child = fork(compiledScript(`test/faults/${script}`), {
-    execArgv: [],
+    execArgv: [...nodeFlags],
     env: { ...process.env, ...toEnvironment(settings) },
     stdio: ['ignore', log, log, 'ipc'],
   });

@@ -62,6 +62,7 @@ export function summaryTable(summary: Summary): string {
     ['restarts of Postgres', summary.postgresRestarts],
     ['connections dropped', summary.connectionsDropped],
     ['times connections were frozen', summary.freezes],
+    ['times the database was read-only', summary.readOnlyTimes],
     ['signals repeated', summary.signalsRepeated],
     ['batches paused', summary.batchesPaused],
     ['batches cancelled', summary.batchesCancelled],

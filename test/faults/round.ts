@@ -67,20 +67,30 @@ export async function playRound(arena: Arena, plan: RoundPlan): Promise<RoundRes
   await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
   const schema = `round_${plan.seed}_${Date.now().toString(36)}`;
+  const { timeouts, memory, hasForeignWorker } = plan.conditions;
+  const databaseUrl = new URL(arena.proxiedDatabaseUrl);
+  if (timeouts) {
+    const { statementMs, lockMs } = timeouts;
+    databaseUrl.searchParams.set('options', `-c statement_timeout=${statementMs} -c lock_timeout=${lockMs}`);
+  }
   const settings: RoundSettings = {
     folder,
-    databaseUrl: arena.proxiedDatabaseUrl,
+    databaseUrl: databaseUrl.href,
+    argsBytes: memory?.argsBytes ?? 0,
     temporalAddress: arena.proxies.temporal.address,
     schema,
     taskQueue: schema,
     workflowBundlePath: arena.workflowBundlePath,
   };
+  const foreignSchema = `${schema}_other`;
   await migrate(arena.knex, { schema });
+  if (hasForeignWorker) await migrate(arena.knex, { schema: foreignSchema });
   await arena.knex.raw(
     'create table ??.effects (batch_id text not null, run_id text not null, event text not null)',
     [schema],
   );
-  const round = new Round(arena, plan, settings);
+  const foreign = hasForeignWorker ? { ...settings, schema: foreignSchema } : undefined;
+  const round = new Round(arena, plan, settings, foreign);
   const evidence = await round.play();
   const violations = check(evidence);
   if (violations.length === 0) await rm(folder, { recursive: true, force: true });
@@ -93,6 +103,7 @@ export async function playRound(arena: Arena, plan: RoundPlan): Promise<RoundRes
     await round.terminateLeftovers();
   }
   await arena.knex.raw('drop schema ?? cascade', [schema]);
+  if (hasForeignWorker) await arena.knex.raw('drop schema ?? cascade', [foreignSchema]);
   return {
     seed: plan.seed,
     batches: plan.batches.length,
@@ -112,6 +123,8 @@ class Round {
   readonly #settings: RoundSettings;
   readonly #injector: Injector;
   readonly #workers: SupervisedWorker[];
+  /** Has another schema, and the same task queues. */
+  readonly #foreign: Child | undefined;
   readonly #enqueuers = new Map<number, Child>();
   readonly #stubborn: string[] = [];
   readonly #retrying = new AbortController();
@@ -122,7 +135,7 @@ class Round {
   /** When a further round of a batch was asked for last, by `performance.now()`. */
   #movedAt = 0;
 
-  constructor(arena: Arena, plan: RoundPlan, settings: RoundSettings) {
+  constructor(arena: Arena, plan: RoundPlan, settings: RoundSettings, foreign: RoundSettings | undefined) {
     this.#arena = arena;
     this.#plan = plan;
     this.#settings = settings;
@@ -130,8 +143,15 @@ class Round {
     this.#workers = plan.workers.map(({ maxConcurrentJobs, restartMs, reports }, index) => {
       const app = hasWorkflows(plan) ? { bundlePath: reports ? reporting : silent, reports } : null;
       const worker = { ...settings, maxConcurrentJobs, hasSecondQueue: hasSecondQueue(plan), app };
-      return new SupervisedWorker(() => spawn('worker-process.ts', worker, `worker-${index}`), restartMs);
+      const { memory } = plan.conditions;
+      const flags = memory ? [`--max-old-space-size=${memory.heapMiB}`] : [];
+      const start = () => spawn('worker-process.ts', worker, `worker-${index}`, flags);
+      return new SupervisedWorker(start, restartMs);
     });
+    if (foreign) {
+      const worker = { ...foreign, maxConcurrentJobs: 10, hasSecondQueue: hasSecondQueue(plan), app: null };
+      this.#foreign = spawn('worker-process.ts', worker, 'foreign-worker');
+    }
     this.#injector = new Injector({
       arena,
       ledgerFile: ledgerFile(settings.folder),
@@ -174,7 +194,7 @@ class Round {
         stubborn: [...this.#stubborn, ...this.#injector.stubborn],
         cancelled: this.#injector.cancelled,
         endedWorkflows: this.#injector.endedWorkflows,
-        disturbances: this.#plan.batches.some(isDeadly) ? null : this.#injector.disturbances,
+        disturbances: isUnsteady(this.#plan) ? null : this.#injector.disturbances,
         sessions,
       });
       const { databaseUrl } = this.#arena.servers;
@@ -185,6 +205,8 @@ class Round {
       await watch.stop();
       await this.#injector.undo();
       await Promise.all(this.#workers.map((worker) => worker.stop(0)));
+      this.#foreign?.signal('SIGKILL');
+      await this.#foreign?.exited;
       for (const child of this.#enqueuers.values()) child.signal('SIGKILL');
     }
   }
@@ -234,6 +256,7 @@ class Round {
         ledger,
         plan,
         batchId: batchIdOf(schema, plan),
+        argsBytes: this.#settings.argsBytes,
         isResuming: false,
       };
       await delay(startMs);
@@ -328,10 +351,14 @@ class Round {
   }
 }
 
-/** Whether its callbacks or its enqueuer end a process. */
-function isDeadly({ callbacks, enqueuer, workflows }: BatchPlan): boolean {
-  const isKilling = workflows.some(({ killsEnqueuer }) => killsEnqueuer !== null);
-  return callbacks.killed !== null || enqueuer.isProcess || isKilling;
+/** Whether things may wait all through the round: processes end by themselves, or the environment is in the way. */
+function isUnsteady({ batches, conditions }: RoundPlan): boolean {
+  const isDeadly = ({ callbacks, enqueuer, workflows }: BatchPlan) => {
+    const isKilling = workflows.some(({ killsEnqueuer }) => killsEnqueuer !== null);
+    return callbacks.killed !== null || enqueuer.isProcess || isKilling;
+  };
+  const { hasForeignWorker, memory, timeouts } = conditions;
+  return batches.some(isDeadly) || hasForeignWorker || memory !== null || timeouts !== null;
 }
 
 /** Ids of the workflows of the app that are, or may be, jobs of a batch. */

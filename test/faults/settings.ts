@@ -11,6 +11,8 @@ export interface RoundSettings {
   readonly schema: string;
   readonly taskQueue: string;
   readonly workflowBundlePath: string;
+  /** Of the arguments of each job. */
+  readonly argsBytes: number;
 }
 
 export interface WorkerSettings extends RoundSettings {
