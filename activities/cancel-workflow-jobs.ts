@@ -1,5 +1,6 @@
 import { Context, log } from '@temporalio/activity';
 import { isGrpcServiceError } from '@temporalio/client';
+import { atPrimary } from '../src/database/primary.ts';
 import { selectPendingExecutions, type PendingExecution } from '../src/database/workflow-jobs.ts';
 import type { ActivityDependencies } from './dependencies.ts';
 import { requestCancel } from './executions.ts';
@@ -25,7 +26,7 @@ export async function cancelWorkflowJobs(
     for (let after = 0; ;) {
       const page = { after, limit: PAGE_SIZE };
       const executions = await patiently(
-        () => selectPendingExecutions(database, batchId, page),
+        () => atPrimary(database, batchId, (primary) => selectPendingExecutions(primary, batchId, page)),
         'The database did not answer',
       );
       if (executions.length === 0) return;

@@ -17,7 +17,9 @@ import { batchWorkflowId } from '../src/client/batch-client.ts';
 import type { Execution } from '../src/database/executions.ts';
 import { selectFailedJobs } from '../src/database/failed-sample.ts';
 import { selectMembers, type MemberBatch } from '../src/database/members.ts';
+import { markMissing, MISSING_ERROR, MISSING_JOB } from '../src/database/missing-rows.ts';
 import { withRetry } from '../src/database/retry.ts';
+import { isSameSchema } from '../src/database/schema-identity.ts';
 import { selectLookPace, updateRunIds, type LookPace } from '../src/database/workflow-jobs.ts';
 import { MEMBER_BATCH } from '../src/jobs/member-batch.ts';
 import { MAX_JSON_BYTES } from '../src/json-value.ts';
@@ -83,6 +85,8 @@ class ChunkRun {
   readonly #telemetry: ChunkTelemetry | undefined;
   readonly #remaining: number[] = [];
   readonly #unknown: number[] = [];
+  /** Jobs whose rows were not found. */
+  readonly #missing: number[] = [];
   /** Jobs that are batches. */
   readonly #members: ChunkJob[] = [];
   /** Jobs that are workflows or activities. */
@@ -91,8 +95,8 @@ class ChunkRun {
   readonly #dueAt = new Map<number, number>();
   /** Some of those that another execution of the chunk has failed: their rows say why. */
   #failedBefore: number[] = [];
-  /** Jobs without a row. */
-  #missing = 0;
+  /** Jobs that count as failed without a row: their batch has none either, or its round is over. */
+  #failedWithoutRow = 0;
   #completed = 0;
   #failed = 0;
   /** Jobs that were cancelled in an earlier round; or in this one, of which a later round runs them. */
@@ -203,17 +207,52 @@ class ChunkRun {
     this.#loadedAt = Date.now();
     // A chunk that waited for a worker may be older than the pause.
     this.#steering = Math.max(this.#steering, jobs[0]?.steering ?? 0);
-    // Rows that somebody deleted belong to the batch's own queue, so that one runner counts them and not several.
+    // Rows that are not there belong to the batch's own queue, so that one runner counts them and not several.
     if (taskQueue === null && name === undefined && jobs.length < countOf(this.#spans)) {
-      const missing = missingFrom(this.#spans, new Set(jobs.map(({ position }) => position)));
-      log.error('Rows of enrolled jobs are gone; they count as failed', {
-        batchId,
-        jobs: formatSpans(missing),
-      });
-      this.#missing = countOf(missing);
-      this.#failed += this.#missing;
+      await this.#miss(missingFrom(this.#spans, new Set(jobs.map(({ position }) => position))));
     }
     return jobs;
+  }
+
+  /**
+   * Rows of enrolled jobs that a read did not find. That is no proof: a replica may lag, and a proxy may have sent the
+   * read there. So they are asked for again, like jobs of unknown names, for a while. After that a write decides.
+   */
+  async #miss(missing: readonly number[]): Promise<void> {
+    const { batchId, round, unknownForMs = 0 } = this.#input;
+    if (unknownForMs < waitMs('missingRow')) {
+      log.warn('Rows of enrolled jobs were not found; asking again later', {
+        batchId,
+        jobs: formatSpans(spansOf(missing)),
+        waitedMs: unknownForMs,
+      });
+      this.#missing.push(...missing);
+      return;
+    }
+    await this.#assertSameSchema();
+    const { gone: marked, isOpen } = await this.#retrying(() =>
+      markMissing(this.#deps.database, { batchId, round }, missing),
+    );
+    // Those that are not marked are there: the read was late. Of a batch that is gone or over, nothing is.
+    const gone = isOpen === true ? marked : missing;
+    this.#missing.push(...missing.filter((position) => !gone.includes(position)));
+    if (gone.length === 0) return;
+    if (isOpen === true) this.#failedBefore.push(...gone.slice(0, MAX_CHUNK_SAMPLE));
+    else this.#failedWithoutRow = gone.length;
+    this.#failed += gone.length;
+    log.error('Rows of enrolled jobs are gone; these jobs count as failed', {
+      batchId,
+      jobs: formatSpans(spansOf(gone)),
+      isBatchGone: isOpen === undefined,
+    });
+  }
+
+  /** Before anything is counted because it is not there: the schema may have been replaced beneath this worker. */
+  async #assertSameSchema(): Promise<void> {
+    const { identity } = this.#deps.batches;
+    const [before, now] = [await identity.ref(), await this.#retrying(() => identity.reread())];
+    if (!isSameSchema(before, now))
+      throw new Error(`The schema of this worker was ${before}, and is ${now}.`);
   }
 
   /** Puts a job where it belongs. @returns whether it is to run now */
@@ -227,6 +266,7 @@ class ChunkRun {
     else if (job.due_in_ms > DUE_TOLERANCE_MS) this.#dueAt.set(job.position, Date.now() + job.due_in_ms);
     else if (job.workflow_id !== null || job.activity_id !== null) this.#executions.push(job);
     else if (job.worker_class === MEMBER_BATCH.name) this.#members.push(job);
+    else if (job.worker_class === MISSING_JOB) this.#failForGood(job, MISSING_ERROR);
     else if (!this.#deps.jobs.has(job.worker_class)) this.#reportUnknown(job);
     else if (job.losses >= LOSSES_BEFORE_FAILURE) this.#failLost(job);
     else return true;
@@ -237,7 +277,7 @@ class ChunkRun {
   async #askMembers(): Promise<void> {
     if (this.#members.length === 0) return;
     const idOf = (job: ChunkJob) => job.member_id!;
-    const rows = await this.#retrying(() => selectMembers(this.#deps.database, this.#members.map(idOf)));
+    const rows = await this.#readMembers();
     for (const job of this.#members) {
       const batch = rows.get(idOf(job));
       const ageMs = this.#ageOf(job);
@@ -251,6 +291,19 @@ class ChunkRun {
         this.#outbox.succeeded({ position: job.position, startedAt, finishedAt: settledAt! });
       } else this.#failForGood(job, memberFailure(idOf(job), batch));
     }
+  }
+
+  /** Rows of the batches that are jobs of this one. One that is about to count as deleted is asked for at the primary. */
+  async #readMembers(): Promise<ReadonlyMap<string, MemberBatch>> {
+    const { database } = this.#deps;
+    const idOf = (job: ChunkJob) => job.member_id!;
+    const rows = await this.#retrying(() => selectMembers(database, this.#members.map(idOf)));
+    const lost = this.#members.filter(
+      (job) => !rows.has(idOf(job)) && this.#ageOf(job) >= waitMs('nestedMissing'),
+    );
+    if (lost.length === 0) return rows;
+    const found = await this.#retrying(() => selectMembers(database, lost.map(idOf), { isLocking: true }));
+    return new Map([...rows, ...found]);
   }
 
   /** Looks how the workflows and activities stand that are jobs of this batch, beside handlers that run. Never throws. */
@@ -496,12 +549,13 @@ class ChunkRun {
     const isNew = (position: number) => !this.#left.has(position);
     const remaining = this.#remaining.filter(isNew);
     const unknown = this.#unknown.filter(isNew);
+    const missing = this.#missing.filter(isNew);
     const dueAt = [...this.#dueAt].filter(([position]) => isNew(position));
-    const positions = [...remaining, ...unknown, ...dueAt.map(([position]) => position)];
+    const positions = [...remaining, ...unknown, ...missing, ...dueAt.map(([position]) => position)];
     if (positions.length === 0) return undefined;
     for (const position of positions) this.#left.add(position);
     await this.#outbox.drain();
-    return leftOf(dueAt, remaining, unknown);
+    return leftOf(dueAt, remaining, unknown, missing);
   }
 
   /** Runs a job's handler and hands its outcome to the outbox. */
@@ -719,12 +773,12 @@ class ChunkRun {
     const failed = rows.filter(({ status }) => status === 'failed').map(({ position }) => position);
     this.#outbox.sample = this.#outbox.sample.filter(({ position }) => failed.includes(position));
     this.#failedBefore = failed.slice(0, MAX_CHUNK_SAMPLE);
-    const skip = new Set([...this.#unknown, ...this.#remaining]);
+    const skip = new Set([...this.#unknown, ...this.#missing, ...this.#remaining]);
     // What was left to others counts there.
     this.#completed = rows.filter(
       ({ status, position }) => status === 'complete' && !this.#left.has(position),
     ).length;
-    this.#failed = this.#missing;
+    this.#failed = this.#failedWithoutRow;
     this.#dueAt.clear();
     for (const { position, status, due_in_ms, round: ranIn } of rows) {
       if (status === 'failed' && !this.#left.has(position)) this.#failed++;
@@ -754,7 +808,7 @@ class ChunkRun {
       ...(this.#cancelled > 0 ? { cancelled: this.#cancelled } : {}),
       ...(sample.length > 0 ? { sample } : {}),
       ...(this.#outbox.retried ? { retried: this.#outbox.retried } : {}),
-      ...leftOf([...this.#dueAt], this.#remaining, this.#unknown),
+      ...leftOf([...this.#dueAt], this.#remaining, this.#unknown, this.#missing),
       ...(this.#isHeld() ? { steering: this.#steering } : {}),
       timing: { ran: this.#ran, busyMs: Math.round(this.#busyMs * 1000) / 1000, queueMs: this.#queueMs ?? 0 },
     };
@@ -769,6 +823,7 @@ function leftOf(
   dueAt: readonly (readonly [position: number, dueAt: number])[],
   remaining: readonly number[],
   unknown: readonly number[],
+  missing: readonly number[],
 ): ChunkLeft {
   const now = Date.now();
   const delayed = new Map<number, number[]>();
@@ -782,6 +837,7 @@ function leftOf(
     delayed: [...delayed].map(([delayMs, positions]) => [delayMs, formatSpans(spansOf(positions))] as const),
     remaining: formatSpans(spansOf(remaining)),
     unknown: formatSpans(spansOf(unknown)),
+    ...(missing.length > 0 ? { missing: formatSpans(spansOf(missing)) } : {}),
   };
 }
 

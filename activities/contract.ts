@@ -230,6 +230,8 @@ export interface ChunkInput {
   readonly noticeFailures: boolean;
   /** Jobs whose names this worker does not know fail for good. */
   readonly failUnknown: boolean;
+  /** For how long no worker has known the names of these jobs, or found their rows; absent: it was not tried before. */
+  readonly unknownForMs?: number;
   /** Which of the batch's changes its workflow knew: after a newer one the chunk gives back what has not started. */
   readonly steering: number;
 }

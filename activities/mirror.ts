@@ -17,6 +17,7 @@ import {
   markAlertCallbackScheduled,
   markCallbackFailure,
 } from '../src/database/callbacks.ts';
+import { atPrimary } from '../src/database/primary.ts';
 import { selectPendingExecutions, selectPositions } from '../src/database/workflow-jobs.ts';
 import { instruments } from '../src/telemetry/instruments.ts';
 import { quietly } from '../src/telemetry/quietly.ts';
@@ -48,8 +49,12 @@ export function createMirrorActivities({
     steerBatch: (input) => markSteered(database, input),
     findWorkflowJobs: async ({ batchId, workflowIds }) =>
       formatSpans(spansOf(await selectPositions(database, batchId, workflowIds))),
-    hasWorkflowJobs: async ({ batchId }) =>
-      (await selectPendingExecutions(database, batchId, { after: 0, limit: 1 })).length > 0,
+    hasWorkflowJobs: async ({ batchId }) => {
+      const first = await atPrimary(database, batchId, (primary) =>
+        selectPendingExecutions(primary, batchId, { after: 0, limit: 1 }),
+      );
+      return first.length > 0;
+    },
     findQueues: ({ batchId }) => selectQueues(database, batchId),
     readMovement: ({ batchId }) => selectMovement(database, batchId),
     alertBatch: (input) => markAlerted(database, input),

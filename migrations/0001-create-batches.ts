@@ -21,6 +21,9 @@ import type { Knex } from 'knex';
  * `batch_schema` has one row, the schema's random ID: by it a worker tells a batch of another database from one whose rows
  * are gone. A copy of the database has the same ID.
  *
+ * A job whose row somebody deleted gets another one that says so (src/database/missing-rows.ts). `missing_count` counts
+ * them, and `failure_reason` says it of the batch.
+ *
  * A batch whose `pruned_at` is set is being removed, in many transactions: no view shows it, and nothing revives it.
  */
 export async function up(knex: Knex, schema: string): Promise<void> {
@@ -51,6 +54,8 @@ create table :schema:.batches (
   round_started_at timestamptz,
   complete_before_round integer not null default 0,
   settings jsonb not null default '{}',
+  missing_count integer not null default 0 check (missing_count >= 0),
+  failure_reason text,
   enrollment_error text,
   enrollment_token text,
   openings integer not null default 0 check (openings >= 0),
@@ -245,6 +250,7 @@ select
   end as eta,
   case when b.settled_at is null then now() - b.updated_at end as idle,
   b.enrollment_error,
+  b.failure_reason,
   b.fail_when_failed,
   b.deadline_at,
   b.limits,

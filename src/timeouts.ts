@@ -22,6 +22,8 @@ export const PROCESS_WAITS = {
   otherSchema: 500,
   /** Longest such pause. */
   otherSchemaMax: 30_000,
+  /** A job whose row is not found is asked for again for so long. Then a write decides whether the row is gone. */
+  missingRow: 20_000,
   /** Longest pause between two checks of a nested batch. */
   nestedCheckMax: 30_000,
   /** A nested batch without a row is taken for deleted after this time; before, it may still be being created. */

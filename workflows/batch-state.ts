@@ -27,6 +27,8 @@ export interface BatchProgress {
   /** Jobs that were neither complete nor failed when the batch settled, because it was stopped; or in an earlier round. */
   readonly cancelled: number;
   readonly pending: number;
+  /** As the row says: why jobs failed that never ran; absent: there are none. */
+  readonly reason?: string;
 }
 
 /** A callback as the batch knows it: by name, with the options of its `defineCallback`. Times in milliseconds. */

@@ -39,8 +39,10 @@ interface Delayed {
   readonly spans: readonly Span[];
   /** Of a postponed chunk: its losses. */
   readonly losses?: Losses;
-  /** Since when no worker knew the names of these jobs. */
+  /** Since when no worker knew the names of these jobs, or found their rows. */
   readonly unknownSince?: number;
+  /** It was their rows. */
+  readonly isMissing?: true;
 }
 
 /** How often in a row a chunk with these jobs was lost with its worker; 2 stands for more, too. */
@@ -65,6 +67,8 @@ export interface ChunkLeft {
   readonly remaining: string;
   /** Spans of jobs whose names this worker does not know. */
   readonly unknown: string;
+  /** Spans of jobs whose rows it did not find; absent: it found all. They wait like those of unknown names. */
+  readonly missing?: string;
 }
 
 /** What a chunk activity returns. Every job of the chunk is in exactly one of its parts. */
@@ -182,17 +186,20 @@ export function chunkLeft(state: RangeState, chunk: Chunk, left: ChunkLeft, now:
   const ofChunk = (spans: string) => intersect(parseSpans(spans), chunk.spans);
   const remaining = ofChunk(left.remaining);
   const unknown = ofChunk(left.unknown);
+  const missing = ofChunk(left.missing ?? '');
   const delayed = [...state.delayed];
   for (const [delayMs, spans] of left.delayed) {
     const again = ofChunk(spans);
     if (again.length > 0) delayed.push({ dueAt: now + delayMs, spans: again });
   }
-  if (unknown.length > 0) {
+  if (unknown.length + missing.length > 0) {
     const unknownSince = chunk.unknownSince ?? now;
     const waited = now - unknownSince;
     const pauses = UNKNOWN_JOB_PAUSES_MS.map(scaledMs);
     const delayMs = pauses.find((ms) => ms > waited / 2) ?? pauses.at(-1)!;
-    delayed.push({ dueAt: now + delayMs, spans: unknown, unknownSince });
+    const entry = { dueAt: now + delayMs, unknownSince };
+    if (unknown.length > 0) delayed.push({ ...entry, spans: unknown });
+    if (missing.length > 0) delayed.push({ ...entry, spans: missing, isMissing: true });
   }
   return {
     ...state,
@@ -203,18 +210,19 @@ export function chunkLeft(state: RangeState, chunk: Chunk, left: ChunkLeft, now:
 }
 
 /** The positions that a chunk leaves to others. */
-export function positionsLeft({ delayed, remaining, unknown }: ChunkLeft): Span[] {
-  return union([remaining, unknown, ...delayed.map(([, spans]) => spans)].map(parseSpans));
+export function positionsLeft({ delayed, remaining, unknown, missing = '' }: ChunkLeft): Span[] {
+  return union([remaining, unknown, missing, ...delayed.map(([, spans]) => spans)].map(parseSpans));
 }
 
 /** Whether a message from outside says what a chunk leaves. */
 export function isChunkLeft(left: unknown): left is ChunkLeft {
   if (typeof left !== 'object' || left === null) return false;
-  const { delayed, remaining, unknown } = left as Partial<ChunkLeft>;
+  const { delayed, remaining, unknown, missing = '' } = left as Partial<ChunkLeft>;
   const isText = (spans: unknown) => spans === '' || isSpans(spans);
   return (
     isText(remaining) &&
     isText(unknown) &&
+    isText(missing) &&
     Array.isArray(delayed) &&
     delayed.every((entry) => Array.isArray(entry) && entry[0] >= 0 && isText(entry[1]))
   );
@@ -273,8 +281,15 @@ export function dueCount({ ready, lost, suspect }: RangeState): number {
 }
 
 /** Jobs of the lane that a chunk had. */
-export function jobsOf({ completed, failed, delayed, remaining, unknown }: ChunkReport): number {
-  const spans = [remaining, unknown, ...delayed.map(([, text]) => text)].map(parseSpans);
+export function jobsOf({
+  completed,
+  failed,
+  delayed,
+  remaining,
+  unknown,
+  missing = '',
+}: ChunkReport): number {
+  const spans = [remaining, unknown, missing, ...delayed.map(([, text]) => text)].map(parseSpans);
   return completed + failed + spans.reduce((total, list) => total + countOf(list), 0);
 }
 
@@ -294,7 +309,8 @@ export function describeChunk(chunk: Chunk, why?: string): string {
   const jobs = `${count === 1 ? 'job' : 'jobs'} ${text.length > 60 ? `${text.slice(0, 57)}...` : text}`;
   if (chunk.losses === 1) return `${jobs} (again: the worker that ran them was lost)`;
   if (chunk.losses === 2) return `${jobs} (watched: two workers that ran them were lost)`;
-  if (chunk.unknownSince !== undefined) return `${jobs} (again: no worker knew their names)`;
+  if (chunk.unknownSince !== undefined)
+    return `${jobs} (again: no worker knew their names, or found their rows)`;
   return why === undefined ? jobs : `${jobs} (${why})`;
 }
 
@@ -304,7 +320,7 @@ function coalesce(delayed: readonly Delayed[]): Delayed[] {
   for (const entry of delayed) {
     // Rounded up: a job never runs before it is due.
     const dueAt = Math.ceil(entry.dueAt / 100) * 100;
-    const key = `${dueAt}/${entry.losses ?? 0}/${entry.unknownSince ?? ''}`;
+    const key = `${dueAt}/${entry.losses ?? 0}/${entry.unknownSince ?? ''}/${entry.isMissing ?? ''}`;
     const other = result.get(key);
     result.set(key, { ...entry, dueAt, spans: other ? union([other.spans, entry.spans]) : entry.spans });
   }

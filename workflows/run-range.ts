@@ -183,6 +183,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
         careful: losses === 2,
         noticeFailures: options.noticeFailures(),
         failUnknown: unknownSince !== undefined && unknownFor >= options.unknownJobTimeoutMs,
+        ...(unknownSince === undefined ? {} : { unknownForMs: unknownFor }),
         steering: options.steering().number,
       };
       const overrides = {

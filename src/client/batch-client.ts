@@ -21,6 +21,7 @@ import {
 import { openDatabase, type Database } from '../database/connect.ts';
 import { selectCycles } from '../database/members.ts';
 import { assertMigrated } from '../database/migrate.ts';
+import { preferPrimary } from '../database/primary.ts';
 import { withRetry } from '../database/retry.ts';
 import { describeSchema, isSameSchema, SchemaIdentity, type SchemaRef } from '../database/schema-identity.ts';
 import { selectRoundBasis } from '../database/rounds.ts';
@@ -215,8 +216,8 @@ export class BatchClient {
       return this.#start(resolved);
     }
     const deadline = Date.now() + CALLS.worker;
-    for (;;) {
-      const existing = await this.#existing(resolved);
+    for (let isStarted = false; ; isStarted = true) {
+      const existing = await this.#existing(resolved, isStarted);
       if (existing) return existing;
       assertDeadlineAhead(resolved);
       try {
@@ -229,7 +230,7 @@ export class BatchClient {
           await delay(CREATED_RETRY_MS);
           continue;
         }
-        const late = await this.#existing(resolved);
+        const late = await this.#existing(resolved, true);
         if (!late) throw error;
         return late;
       }
@@ -353,9 +354,12 @@ export class BatchClient {
     });
   }
 
-  /** @internal The batch's row as it is now. @throws {@link DatabaseUnavailableError} */
+  /** @internal The batch's row as it is now; no replica says that it is gone. @throws {@link DatabaseUnavailableError} */
   async readRow(id: string, timeoutMs?: number): Promise<BatchRow | undefined> {
-    return this.read(() => selectBatch(this.database, id), timeoutMs);
+    return this.read(async () => {
+      const row = await selectBatch(this.database, id);
+      return row ?? preferPrimary((options) => selectBatch(this.database, id, options));
+    }, timeoutMs);
   }
 
   /**
@@ -380,7 +384,9 @@ export class BatchClient {
     policy: BatchPolicyOptions,
     cancel: CancelRequest | undefined,
   ): Promise<string> {
-    const basis = await this.read(() => selectRoundBasis(this.database, id));
+    const basis = await this.read(() =>
+      preferPrimary((options) => selectRoundBasis(this.database, id, options)),
+    );
     if (!basis) throw new BatchNotFoundError(id);
     const { callbacks } = basis;
     const settings = withActiveTrace(resolveRoundSettings(basis.settings, policy));
@@ -535,9 +541,15 @@ export class BatchClient {
     }
   }
 
-  /** The batch of this id, if there is one. @throws {@link BatchExistsError} when it was created with other options */
-  async #existing(resolved: ResolvedBatchOptions): Promise<Batch | undefined> {
-    const row = await this.readRow(resolved.id);
+  /**
+   * The batch of this id, if there is one.
+   *
+   * @param isStarted another creator has started it. If not, a replica may say that there is none: then the start is refused
+   * @throws {@link BatchExistsError} when it was created with other options
+   */
+  async #existing(resolved: ResolvedBatchOptions, isStarted: boolean): Promise<Batch | undefined> {
+    const { id } = resolved;
+    const row = isStarted ? await this.readRow(id) : await this.read(() => selectBatch(this.database, id));
     if (!row) return undefined;
     if (await isGivenUp(this.client, row)) {
       const { id: batchId, first_execution_run_id: firstExecutionRunId } = row;

@@ -166,6 +166,11 @@ export class Batch {
     return this.#record.enrollmentError;
   }
 
+  /** Why jobs failed that never ran, or null: somebody deleted their rows. */
+  get failureReason(): string | null {
+    return this.#record.failureReason;
+  }
+
   get createdAt(): Date {
     return this.#record.createdAt;
   }
@@ -691,7 +696,9 @@ export class Batch {
       await this.reload();
       if (names.length > 0) {
         const { database } = this.#batches;
-        const basis = await this.#batches.read(() => selectRoundBasis(database, this.id));
+        const basis = await this.#batches.read(() =>
+          selectRoundBasis(database, this.id, { isLocking: false }),
+        );
         limited = basis?.settings.jobLimits;
       }
     } catch (error) {

@@ -2,6 +2,7 @@ import type { Client, WorkflowExecutionDescription } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { deleteBatch, selectBatch } from '../database/batches.ts';
 import type { Database } from '../database/connect.ts';
+import { preferPrimary } from '../database/primary.ts';
 import type { BatchRow } from '../database/rows.ts';
 import { withRetry } from '../database/retry.ts';
 import { BatchExistsError, DatabaseUnavailableError } from '../errors.ts';
@@ -48,7 +49,8 @@ export async function giveUp({ client, database }: Place, id: string, creationId
     const isWritten = async (): Promise<boolean> => {
       if (databaseError !== undefined) return !isUnwritten(described);
       try {
-        const row = await withRetry(() => selectBatch(database, id), { timeoutMs: CALLS.giveUp });
+        const read = () => preferPrimary((lock) => selectBatch(database, id, lock));
+        const row = await withRetry(read, { timeoutMs: CALLS.giveUp });
         return row?.first_execution_run_id === runId;
       } catch (error) {
         if (!(error instanceof DatabaseUnavailableError)) throw error;

@@ -215,12 +215,17 @@ export async function selectOpenEnded(
   return rows[0];
 }
 
-/** @returns the token of the process that has the block; null: nobody has it */
+/**
+ * Whose block it is. By a lock, so that no replica answers: the batch closes a block that nobody has.
+ *
+ * @returns the token of the process that has it; null: nobody has it
+ */
 export async function selectBlock({ knex, schema }: Database, batchId: string): Promise<string | null> {
   const row = await knex
     .withSchema(schema)
     .from('batches')
     .where('id', batchId)
+    .forKeyShare()
     .first<{ token: string | null }>('enrollment_token as token');
   return row?.token ?? null;
 }
@@ -258,7 +263,7 @@ export async function markTakenOver(
   return row ? { total: row.total, queues: row.queues } : null;
 }
 
-/** How a batch stands by its row, whoever wrote it. */
+/** How a batch stands by its row, whoever wrote it. By a lock, so that no replica says that the row is gone. */
 interface Standing extends Sealed {
   readonly round: number;
   readonly outcome: BatchOutcome | null;
@@ -270,7 +275,7 @@ async function selectStanding(
 ): Promise<Standing | undefined> {
   const { rows } = await knex.raw(
     `select total, queues, enrollment_error as error, round, case when completed_at is not null then status end as outcome
-     from :schema:.batches where id = :batchId`,
+     from :schema:.batches where id = :batchId for key share`,
     { schema, batchId },
   );
   return rows[0];
@@ -335,7 +340,7 @@ export async function markSteered(
   const { rows } = await knex.raw(
     `select steering, case when stopped_at is not null
        then jsonb_build_object('outcome', stop_outcome, 'reason', stop_reason, 'graceMs', stop_grace_ms) end as stop
-     from :schema:.batches where id = :batchId and round = :round`,
+     from :schema:.batches where id = :batchId and round = :round for key share`,
     { schema, batchId, round },
   );
   return rows[0] ?? null;
@@ -444,20 +449,22 @@ export async function markFinished(
   const row = await selectStanding({ knex, schema }, batchId);
   if (!row || row.round !== round) return null;
   if (total !== null && row.total > total) return { growth: { total: row.total, queues: row.queues } };
-  return row.outcome === null || row.outcome === outcome ? null : { decided: row.outcome };
+  if (row.outcome !== null && row.outcome !== outcome) return { decided: row.outcome };
+  // Others may have made jobs of such workflows at the same moment: then the next try writes it.
+  throw new Error(
+    `Batch "${batchId}" could not be ended as ${outcome}: its row is not sealed, or was just changed.`,
+  );
 }
 
-/** A batch that is being pruned is no more. */
+/** A batch that is being pruned is no more. @param isLocking so that no replica answers */
 export async function selectBatch(
   { knex, schema }: Database,
   batchId: string,
+  { isLocking = false }: { readonly isLocking?: boolean } = {},
 ): Promise<BatchRow | undefined> {
-  return knex
-    .withSchema(schema)
-    .from('batches')
-    .where('id', batchId)
-    .whereNull('pruned_at')
-    .first<BatchRow>(BATCH_COLUMNS);
+  const query = knex.withSchema(schema).from('batches').where('id', batchId).whereNull('pruned_at');
+  if (isLocking) query.forKeyShare();
+  return query.first<BatchRow>(BATCH_COLUMNS);
 }
 
 /** Newest first; served by batches_created_at. */

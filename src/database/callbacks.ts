@@ -118,12 +118,12 @@ export async function markCallbackFailure(
     });
 }
 
-/** How the callback stands; undefined if it has no row. */
+/** How the callback stands; undefined if it has no row. By a lock, so that no replica answers: it may run by that. */
 export async function selectCallbackStatus(
   database: Database,
   key: CallbackKey,
 ): Promise<CallbackRow['status'] | undefined> {
-  return (await rowOf(database, key).first('status'))?.status;
+  return (await rowOf(database, key).forKeyShare().first('status'))?.status;
 }
 
 /** Those of the newest round. */

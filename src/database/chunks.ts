@@ -1,6 +1,5 @@
 import type { RetryOptions } from '../../workflows/batch-state.ts';
 import type { Span } from '../../workflows/spans.ts';
-import { spansOf } from '../../workflows/spans.ts';
 import { MEMBER_BATCH } from '../jobs/member-batch.ts';
 import type { Database } from './connect.ts';
 import { sqlstateOf } from './database-errors.ts';
@@ -397,12 +396,12 @@ export async function markStarting(
 }
 
 /** The positions of the spans that are not among those found. */
-export function missingFrom(spans: readonly Span[], found: ReadonlySet<number>): Span[] {
+export function missingFrom(spans: readonly Span[], found: ReadonlySet<number>): number[] {
   const missing: number[] = [];
   for (const [from, to] of spans) {
     for (let position = from; position <= to; position++) if (!found.has(position)) missing.push(position);
   }
-  return spansOf(missing);
+  return missing;
 }
 
 export function spanArrays(spans: readonly Span[]): { from: string; to: string } {

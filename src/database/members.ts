@@ -17,16 +17,18 @@ export interface MemberBatch {
   readonly settledAt: number | null;
 }
 
+/** @param isLocking so that no replica answers */
 export async function selectMembers(
   { knex, schema }: Database,
   batchIds: readonly string[],
+  { isLocking = false }: { readonly isLocking?: boolean } = {},
 ): Promise<Map<string, MemberBatch>> {
   const { rows } = await knex.raw(
     `select id, case when settled_at is not null then status end as outcome, failed_count as failed, total,
        enrollment_error as "enrollmentError", stop_reason as "stopReason",
        (extract(epoch from created_at) * 1000)::double precision as "startedAt",
        (extract(epoch from settled_at) * 1000)::double precision as "settledAt"
-     from :schema:.batches where id = any(:batchIds::text[]) and pruned_at is null`,
+     from :schema:.batches where id = any(:batchIds::text[]) and pruned_at is null${isLocking ? ' for key share' : ''}`,
     { schema, batchIds },
   );
   return new Map(rows.map((row: MemberBatch) => [row.id, row]));

@@ -20,6 +20,7 @@ export interface BatchOverview {
   /** Since its row changed last; null once it has settled. */
   readonly idleSeconds: number | null;
   readonly enrollmentError: string | null;
+  readonly failureReason: string | null;
   readonly failWhenFailed: string;
   readonly limits: (Limit & { readonly jobLimits?: Readonly<Record<string, Limit>> }) | null;
   readonly parentId: string | null;
@@ -52,6 +53,7 @@ const PLAIN_COLUMNS = {
   cancelled: 'cancelled',
   pending: 'pending',
   enrollmentError: 'enrollment_error',
+  failureReason: 'failure_reason',
   failWhenFailed: 'fail_when_failed',
   limits: 'limits',
   parentId: 'parent_batch_id',

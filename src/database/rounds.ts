@@ -204,15 +204,17 @@ export interface RoundBasis {
   readonly callbacks: readonly CallbackRegistration[];
 }
 
+/** @param isLocking so that no replica answers: the round gets the callbacks that are read here, and no others */
 export async function selectRoundBasis(
   { knex, schema }: Database,
   batchId: string,
+  { isLocking }: { readonly isLocking: boolean },
 ): Promise<RoundBasis | undefined> {
   const { rows } = await knex.raw(
     `select b.round, b.settings,
        coalesce((select jsonb_agg(c.registration) from :schema:.batch_callbacks c
          where c.batch_id = b.id and c.round = b.round), '[]') as callbacks
-     from :schema:.batches b where b.id = :batchId and b.pruned_at is null`,
+     from :schema:.batches b where b.id = :batchId and b.pruned_at is null${isLocking ? ' for key share' : ''}`,
     { schema, batchId },
   );
   return rows[0];

@@ -16,6 +16,8 @@ export interface BatchRow {
   readonly cancelled_count: number;
   readonly round: number;
   readonly enrollment_error: string | null;
+  /** Why jobs failed that never ran: their rows were gone. */
+  readonly failure_reason: string | null;
   /** Of the process that took the block over, if one did. */
   readonly enrollment_token: string | null;
   readonly sealed_at: Date | null;
@@ -48,6 +50,8 @@ export interface BatchRecord {
   readonly round: number;
   /** Why the enrolment block broke, or null. */
   readonly enrollmentError: string | null;
+  /** Why jobs failed that never ran, or null: their rows were gone. */
+  readonly failureReason: string | null;
   /** When the outcome was decided. */
   readonly completedAt: Date | null;
   /** When the last job became terminal. */
@@ -80,6 +84,7 @@ export const BATCH_COLUMNS = [
   'cancelled_count',
   'round',
   'enrollment_error',
+  'failure_reason',
   'enrollment_token',
   'sealed_at',
   'completed_at',
@@ -106,9 +111,18 @@ export function toBatchRecord(row: BatchRow): BatchRecord {
     context: row.context,
     autoSeal: row.auto_seal,
     status,
-    progress: { status, total, complete, failed, cancelled, pending: left - cancelled },
+    progress: {
+      status,
+      total,
+      complete,
+      failed,
+      cancelled,
+      pending: left - cancelled,
+      ...(row.failure_reason === null ? {} : { reason: row.failure_reason }),
+    },
     round: row.round,
     enrollmentError: row.enrollment_error,
+    failureReason: row.failure_reason,
     completedAt: row.completed_at,
     settledAt: row.settled_at,
     pausedAt: row.paused_at,

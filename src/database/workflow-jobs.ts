@@ -65,7 +65,7 @@ export interface PendingExecution extends Execution {
 
 /** The next of them in order. Served by batch_jobs_executions. */
 export async function selectPendingExecutions(
-  { knex, schema }: Database,
+  { knex, schema }: Pick<Database, 'knex' | 'schema'>,
   batchId: string,
   { after, limit }: { readonly after: number; readonly limit: number },
 ): Promise<PendingExecution[]> {

@@ -20,12 +20,13 @@ const SILENT_PART = 0.5;
 export function diagnose(facts: Facts): Finding[] {
   const { mirror, temporal } = facts;
   const unreachable = serverFindings(facts);
-  if (mirror && isOver(mirror)) return [...over(mirror), ...unreachable];
+  if (mirror && isOver(mirror)) return [...rowsGone(mirror), ...over(mirror), ...unreachable];
   if (!temporal) return withMoving(facts, unreachable);
   if (temporal.batch.status !== 'running') return [...unreachable, ...closed(facts, temporal)];
   const findings = withMoving(facts, [
     ...unreachable,
     ...rowMissing(facts),
+    ...rowsGone(mirror),
     ...steered(facts),
     ...workerFindings(facts, temporal),
     ...mirrorBehind(facts, temporal),
@@ -94,6 +95,23 @@ function over({ batch, callbacks, movedAt }: MirrorFacts): Finding[] {
       advice: batch.progress.failed > 0 ? `\`batch-jobs failed ${batch.id}\` says why jobs failed.` : '',
       since: movedAt,
       details: { status: batch.status, enrollmentError: batch.enrollmentError },
+    },
+  ];
+}
+
+/** Jobs failed because their rows were gone. */
+function rowsGone(mirror: MirrorFacts | undefined): Finding[] {
+  const reason = mirror?.batch.failureReason ?? null;
+  if (reason === null) return [];
+  return [
+    {
+      code: 'JOB_ROWS_MISSING',
+      severity: 'attention',
+      message: reason,
+      advice:
+        'They count as failed, and cannot run without their arguments. Enrol them again, in another batch.',
+      since: null,
+      details: { reason },
     },
   ];
 }

@@ -149,7 +149,8 @@ export interface QueueFacts {
 }
 
 export interface UnknownFacts {
-  readonly workerClass: string;
+  /** Null: their rows were not found. */
+  readonly workerClass: string | null;
   readonly count: number;
   readonly since: number;
 }

@@ -9,6 +9,7 @@ export type FindingCode =
   | 'CALLBACK_UNKNOWN'
   | 'DATABASE_MISMATCH'
   | 'DATABASE_UNREACHABLE'
+  | 'JOB_ROWS_MISSING'
   | 'LONG_RUNNING'
   | 'MIRROR_BEHIND'
   | 'MOVING'

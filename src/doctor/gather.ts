@@ -3,6 +3,7 @@ import { selectNames } from '../database/chunks.ts';
 import { reasonIn } from '../database/database-errors.ts';
 import { isTransient } from '../database/retry.ts';
 import { DatabaseUnavailableError } from '../errors.ts';
+import { countOf } from '../../workflows/spans.ts';
 import type { Facts, TemporalFacts, UnknownFacts } from './facts.ts';
 import { readMirror } from './mirror-facts.ts';
 import type { TemporalReader, UnknownSpans } from './temporal-facts.ts';
@@ -50,7 +51,11 @@ async function namesOf(
   unknown: readonly UnknownSpans[],
 ): Promise<UnknownFacts[]> {
   const facts: UnknownFacts[] = [];
-  for (const { since, spans } of unknown) {
+  for (const { since, spans, isMissing } of unknown) {
+    if (isMissing) {
+      facts.push({ workerClass: null, count: countOf(spans), since });
+      continue;
+    }
     const names = await selectNames(database, batchId, spans);
     facts.push(...names.map((name) => ({ ...name, since })));
   }

@@ -1,4 +1,11 @@
-import { isMoving, type ActivityFacts, type Facts, type MirrorFacts, type TemporalFacts } from './facts.ts';
+import {
+  isMoving,
+  type ActivityFacts,
+  type Facts,
+  type MirrorFacts,
+  type TemporalFacts,
+  type UnknownFacts,
+} from './facts.ts';
 import { LATE } from '../timeouts.ts';
 import type { Finding } from './findings.ts';
 import { counted, groupBy, inTime, oneLine, quote, span } from './words.ts';
@@ -9,6 +16,7 @@ const RECENT_LOSS_MS = 10 * 60_000;
 /** Jobs that nobody knows, that were lost, that run, or that wait for a time to come. */
 export function jobFindings(facts: Facts, temporal: TemporalFacts): Finding[] {
   return [
+    ...rowsSought(temporal),
     ...unknownJobs(facts, temporal),
     ...workersLost(facts, temporal),
     ...longRunning(facts, temporal),
@@ -17,7 +25,10 @@ export function jobFindings(facts: Facts, temporal: TemporalFacts): Finding[] {
 }
 
 function unknownJobs({ now }: Facts, { unknown, settings }: TemporalFacts): Finding[] {
-  return groupBy(unknown, ({ workerClass }) => workerClass).map(([workerClass, jobs]): Finding => {
+  const named = unknown.filter(
+    (facts): facts is UnknownFacts & { workerClass: string } => !!facts.workerClass,
+  );
+  return groupBy(named, ({ workerClass }) => workerClass).map(([workerClass, jobs]): Finding => {
     const count = jobs.reduce((sum, job) => sum + job.count, 0);
     const since = Math.min(...jobs.map((job) => job.since));
     const failsAt = settings === undefined ? null : since + settings.unknownJobTimeoutMs;
@@ -34,6 +45,24 @@ function unknownJobs({ now }: Facts, { unknown, settings }: TemporalFacts): Find
       details: { workerClass, count, failsAt },
     };
   });
+}
+
+/** Workers did not find rows, and ask for them again: a replica may lag. */
+function rowsSought({ unknown }: TemporalFacts): Finding[] {
+  const sought = unknown.filter(({ workerClass }) => workerClass === null);
+  if (sought.length === 0) return [];
+  const count = sought.reduce((sum, facts) => sum + facts.count, 0);
+  return [
+    {
+      code: 'JOB_ROWS_MISSING',
+      severity: 'attention',
+      message: `Workers did not find the rows of ${counted(count, 'job')}, and ask for them again.`,
+      advice:
+        'Check that workers read from the primary, not from a replica that lags. If somebody deleted the rows, these jobs fail within a minute.',
+      since: Math.min(...sought.map(({ since }) => since)),
+      details: { count },
+    },
+  ];
 }
 
 function workersLost({ now, mirror }: Facts, { batch, parts }: TemporalFacts): Finding[] {

@@ -7,6 +7,7 @@ import { union, type Span } from '../../workflows/spans.ts';
 import { batchWorkflowId } from '../client/batch-client.ts';
 import { CALLS, LATE } from '../timeouts.ts';
 import type { QueueFacts, TemporalFacts, WorkflowFacts } from './facts.ts';
+import { groupBy } from './words.ts';
 import { epochMs, readInput, readWorkflow } from './workflow-facts.ts';
 
 /** Runners of a batch that are looked at. More than a few at once have jobs that all wait. */
@@ -20,10 +21,12 @@ const WORKFLOW_QUEUE = 1 as unknown as QueueType;
 const ACTIVITY_QUEUE = 2 as unknown as QueueType;
 const ENHANCED = 1 as unknown as NonNullable<QueueRequest['apiMode']>;
 
-/** Jobs whose names no worker knew, as a range tells. */
+/** Jobs whose names no worker knew, or whose rows none found, as a range tells. */
 export interface UnknownSpans {
   readonly since: number;
   readonly spans: readonly Span[];
+  /** It was their rows. */
+  readonly isMissing: boolean;
 }
 
 /** Asks Temporal about batches, and about each task queue once. */
@@ -157,9 +160,10 @@ export async function readQueue(client: Client, name: string): Promise<QueueFact
 }
 
 function unknownSpans(ranges: readonly RangeState[]): UnknownSpans[] {
-  const bySince = new Map<number, (readonly Span[])[]>();
-  for (const { spans, unknownSince } of ranges.flatMap(({ delayed }) => delayed)) {
-    if (unknownSince !== undefined) bySince.set(unknownSince, [...(bySince.get(unknownSince) ?? []), spans]);
-  }
-  return [...bySince].map(([since, spans]) => ({ since, spans: union(spans) }));
+  const delayed = ranges.flatMap((range) => range.delayed);
+  const unknown = delayed.flatMap(({ spans, unknownSince: since, isMissing = false }) =>
+    since === undefined ? [] : [{ since, spans, isMissing }],
+  );
+  const groups = groupBy(unknown, ({ since, isMissing }) => `${since}/${isMissing}`);
+  return groups.map(([, entries]) => ({ ...entries[0]!, spans: union(entries.map(({ spans }) => spans)) }));
 }

@@ -229,6 +229,7 @@ export class InlineState {
       cancelled_count: 0,
       round: 1,
       enrollment_error: this.#state.enrollment.error,
+      failure_reason: null,
       enrollment_token: this.#state.enrollment.token,
       sealed_at: this.#sealedAt,
       completed_at: this.#completedAt,

@@ -1,17 +1,20 @@
-import { DefaultLogger, type LogEntry } from '@temporalio/worker';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { DefaultLogger, NativeConnection, type LogEntry } from '@temporalio/worker';
+import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest';
 import { BatchClient, DatabaseMismatchError, defineCallback, defineJob, migrate } from '../../src/index.ts';
 import { expectConsistent } from '../support/batches.ts';
 import { examine } from '../support/doctor.ts';
 import { eventually } from '../support/eventually.ts';
 import { PATIENCE } from '../support/patience.ts';
 import { startStepApp } from '../support/steps.ts';
+import type { BatchWorkerOptions } from '../../src/worker/index.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 // Two environments, with a schema each, whose workers poll one task queue by mistake.
 const logged: LogEntry[] = [];
 let world: World;
 let other: string;
+/** One client of Temporal has one worker for a task queue. */
+let connection: NativeConnection;
 const ran: string[] = [];
 const job = defineJob('NoteRun', async (name: string) => void ran.push(name));
 const called: string[] = [];
@@ -23,15 +26,23 @@ beforeAll(async () => {
   });
   other = `${world.schema}_other`;
   await migrate(world.knex, { schema: other });
+  connection = await NativeConnection.connect({ address: inject('temporalAddress') });
 });
 afterAll(async () => {
   await world.knex.raw('drop schema ?? cascade', [other]);
   await world[Symbol.asyncDispose]();
+  await connection.close();
 });
 
 const create = () => world.batches.create({ description: 'A test', callbacks: { complete: callback } });
-const right = () => world.startWorker({ jobs: [job], callbacks: [callback] });
-const wrong = () => world.startWorker({ schema: other, jobs: [job], callbacks: [callback] });
+
+async function start(options: Partial<BatchWorkerOptions> = {}) {
+  const worker = await world.startWorker({ jobs: [job], callbacks: [callback], ...options });
+  onTestFinished(() => worker.stop());
+  return worker;
+}
+const startRight = () => start();
+const startWrong = () => start({ schema: other, connection });
 
 async function idOf(schema: string): Promise<string> {
   return (await world.knex.withSchema(schema).from('batch_schema').first('id')).id;
@@ -43,7 +54,7 @@ async function countIn(schema: string, table: string): Promise<number> {
 
 describe('workers of two schemas on one task queue', () => {
   test('run every job, once the right ones get it, and none fails or is cancelled', async () => {
-    const workers = await Promise.all([right(), wrong()]);
+    await Promise.all([startRight(), startWrong()]);
     const batches = await Promise.all(Array.from({ length: 6 }, create));
     const names = await Promise.all(
       batches.map(async (batch) => {
@@ -66,23 +77,21 @@ describe('workers of two schemas on one task queue', () => {
     expect(warnings).toHaveLength(1);
     expect(warnings[0]!.message).toContain(`${world.schema} (ID ${ids[0]})`);
     expect(warnings[0]!.message).toContain(`${other} (ID ${ids[1]})`);
-    await Promise.all(workers.map((worker) => worker.stop()));
   });
 
   test('make a step in one of them, and read it there', async () => {
     await using app = await startStepApp(world);
-    const workers = await Promise.all([right(), wrong()]);
+    await Promise.all([startRight(), startWrong()]);
     const steps = Array.from({ length: 4 }, (_, index) =>
       app.execute('importFile', app.options({ jobs: [{ name: job.name, args: [`step ${index}`] }] })),
     );
     for (const step of steps) expect(await step).toMatchObject({ status: 'complete', complete: 1 });
-    await Promise.all(workers.map((worker) => worker.stop()));
   });
 });
 
 describe('where only workers of another schema poll the task queue,', () => {
   test('create names both schemas and leaves nothing behind', async () => {
-    const worker = await wrong();
+    const worker = await startWrong();
     const id = `never-${world.schema}`;
     const creating = world.batches.create({ id, description: 'In the wrong place' });
     await expect(creating).rejects.toBeInstanceOf(DatabaseMismatchError);
@@ -97,16 +106,15 @@ describe('where only workers of another schema poll the task queue,', () => {
     }
     await worker.stop();
     // The id is free.
-    const again = await right();
+    await startRight();
     expect((await world.batches.create({ id, description: 'In the right place' })).status).toBe('pending');
-    await again.stop();
   });
 
   test('jobs wait, calls and the doctor say why, and all goes on with a right worker', async () => {
-    const before = await right();
+    const before = await startRight();
     const batch = await create();
     await before.stop();
-    const worker = await wrong();
+    await startWrong();
     await batch.jobs(() => job.performAsync('waited'));
     await eventually(async () => {
       const { findings } = await examine(world, batch.id);
@@ -116,15 +124,14 @@ describe('where only workers of another schema poll the task queue,', () => {
     await expect(batch.pause()).rejects.toMatchObject({ code: 'DATABASE_MISMATCH' });
     expect(await batch.progress()).toMatchObject({ pending: 1, failed: 0, cancelled: 0 });
     expect(ran).not.toContain('waited');
-    await right();
+    await startRight();
     await batch.resume();
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 1 });
-    await worker.stop();
   });
 });
 
 test('an id that a batch of another schema has is refused with both schemas, and that batch goes on', async () => {
-  await right();
+  await startRight();
   const batch = await create();
   const elsewhere = new BatchClient({
     client: world.client,
@@ -142,7 +149,7 @@ test('an id that a batch of another schema has is refused with both schemas, and
 });
 
 test('a schedule of a client prunes its own schema, whichever worker is asked', async () => {
-  const worker = await wrong();
+  await startWrong();
   const { scheduleId } = await world.batches.schedulePrune({ olderThan: 1, every: '1 day' });
   const schedule = world.client.schedule.getHandle(scheduleId);
   const { knex } = world;
@@ -154,13 +161,12 @@ test('a schedule of a client prunes its own schema, whichever worker is asked', 
       .insert({ id: 'old', first_execution_run_id: 'r', ...settled, settled_at: new Date(0) });
   }
   await schedule.trigger();
-  await right();
+  await startRight();
   await eventually(async () => {
     expect(await knex.withSchema(world.schema).from('batches').where({ id: 'old' })).toEqual([]);
   });
   expect(await knex.withSchema(other).from('batches').where({ id: 'old' })).toHaveLength(1);
   await world.batches.unschedulePrune();
-  await worker.stop();
 });
 
 test('a schema that was migrated anew beneath a worker is its schema', async () => {

@@ -75,7 +75,13 @@ test('after a restore, jobs whose outcome was lost are cancelled at the end and 
   expect(await lostOutcomes.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 2 });
 
   await lostRows.seal();
-  expect(await lostRows.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', total: 0 });
+  expect(await lostRows.wait({ timeout: PATIENCE })).toMatchObject({
+    status: 'failed',
+    total: 1,
+    failed: 1,
+    cancelled: 0,
+    reason: expect.stringContaining('1 of its jobs had no row'),
+  });
 
   await expect(world.batches.find(lostBatch.id)).rejects.toMatchObject({ code: 'BATCH_NOT_FOUND' });
   expect((await doctor(world, lostBatch.id)).stdout).toContain('no row');

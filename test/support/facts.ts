@@ -67,6 +67,7 @@ export function stillBatch(
         round: 1,
         parentId: null,
         enrollmentError: null,
+        failureReason: null,
         completedAt: null,
         settledAt: null,
         pausedAt: null,

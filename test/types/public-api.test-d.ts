@@ -265,6 +265,7 @@ describe('a batch', () => {
       readonly failed: number;
       readonly cancelled: number;
       readonly pending: number;
+      readonly reason?: string;
     }>();
     expectTypeOf<BatchStatus>().toEqualTypeOf<'pending' | 'running' | 'complete' | 'failed' | 'cancelled'>();
   });

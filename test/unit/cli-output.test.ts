@@ -137,6 +137,7 @@ function overview(changes: Partial<BatchOverview> = {}): BatchOverview {
     etaSeconds: 30,
     idleSeconds: 0,
     enrollmentError: null,
+    failureReason: null,
     failWhenFailed: 'any',
     limits: null,
     parentId: null,

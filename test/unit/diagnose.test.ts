@@ -258,6 +258,26 @@ const CASES: readonly Case[] = [
     finds: [['UNEXPLAINED', 'attention']],
   },
   {
+    title: 'workers did not find rows, and ask again',
+    facts: stillBatch({
+      temporal: { unknown: [{ workerClass: null, count: 2, since: NOW - 5 * SECOND }] },
+    }),
+    finds: [['JOB_ROWS_MISSING', 'attention']],
+    says: ['the rows of 2 jobs', 'from the primary'],
+    since: NOW - 5 * SECOND,
+  },
+  {
+    title: 'rows were gone, and the batch is over',
+    facts: stillBatch({
+      batch: { ...over, status: 'failed', failureReason: '2 of its jobs had no row: somebody deleted them.' },
+    }),
+    finds: [
+      ['JOB_ROWS_MISSING', 'attention'],
+      ['OVER', 'ok'],
+    ],
+    says: ['2 of its jobs had no row', 'in another batch'],
+  },
+  {
     title: 'somebody paused it',
     facts: stillBatch({ batch: { pausedAt: new Date(NOW - 5 * MINUTE) } }),
     finds: [['PAUSED', 'attention']],
@@ -738,6 +758,7 @@ const CODES: Readonly<Record<FindingCode, true>> = {
   CALLBACK_UNKNOWN: true,
   DATABASE_MISMATCH: true,
   DATABASE_UNREACHABLE: true,
+  JOB_ROWS_MISSING: true,
   LONG_RUNNING: true,
   MIRROR_BEHIND: true,
   MOVING: true,

@@ -243,6 +243,21 @@ test('keeps jobs apart that were unknown for different times', () => {
   ]);
 });
 
+test('asks again for rows that were not found at the times of unknown names, and tells both apart', () => {
+  const { state, chunk } = setup(4);
+  const waiting = chunkEnded(state, chunk, reportOf({ unknown: '1', missing: '2-4' }), NOW);
+  const dueAt = NOW + 1_000;
+  expect(waiting.delayed).toEqual([
+    { dueAt, spans: [[1, 1]], unknownSince: NOW },
+    { dueAt, spans: [[2, 4]], unknownSince: NOW, isMissing: true },
+  ]);
+  expect(isExhausted(waiting)).toBe(false);
+  const again = dispatch(dispatch(waiting, dueAt).state, dueAt);
+  expect(again.chunk).toEqual({ spans: [[2, 4]], losses: 0, unknownSince: NOW });
+  const found = chunkEnded(again.state, again.chunk, reportOf({ completed: 2, failed: 1 }), dueAt);
+  expect(found).toMatchObject({ completed: 2, failed: 1, delayed: [] });
+});
+
 test('has nothing due while nothing is delayed', () => {
   expect(nextDueAt(initialRange([[1, 10]]))).toBeUndefined();
 });
@@ -261,7 +276,7 @@ test.each([
   { chunk: { spans: [[1, 2]], losses: 2 }, text: 'jobs 1-2 (watched: two workers that ran them were lost)' },
   {
     chunk: { spans: [[4, 4]], losses: 0, unknownSince: 1 },
-    text: 'job 4 (again: no worker knew their names)',
+    text: 'job 4 (again: no worker knew their names, or found their rows)',
   },
 ] satisfies { chunk: Chunk; text: string }[])('describes a chunk as "$text"', ({ chunk, text }) => {
   expect(describeChunk(chunk)).toBe(text);

@@ -16,6 +16,7 @@ const ROW: BatchRow = {
   cancelled_count: 0,
   round: 1,
   enrollment_error: 'Error: no',
+  failure_reason: null,
   enrollment_token: null,
   sealed_at: new Date(2_000),
   completed_at: new Date(3_000),
@@ -42,6 +43,7 @@ test('turns a row of a batch into a record, with the pending jobs counted', () =
     round: 1,
     parentId: 'b-0',
     enrollmentError: 'Error: no',
+    failureReason: null,
     completedAt: new Date(3_000),
     settledAt: null,
     pausedAt: new Date(6_000),
@@ -51,6 +53,12 @@ test('turns a row of a batch into a record, with the pending jobs counted', () =
     createdAt: new Date(1_000),
     updatedAt: new Date(5_000),
   });
+});
+
+test('says why jobs failed that never ran', () => {
+  const { failureReason, progress } = toBatchRecord({ ...ROW, failure_reason: '1 of its jobs had no row.' });
+  expect(failureReason).toBe('1 of its jobs had no row.');
+  expect(progress.reason).toBe('1 of its jobs had no row.');
 });
 
 test('counts jobs that had not ended when their batch settled as cancelled', () => {

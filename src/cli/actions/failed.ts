@@ -33,6 +33,7 @@ export async function runFailed(
       id,
       failed: batch.failed,
       enrollmentError: batch.enrollmentError,
+      failureReason: batch.failureReason,
       groups: groups.map((group) => groupJson(group, flags)),
       omittedGroups: total - groups.length,
     });
@@ -47,12 +48,15 @@ function groupJson({ samples, ...group }: FailureGroup, { args: hasArgs }: Faile
 }
 
 function describe(
-  { id, failed, total, enrollmentError }: BatchOverview,
+  { id, failed, total, enrollmentError, failureReason }: BatchOverview,
   { groups, total: groupCount }: FailureGroups,
   flags: FailedFlags,
   paint: Paint,
 ): string {
-  const block = enrollmentError === null ? [] : [`Its block broke: ${oneLine(enrollmentError)}`];
+  const block = [
+    ...(enrollmentError === null ? [] : [`Its block broke: ${oneLine(enrollmentError)}`]),
+    ...(failureReason === null ? [] : [oneLine(failureReason)]),
+  ];
   if (groups.length === 0) return lines([`No job of batch ${id} has failed.`, ...block]);
   const omitted = groupCount - groups.length;
   return lines([

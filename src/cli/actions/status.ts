@@ -84,7 +84,7 @@ export function overviewJson({ now: _now, ...overview }: BatchOverview): object 
 }
 
 function describe(overview: BatchOverview, paint: Paint): string {
-  const { status, percent, total, settledAt, now, limits, enrollmentError } = overview;
+  const { status, percent, total, settledAt, now, limits, enrollmentError, failureReason } = overview;
   const word = statusWord(overview);
   const rows: (readonly [string, string | undefined])[] = [
     ['status', paint(statusStyle(word), word)],
@@ -98,6 +98,7 @@ function describe(overview: BatchOverview, paint: Paint): string {
     ['limits', limits === null ? undefined : describeLimits({ jobLimits: {}, ...limits })],
     ['fails', `when ${describeFailurePolicy(overview.failWhenFailed)}`],
     ['block', enrollmentError === null ? undefined : paint('red', `broke: ${enrollmentError}`)],
+    ['reason', failureReason === null ? undefined : paint('red', failureReason)],
     ['parent', overview.parentId ?? undefined],
     ...Object.entries(overview.callbacks ?? {}).map(
       ([event, callback]) => ['callback', describeCallback(event, callback)] as const,
