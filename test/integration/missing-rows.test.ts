@@ -69,8 +69,8 @@ describe('rows that a read does not find', () => {
     // Longer than rows are asked for again before a write decides.
     await eventually(async () => {
       expect(JSON.stringify(await queryRanges())).toContain('unknownSince');
-      expect(Date.now() - startedAt).toBeGreaterThan(scaledMs(60_000));
-    }, scaledMs(90_000));
+      expect(Date.now() - startedAt).toBeGreaterThan(scaledMs(32_000));
+    }, scaledMs(60_000));
     expect(await batch.progress()).toMatchObject({ pending: 1, failed: 0 });
     const rows = apart.knex.withSchema(apart.schema).from('batch_jobs');
     expect(await rows.where({ worker_class: MISSING_JOB })).toEqual([]);
