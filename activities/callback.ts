@@ -42,6 +42,7 @@ async function attemptCallback(dependencies: ActivityDependencies, input: Callba
   const { database, callbacks } = dependencies;
   const callback = callbacks.get(input.callback);
   if (!callback) {
+    dependencies.unknownNames.meet('callback', input.callback, input.batchId);
     if ((await selectCallbackStatus(database, input)) === 'completed') return;
     const unknown = unknownCallback(input.callback);
     await markCallbackFailure(database, input, { ...describeError(unknown), final: false });

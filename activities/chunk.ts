@@ -725,6 +725,7 @@ class ChunkRun {
   }
 
   #reportUnknown(job: ChunkJob): void {
+    this.#deps.unknownNames.meet('job', job.worker_class, this.#input.batchId);
     if (!this.#input.failUnknown) {
       this.#unknown.push(job.position);
       return;

@@ -5,6 +5,7 @@ import type { Job } from '../src/jobs/define-job.ts';
 import type { ByteBudget } from '../src/worker/byte-budget.ts';
 import type { Slots } from '../src/worker/slots.ts';
 import type { SteeringWatch } from './steering.ts';
+import type { UnknownNames } from './unknown-names.ts';
 
 /** A job of any arguments. Jobs differ in their argument types; rows bring the arguments back as they were given. */
 // oxlint-disable-next-line typescript/no-explicit-any -- parameter types are contravariant: no other type takes all jobs
@@ -21,6 +22,8 @@ export interface ActivityDependencies {
   readonly slots: Slots;
   /** The worker's bound for arguments and outcomes in memory. */
   readonly bytes: ByteBudget;
+  /** Logs names that the worker does not know. */
+  readonly unknownNames: UnknownNames;
   /** Tells chunks that their batch was paused, changed or stopped. */
   readonly steering: SteeringWatch;
   /** Whether the worker shuts down: then no further job starts. */

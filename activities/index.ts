@@ -47,4 +47,5 @@ export type {
   StepActivities,
 } from './contract.ts';
 export { SteeringWatch } from './steering.ts';
+export { UnknownNames } from './unknown-names.ts';
 export type { ActivityDependencies } from './dependencies.ts';

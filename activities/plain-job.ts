@@ -15,6 +15,7 @@ export async function runPlainJob(dependencies: ActivityDependencies, input: Pla
   const { jid, workerClass, args } = input;
   const job = dependencies.jobs.get(workerClass);
   if (!job) {
+    dependencies.unknownNames.meet('job', workerClass);
     throw ApplicationFailure.retryable(
       `This worker has no job named "${workerClass}". Give it to createBatchWorker({ jobs }).`,
       'UnknownJobError',

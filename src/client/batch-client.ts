@@ -97,7 +97,7 @@ export interface BatchClientOptions {
   readonly poolSize?: number;
   /** Schema that holds the tables. @default 'public' */
   readonly schema?: string;
-  /** Task queue of batches and of jobs that name no other. @default 'batch-jobs' */
+  /** Task queue of batches and of jobs that name no other: one for each service, database and schema. @default 'batch-jobs' */
   readonly taskQueue?: string;
 }
 

@@ -1,6 +1,6 @@
 import { Client } from '@temporalio/client';
 import { Worker } from '@temporalio/worker';
-import { createActivities, SteeringWatch } from '../../activities/index.ts';
+import { createActivities, SteeringWatch, UnknownNames } from '../../activities/index.ts';
 import { BatchClient } from '../client/batch-client.ts';
 import { openClients } from '../client/open-clients.ts';
 import type { Database } from '../database/connect.ts';
@@ -80,6 +80,7 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
         slots,
         bytes: new ByteBudget(maxLoadedBytes),
         steering: new SteeringWatch(batches.database),
+        unknownNames: new UnknownNames(batches.client, () => worker.options.identity),
       }),
     });
     const unobserve = observeRunningJobs({ taskQueue, count: () => slots.used });

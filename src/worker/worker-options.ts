@@ -62,7 +62,10 @@ export interface BatchWorkerOptions {
    * @default '30 seconds'
    */
   readonly shutdownGraceTime?: Duration;
-  /** Task queue whose batches, jobs and callbacks this worker runs. @default 'batch-jobs' */
+  /**
+   * Task queue whose batches, jobs and callbacks this worker runs: one for each service, database and schema.
+   * @default 'batch-jobs'
+   */
   readonly taskQueue?: string;
   /** A bundle made from `workflowsPath` ahead of time; saves about 2 s at start. @default made at start */
   readonly workflowBundle?: WorkerOptions['workflowBundle'];
