@@ -33,6 +33,8 @@ function callbackFinding(facts: Facts, activity: ActivityFacts, row: CallbackRow
   };
   const next =
     state === 'started' ? 'It runs again now' : `The next attempt is due ${inTime(scheduledAt - now)}`;
+  // The finding on workers of another schema says it: no attempt of the callback was made.
+  if (failure?.type === 'DATABASE_MISMATCH') return [];
   if (failure?.type === 'UnknownCallbackError') {
     return [
       {

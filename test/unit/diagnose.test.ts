@@ -253,6 +253,24 @@ const CASES: readonly Case[] = [
     since: NOW - MINUTE,
   },
   {
+    title: 'a worker of another schema was given a callback, which is no attempt of it',
+    facts: stillBatch({
+      mirror: { callbacks: [callbackRow({ attempts: 0 })] },
+      workflow: {
+        mismatch: { message: 'A worker has opened schema "b".', at: NOW - SECOND },
+        activities: [
+          activity({
+            type: 'runCallback',
+            attempt: 3,
+            scheduledAt: NOW + SECOND,
+            failure: { type: 'DATABASE_MISMATCH', message: 'A worker has opened schema "b".' },
+          }),
+        ],
+      },
+    }),
+    finds: [['DATABASE_MISMATCH', 'attention']],
+  },
+  {
     title: 'a worker of another schema took its work long ago',
     facts: stillBatch({ workflow: { mismatch: { message: 'A worker …', at: NOW - 6 * MINUTE } } }),
     finds: [['UNEXPLAINED', 'attention']],
