@@ -354,10 +354,15 @@ export class BatchClient {
     });
   }
 
-  /** @internal The batch's row as it is now; no replica says that it is gone. @throws {@link DatabaseUnavailableError} */
-  async readRow(id: string, timeoutMs?: number): Promise<BatchRow | undefined> {
+  /**
+   * @internal The batch's row; no replica says that it is gone.
+   *
+   * @param isCurrent no replica says an older state either
+   * @throws {@link DatabaseUnavailableError}
+   */
+  async readRow(id: string, timeoutMs?: number, isCurrent = false): Promise<BatchRow | undefined> {
     return this.read(async () => {
-      const row = await selectBatch(this.database, id);
+      const row = isCurrent ? undefined : await selectBatch(this.database, id);
       return row ?? preferPrimary((options) => selectBatch(this.database, id, options));
     }, timeoutMs);
   }

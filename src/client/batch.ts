@@ -498,9 +498,7 @@ export class Batch {
 
   /** Reads the batch's row again. @throws {@link BatchNotFoundError} @throws {@link DatabaseUnavailableError} */
   async reload(): Promise<this> {
-    const row = await this.#batches.readRow(this.id);
-    if (!row) throw new BatchNotFoundError(this.id);
-    this.#record = toBatchRecord(row);
+    this.#record = await this.#read();
     return this;
   }
 
@@ -625,7 +623,15 @@ export class Batch {
       // After the namespace's retention only the row is left, and says the same.
       if (!(error instanceof WorkflowNotFoundError)) throw toBatchError(this.id, error);
     }
-    return this.progress();
+    // The workflow has ended after it had written the end: a replica may not have it yet.
+    this.#record = await this.#read({ isCurrent: true });
+    return this.#record.progress;
+  }
+
+  async #read({ isCurrent = false } = {}): Promise<BatchRecord> {
+    const row = await this.#batches.readRow(this.id, undefined, isCurrent);
+    if (!row) throw new BatchNotFoundError(this.id);
+    return toBatchRecord(row);
   }
 
   /** Whoever waits for the batch must not be what the batch waits for. @throws {@link BatchCycleError} */
@@ -888,7 +894,7 @@ export class Batch {
     let runId = this.#requestedRunId ?? this.#record.runId;
     for (;;) {
       await this.#batches.client.workflow.getHandle(batchWorkflowId(this.id), runId).result();
-      await this.reload();
+      this.#record = await this.#read({ isCurrent: true });
       if (this.#record.runId === runId) return;
       runId = this.#record.runId;
     }
