@@ -230,6 +230,7 @@ describe('batch-jobs failed', () => {
     expect(value).toEqual({
       id: batch.id,
       failed: 6,
+      failureReason: null,
       enrollmentError: null,
       groups: [
         {

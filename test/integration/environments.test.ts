@@ -1,6 +1,13 @@
-import { DefaultLogger, NativeConnection, type LogEntry } from '@temporalio/worker';
+import { NativeConnection } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest';
-import { BatchClient, DatabaseMismatchError, defineCallback, defineJob, migrate } from '../../src/index.ts';
+import {
+  BatchClient,
+  currentJob,
+  DatabaseMismatchError,
+  defineCallback,
+  defineJob,
+  migrate,
+} from '../../src/index.ts';
 import { expectConsistent } from '../support/batches.ts';
 import { examine } from '../support/doctor.ts';
 import { eventually } from '../support/eventually.ts';
@@ -10,20 +17,24 @@ import type { BatchWorkerOptions } from '../../src/worker/index.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 // Two environments, with a schema each, whose workers poll one task queue by mistake.
-const logged: LogEntry[] = [];
 let world: World;
 let other: string;
 /** One client of Temporal has one worker for a task queue. */
 let connection: NativeConnection;
 const ran: string[] = [];
 const job = defineJob('NoteRun', async (name: string) => void ran.push(name));
+const failsOnce = defineJob(
+  'FailsOnce',
+  async (_batchId: string) => {
+    if (currentJob().round === 1) throw new Error('Not in this round');
+  },
+  { retry: { maximumAttempts: 1 } },
+);
 const called: string[] = [];
 const callback = defineCallback('NoteCall', async (batchId) => void called.push(batchId));
 
 beforeAll(async () => {
-  world = await createWorld({
-    runtime: { logger: new DefaultLogger('WARN', (entry) => logged.push(entry)) },
-  });
+  world = await createWorld();
   other = `${world.schema}_other`;
   await migrate(world.knex, { schema: other });
   connection = await NativeConnection.connect({ address: inject('temporalAddress') });
@@ -37,7 +48,7 @@ afterAll(async () => {
 const create = () => world.batches.create({ description: 'A test', callbacks: { complete: callback } });
 
 async function start(options: Partial<BatchWorkerOptions> = {}) {
-  const worker = await world.startWorker({ jobs: [job], callbacks: [callback], ...options });
+  const worker = await world.startWorker({ jobs: [job, failsOnce], callbacks: [callback], ...options });
   onTestFinished(() => worker.stop());
   return worker;
 }
@@ -70,13 +81,16 @@ describe('workers of two schemas on one task queue', () => {
     expect([...new Set(ran)].toSorted()).toEqual(names.flat().toSorted());
     expect(called.toSorted()).toEqual(batches.map(({ id }) => id).toSorted());
     expect(await countIn(other, 'batches')).toBe(0);
+  });
 
-    const ids = [await idOf(world.schema), await idOf(other)];
-    const warnings = logged.filter(({ message }) => ids.every((id) => message.includes(id)));
-    // Once a minute for each schema that it met, however many pieces of work it was given.
-    expect(warnings).toHaveLength(1);
-    expect(warnings[0]!.message).toContain(`${world.schema} (ID ${ids[0]})`);
-    expect(warnings[0]!.message).toContain(`${other} (ID ${ids[1]})`);
+  test('open a round where its batch is', async () => {
+    await Promise.all([startRight(), startWrong()]);
+    const batch = await create();
+    await batch.jobs(() => failsOnce.performAsync(batch.id));
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 1 });
+    await batch.retryFailed();
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 1 });
+    expect(called.filter((id) => id === batch.id)).toHaveLength(1);
   });
 
   test('make a step in one of them, and read it there', async () => {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { BatchClient, defineCallback, defineJob } from '../../src/index.ts';
+import { BatchClient, currentJob, defineCallback, defineJob } from '../../src/index.ts';
 import { MISSING_JOB } from '../../src/database/missing-rows.ts';
 import { scaledMs } from '../../workflows/timeouts.ts';
 import { expectConsistent } from '../support/batches.ts';
@@ -7,6 +7,7 @@ import { runCli } from '../support/cli.ts';
 import { examine } from '../support/doctor.ts';
 import { eventually } from '../support/eventually.ts';
 import { openSplitDatabase } from '../support/lagging-replica.ts';
+import { startMemberApp } from '../support/member-app.ts';
 import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -16,6 +17,14 @@ const callback = defineCallback('NoteEnd', async (batchId) => void called.push(b
 const noted: number[] = [];
 const note = defineJob('Note', async (value: number) => void noted.push(value));
 
+const failsAtFirst = defineJob(
+  'FailsInRound1',
+  async () => {
+    if (currentJob().round === 1) throw new Error('Not in this round');
+  },
+  { retry: { maximumAttempts: 1 } },
+);
+
 let world: World;
 beforeAll(async () => {
   world = await createWorld();
@@ -23,13 +32,17 @@ beforeAll(async () => {
 afterAll(() => world[Symbol.asyncDispose]());
 
 /** What reads the jobs of a chunk. */
-const CHUNKS = /^\s*select job\./;
+const CHUNKS = /^\s*select job\.position, job\.status/;
 
 /** A worker and a client, which both read from a replica. */
 async function onReplica(apart: World, except?: RegExp) {
   const database = await openSplitDatabase(apart, except);
   const { client, schema, taskQueue } = apart;
-  const worker = await apart.startWorker({ database: database.knex, jobs: [note], callbacks: [callback] });
+  const worker = await apart.startWorker({
+    database: database.knex,
+    jobs: [note, failsAtFirst],
+    callbacks: [callback],
+  });
   const batches = new BatchClient({ client, database: database.knex, schema, taskQueue });
   const create = () => batches.create({ description: 'On a replica', callbacks: { settled: callback } });
   return { ...database, batches, create, [Symbol.asyncDispose]: () => worker.stop() };
@@ -152,6 +165,18 @@ describe('where a replica knows nothing of a batch,', () => {
     expect(replica.reads()).toBeGreaterThan(0);
   });
 
+  test('or knows an older state, wait() gives the end of each round', async () => {
+    await using apart = await createWorld();
+    await using replica = await onReplica(apart, CHUNKS);
+    const batch = await replica.create();
+    await replica.replicateBatches();
+    await batch.jobs(() => failsAtFirst.performAsync());
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', failed: 1 });
+    await replica.replicateBatches();
+    await batch.retryFailed();
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 1 });
+  });
+
   test('its block is not taken for one that nobody has', async () => {
     await using apart = await createWorld();
     await using replica = await onReplica(apart);
@@ -183,5 +208,22 @@ describe('where a replica knows nothing of a batch,', () => {
     await eventually(() => expect(replica.reads()).toBeGreaterThan(0));
     await inner.jobs(() => note.performAsync(4_001));
     expect(await outer.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 1 });
+  });
+
+  test('workflows that are its jobs are asked to cancel when it is stopped', async () => {
+    await using apart = await createWorld();
+    await using replica = await onReplica(apart, CHUNKS);
+    await using app = await startMemberApp(apart);
+    const batch = await replica.create();
+    const workflowId = app.newId();
+    await batch.jobs(() =>
+      app.client.workflow.start('waits', { workflowId, taskQueue: app.taskQueue, args: [] }),
+    );
+    await batch.cancel();
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'cancelled', cancelled: 1 });
+    await eventually(async () => {
+      const { status } = await app.client.workflow.getHandle(workflowId).describe();
+      expect(status.name).toBe('CANCELLED');
+    });
   });
 });

@@ -12,6 +12,7 @@ import type { Database } from '../../src/database/connect.ts';
 import { insertJobs } from '../../src/database/enroll.ts';
 import { insertNumbered, type NumberedJobs } from '../../src/database/enroll-numbered.ts';
 import { deleteSlice } from '../../src/database/prune.ts';
+import { markMissing } from '../../src/database/missing-rows.ts';
 import { markRoundOpened } from '../../src/database/rounds.ts';
 import { RETRY, SETTINGS } from '../support/facts.ts';
 import { diagramOf, missingFrom } from '../support/state-diagrams.ts';
@@ -83,6 +84,7 @@ const JOB_WRITES: readonly Write[] = [
   ['markComplete', () => markComplete(database, running, [FAILURE])],
   ['markFailures', () => markFailures(database, running, [{ ...FAILURE, retryInMs: 1_000 }])],
   ['markFailures', () => markFailures(database, running, [FAILURE])],
+  ['markMissing', () => markMissing(database, running, [1])],
   ['markFinished', () => markFinished(database, finish)],
   ['markSealed', () => markSealed(database, { batchId: ID, total: 1, error: null })],
   ['markRoundOpened', () => markRoundOpened(database, nextRound)],
@@ -116,7 +118,7 @@ async function insertBatch(sealed = true): Promise<void> {
   });
 }
 
-async function insertJob(status: string): Promise<void> {
+async function insertJob(status: string, isSealed = true): Promise<void> {
   const row = { batch_id: ID, position: 1, jid: 'b/1', worker_class: 'Noop', args: '[]' };
   if (status === GONE) return;
   await table('batch_jobs').insert({
@@ -124,7 +126,7 @@ async function insertJob(status: string): Promise<void> {
     ...(status === 'complete' || status === 'failed' ? { status, finished_at: new Date() } : {}),
     ...(status === 'failed' ? { error_class: 'Error' } : {}),
   });
-  if (status === 'failed') await markFinished(database, { ...finish, outcome: 'failed' });
+  if (status === 'failed' && isSealed) await markFinished(database, { ...finish, outcome: 'failed' });
   if (status === 'cancelled') await markFinished(database, { ...finish, outcome: 'cancelled' });
 }
 
@@ -145,8 +147,9 @@ describe('the rows of jobs', () => {
     for (const from of [GONE, ...states]) {
       for (const [event, run] of JOB_WRITES) {
         // Jobs come while the block is open; a batch that has settled is sealed.
-        await insertBatch(!event.startsWith('insert') || from === 'cancelled');
-        await insertJob(from);
+        const isSealed = !event.startsWith('insert') || from === 'cancelled';
+        await insertBatch(isSealed);
+        await insertJob(from, isSealed);
         await run();
         found.push({ from, to: await jobStatus(), event });
       }

@@ -9,6 +9,8 @@ export interface SplitDatabase {
   readonly knex: Knex;
   /** How many statements the replica has answered. */
   reads(): number;
+  /** Copies the rows of batches, as they are now, to the replica. */
+  replicateBatches(): Promise<void>;
   /** From now on the replica has everything. */
   catchUp(): void;
 }
@@ -61,5 +63,20 @@ export async function openSplitDatabase(world: World, except?: RegExp): Promise<
     pool: { min: 0, max: 10 },
   });
   onTestFinished(() => knex.destroy());
-  return { knex, reads: () => reads, catchUp: () => void (lags = false) };
+  return {
+    knex,
+    reads: () => reads,
+    async replicateBatches() {
+      const { schema } = world;
+      const { rows } = await world.knex.raw('select to_jsonb(b) as row from :schema:.batches b', { schema });
+      await replica.withSchema(schema).from('batches').delete();
+      for (const { row } of rows) {
+        await replica.raw(
+          'insert into :schema:.batches select * from jsonb_populate_record(null:::schema:.batches, :row::jsonb)',
+          { schema, row: JSON.stringify(row) },
+        );
+      }
+    },
+    catchUp: () => void (lags = false),
+  };
 }

@@ -1,7 +1,18 @@
 const integration = (names: readonly string[]) => names.map((name) => `test/integration/${name}.test.ts`);
 
-/** Files that load the machine, or measure how long something takes. */
-export const LOAD = integration(['limits', 'observability', 'priority', 'races', 'rates', 'results']);
+/**
+ * Files that load the machine, measure how long something takes, or need a Temporal runtime of their own: what is logged
+ * goes to that of the process.
+ */
+export const LOAD = integration([
+  'limits',
+  'observability',
+  'priority',
+  'races',
+  'rates',
+  'results',
+  'shared-task-queue',
+]);
 
 /**
  * Files that the slow set runs once more: with the true waits, because their promises are about time, and with all

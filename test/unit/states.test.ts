@@ -5,6 +5,7 @@ import * as callbacks from '../../src/database/callbacks.ts';
 import * as chunks from '../../src/database/chunks.ts';
 import * as enrollment from '../../src/database/enroll.ts';
 import * as numbered from '../../src/database/enroll-numbered.ts';
+import * as missing from '../../src/database/missing-rows.ts';
 import * as pruning from '../../src/database/prune.ts';
 import * as rounds from '../../src/database/rounds.ts';
 import { migrationSql } from '../../src/index.ts';
@@ -28,6 +29,7 @@ const WRITES = Object.keys({
   ...callbacks,
   ...chunks,
   ...enrollment,
+  ...missing,
   ...numbered,
   ...pruning,
   ...rounds,
