@@ -2,6 +2,7 @@ import type { Client } from '@temporalio/client';
 import { cancelActivity } from '../src/cancel-activity.ts';
 import { MARK } from '../workflows/names.ts';
 import { unlessNotFound } from '../src/temporal-calls.ts';
+import { hasCodecs, readFailure } from '../src/temporal-payloads.ts';
 import { epochMs, markOf, type Runs } from './runs.ts';
 import { endOfActivity } from './workflow-look.ts';
 
@@ -16,7 +17,7 @@ export const ACTIVITY_RUNS: Runs = {
       firstRunId: runId,
       isClosed: Boolean(info.closeTime),
       startedAt: epochMs(info.scheduleTime),
-      mark: markOf('activity', info.header?.fields?.[MARK]),
+      mark: await markOf(client, { kind: 'activity', id: activityId }, info.header?.fields?.[MARK]),
     };
   },
 
@@ -24,12 +25,16 @@ export const ACTIVITY_RUNS: Runs = {
     const description = await describe(client, { activityId, runId, includeOutcome: true });
     if (!description) return undefined;
     const { info, outcome } = description;
-    return { end: endOfActivity(info?.status, outcome?.failure ?? undefined), at: epochMs(info?.closeTime) };
+    const execution = { kind: 'activity', id: activityId } as const;
+    const failure = outcome?.failure && (await readFailure(client, execution, outcome.failure));
+    return { end: endOfActivity(info?.status, failure ?? undefined), at: epochMs(info?.closeTime) };
   },
 
   async requestCancel(client, activityId, { runId }, reason) {
     const asked = await unlessNotFound(client, async () => {
-      await cancelActivity(client, { activityId, runId }, reason);
+      // It is kept in clear text, and may be the app's.
+      const told = hasCodecs(client) ? 'The batch that it is a job of was stopped' : reason;
+      await cancelActivity(client, { activityId, runId }, told);
       return true;
     });
     return asked ?? false;

@@ -1,7 +1,8 @@
 import type { Client } from '@temporalio/client';
-import { defaultPayloadConverter } from '@temporalio/common';
-import type { ExecutionKind } from '../src/database/executions.ts';
+import { defaultPayloadConverter, type Payload } from '@temporalio/common';
+import type { Execution } from '../src/database/executions.ts';
 import type { HistoryEvent } from '../src/temporal-history.ts';
+import { readPayload } from '../src/temporal-payloads.ts';
 import type { RunEnd, SeenRun } from './workflow-look.ts';
 
 /** How Temporal is asked about the runs of one kind of execution. */
@@ -21,17 +22,28 @@ export interface ClosedRun {
   readonly at: number;
 }
 
-type Payload = Parameters<typeof defaultPayloadConverter.fromPayload>[0];
-
-/** The mark as the default converter reads it: that of the app may encrypt, and is not known here. */
-export function markOf(kind: ExecutionKind, payload: Payload | undefined): SeenRun['mark'] {
+/** The mark of a run. A codec of the app may have encoded it that this worker does not have. */
+export async function markOf(
+  client: Client,
+  execution: Execution,
+  payload: Payload | undefined,
+): Promise<SeenRun['mark']> {
   if (!payload) return undefined;
   try {
-    const mark = defaultPayloadConverter.fromPayload<Readonly<Record<string, unknown>> | null>(payload);
-    const { batchId, [`${kind}Id`]: id } = mark ?? {};
+    const mark = (await readMark(client, execution, payload)) as Readonly<Record<string, unknown>> | null;
+    const { batchId, [`${execution.kind}Id`]: id } = mark ?? {};
     return typeof batchId === 'string' && typeof id === 'string' ? { batchId, id } : undefined;
   } catch {
     return 'unreadable';
+  }
+}
+
+/** Headers are in clear text also beside a codec, which may refuse what it has not encoded. */
+async function readMark(client: Client, execution: Execution, payload: Payload): Promise<unknown> {
+  try {
+    return defaultPayloadConverter.fromPayload(payload);
+  } catch {
+    return readPayload(client, execution, payload);
   }
 }
 

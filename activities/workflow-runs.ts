@@ -1,5 +1,7 @@
+import type { Client } from '@temporalio/client';
 import { unlessNotFound } from '../src/temporal-calls.ts';
-import { CLOSE_EVENT } from '../src/temporal-history.ts';
+import { CLOSE_EVENT, type HistoryEvent } from '../src/temporal-history.ts';
+import { hasCodecs, readFailure } from '../src/temporal-payloads.ts';
 import { MARK } from '../workflows/names.ts';
 import { epochMs, markOf, type Runs } from './runs.ts';
 import { endOf } from './workflow-look.ts';
@@ -19,7 +21,7 @@ export const WORKFLOW_RUNS: Runs = {
       firstRunId: info.firstRunId || runId,
       isClosed: Boolean(info.closeTime),
       startedAt: epochMs(info.startTime),
-      mark: markOf('workflow', info.memo?.fields?.[MARK]),
+      mark: await markOf(client, { kind: 'workflow', id: workflowId }, info.memo?.fields?.[MARK]),
     };
   },
 
@@ -33,7 +35,7 @@ export const WORKFLOW_RUNS: Runs = {
       }),
     );
     if (!response) return undefined;
-    const event = response.history?.events?.at(-1) ?? {};
+    const event = await readEvent(client, workflowId, response.history?.events?.at(-1) ?? {});
     return { end: endOf(event), at: epochMs(event.eventTime) };
   },
 
@@ -42,7 +44,8 @@ export const WORKFLOW_RUNS: Runs = {
       namespace: client.options.namespace,
       workflowExecution: { workflowId, runId: '' },
       firstExecutionRunId: firstRunId,
-      reason,
+      // It gets into the workflow's history, in clear text: it may be the app's.
+      reason: hasCodecs(client) ? 'The batch that it is a job of was stopped' : reason,
     };
     const asked = await unlessNotFound(client, () =>
       client.workflowService.requestCancelWorkflowExecution(request),
@@ -50,3 +53,11 @@ export const WORKFLOW_RUNS: Runs = {
     return asked !== undefined;
   },
 };
+
+/** The event with messages of errors that a codec encoded. */
+async function readEvent(client: Client, workflowId: string, event: HistoryEvent): Promise<HistoryEvent> {
+  const failed = event.workflowExecutionFailedEventAttributes;
+  if (!failed?.failure) return event;
+  const failure = await readFailure(client, { kind: 'workflow', id: workflowId }, failed.failure);
+  return { ...event, workflowExecutionFailedEventAttributes: { ...failed, failure } };
+}

@@ -13,6 +13,8 @@ export type BatchErrorCode =
   | 'BATCH_TERMINATED'
   | 'CALLBACK_ALREADY_REGISTERED'
   | 'CLIENT_CLOSED'
+  | 'CODEC_MISMATCH'
+  | 'CODEC_UNAVAILABLE'
   | 'CONTEXT_LOST'
   | 'DATABASE_MISMATCH'
   | 'DATABASE_REFUSED'
@@ -389,6 +391,23 @@ export class TemporalAccessDeniedError extends TemporalUnavailableError {
 export class TemporalOverloadedError extends TemporalUnavailableError {
   static {
     this.prototype.name = 'TemporalOverloadedError';
+  }
+}
+
+/**
+ * Thrown when the client and the workers of a batch have different payload codecs, so that one cannot read what the
+ * other wrote.
+ */
+export class CodecMismatchError extends BatchError {
+  static {
+    this.prototype.name = 'CodecMismatchError';
+  }
+}
+
+/** Thrown by commands with `--codec-endpoint` when the codec server does not answer as it should. */
+export class CodecUnavailableError extends BatchError {
+  static {
+    this.prototype.name = 'CodecUnavailableError';
   }
 }
 

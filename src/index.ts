@@ -40,6 +40,8 @@ export {
   BatchSettledError,
   BatchTerminatedError,
   CallbackAlreadyRegisteredError,
+  CodecMismatchError,
+  CodecUnavailableError,
   ContextLostError,
   DatabaseMismatchError,
   DatabaseRefusedError,

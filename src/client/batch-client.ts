@@ -32,6 +32,7 @@ import {
   BatchNotFoundError,
   BatchRunningError,
   BatchSettledError,
+  CodecMismatchError,
   DatabaseUnavailableError,
   InvalidOptionError,
 } from '../errors.ts';
@@ -162,9 +163,8 @@ export class BatchClient {
   /** @internal Of the schema of `database`: batches carry it, and workers compare it. */
   readonly identity: SchemaIdentity;
   /** @internal */
-  readonly client: Client;
-  /** @internal */
   readonly logger: BatchLogger;
+  #clientOf: () => Client;
   #migrated: Promise<void> | undefined;
   #isClosed = false;
 
@@ -177,7 +177,7 @@ export class BatchClient {
       throw new InvalidOptionError('client', 'a Client of @temporalio/client', client);
     }
     assertName('taskQueue', taskQueue);
-    this.client = client;
+    this.#clientOf = () => client;
     this.taskQueue = taskQueue;
     this.logger = options.logger ?? WARNINGS;
     this.database = openDatabase(database, {
@@ -186,6 +186,16 @@ export class BatchClient {
     });
     this.identity = new SchemaIdentity(this.database);
     openClients.add(this);
+  }
+
+  /** @internal */
+  get client(): Client {
+    return this.#clientOf();
+  }
+
+  /** @internal Calls Temporal through another client from now on. @param clientOf asked at each call */
+  callThrough(clientOf: () => Client): void {
+    this.#clientOf = clientOf;
   }
 
   /**
@@ -523,7 +533,11 @@ export class BatchClient {
         ),
       );
     } catch (error) {
-      if (!isUncertain(error)) throw toBatchError(id, error);
+      if (!isUncertain(error)) {
+        const known = toBatchError(id, error);
+        if (known instanceof CodecMismatchError) await this.#discard(id, settings);
+        throw known;
+      }
       const what = `Batch "${id}" was not created`;
       // Asked before the workflow is gone.
       const why = isDeadlineExceeded(error)
@@ -543,6 +557,18 @@ export class BatchClient {
         `Batch "${id}" was created, and could not be read: ${error.message} Then use find("${id}"); without a block it ends failed after openTimeout.`,
         { cause: error },
       );
+    }
+  }
+
+  /** Ends a batch whose creator cannot read what its workflow answers: with an empty block its workflow removes it. */
+  async #discard(id: string, { autoSeal }: BatchSettings): Promise<void> {
+    // One that others add to is theirs by now; `openTimeout` ends it if nobody does.
+    if (!autoSeal) return;
+    try {
+      const batch = await this.#found(id);
+      await runOutsideEnrollment(() => batch.jobs(() => {}));
+    } catch {
+      // That it is empty, or again that the answer cannot be read.
     }
   }
 

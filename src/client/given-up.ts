@@ -5,9 +5,10 @@ import type { Database } from '../database/connect.ts';
 import { preferPrimary } from '../database/primary.ts';
 import type { BatchRow } from '../database/rows.ts';
 import { withRetry } from '../database/retry.ts';
-import { BatchExistsError, DatabaseUnavailableError } from '../errors.ts';
+import { BatchExistsError, CodecMismatchError, DatabaseUnavailableError } from '../errors.ts';
 import { unlessNotFound } from '../temporal-calls.ts';
 import { newestEvents } from '../temporal-history.ts';
+import { encodingIn, encodingOf, readPayload } from '../temporal-payloads.ts';
 import { CALLS } from '../timeouts.ts';
 import { batchWorkflowId } from './batch-client.ts';
 import { toBatchError } from './temporal-errors.ts';
@@ -34,6 +35,7 @@ export interface GivenUp {
  * id may be another's by now, or may have been before.
  *
  * @throws {@link BatchExistsError}
+ * @throws {@link CodecMismatchError} when workers took it up and could not read it; it was taken back
  * @throws {@link TemporalUnavailableError} when Temporal does not answer either; if the batch was started all the
  * same, `openTimeout` ends it
  */
@@ -60,6 +62,9 @@ export async function giveUp({ client, database }: Place, id: string, creationId
     };
     // Others may have found it by its id, and use it.
     if (await isWritten()) return { isTakenBack: false };
+    const encoding = await client.withDeadline(Date.now() + CALLS.giveUp, () =>
+      unreadEncoding(client, workflowId, runId),
+    );
     await client.withDeadline(Date.now() + CALLS.giveUp, () =>
       client.workflow.getHandle(workflowId, runId).terminate(REASON),
     );
@@ -68,6 +73,7 @@ export async function giveUp({ client, database }: Place, id: string, creationId
     // a row.
     if (databaseError === undefined && (await isWritten()) && databaseError === undefined)
       await deleteBatch(database, { batchId: id, firstExecutionRunId: runId });
+    if (encoding !== undefined) throw unread(id, encoding);
     return { isTakenBack: true, ...(databaseError === undefined ? {} : { databaseError }) };
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return { isTakenBack: true };
@@ -82,6 +88,35 @@ const FIRST_EVENTS = 4;
 function isUnwritten({ raw, historyLength }: WorkflowExecutionDescription): boolean {
   const isWriting = raw.pendingActivities?.some(({ activityType }) => activityType?.name === 'createBatch');
   return isWriting === true || (raw.pendingWorkflowTask != null && historyLength <= FIRST_EVENTS);
+}
+
+/** The encoding of the batch's payloads, if workers took it up and could not read them. */
+async function unreadEncoding(
+  client: Client,
+  workflowId: string,
+  runId: string,
+): Promise<string | undefined> {
+  // The first failure of a task is in the history, and those of its repetitions are not.
+  const events = await newestEvents(client, workflowId, runId, 10);
+  const failure = events.find((event) => event.workflowTaskFailedEventAttributes)
+    ?.workflowTaskFailedEventAttributes?.failure;
+  const encoding = encodingIn(failure?.message ?? '');
+  if (encoding !== undefined || !failure?.encodedAttributes) return encoding;
+  // Workers with a codec encode what went wrong. Where this client cannot read that, their codecs or keys differ.
+  const { encodedAttributes } = failure;
+  const isReadable = await readPayload(client, { kind: 'workflow', id: workflowId }, encodedAttributes).then(
+    () => true,
+    () => false,
+  );
+  return isReadable ? undefined : encodingOf(encodedAttributes);
+}
+
+function unread(id: string, encoding: string): CodecMismatchError {
+  return new CodecMismatchError(
+    'CODEC_MISMATCH',
+    `Batch "${id}" was not created: its workers cannot read the payloads of this client, which are encoded as ` +
+      `${encoding}. Give createBatchWorker the dataConverter of the client, with its keys: workerOptions: { dataConverter }.`,
+  );
 }
 
 /**

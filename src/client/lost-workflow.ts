@@ -4,6 +4,7 @@ import type { LostRound } from '../../workflows/rounds.ts';
 import { closeReasonOf } from '../doctor/workflow-facts.ts';
 import { BatchTerminatedError } from '../errors.ts';
 import { newestEvents } from '../temporal-history.ts';
+import { readFailure } from '../temporal-payloads.ts';
 import { CALLS } from '../timeouts.ts';
 import { batchWorkflowId } from './batch-client.ts';
 import { toBatchError } from './temporal-errors.ts';
@@ -53,7 +54,9 @@ export async function findLost(
     const { status, closeTime, raw, runId } = described;
     if (HOW[status.name] === undefined) return undefined;
     const [event] = await newestEvents(client, workflowId, runId, 1);
-    const why = closeReasonOf(event);
+    const why = await closeReasonOf(event, (failure) =>
+      readFailure(client, { kind: 'workflow', id: workflowId }, failure),
+    );
     const at = closeTime === undefined ? '' : ` at ${closeTime.toISOString()}`;
     // Another batch may have had the id since, whose workflow this is.
     const isKnown = (raw.workflowExecutionInfo?.firstRunId || firstExecutionRunId) === firstExecutionRunId;

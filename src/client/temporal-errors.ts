@@ -15,6 +15,7 @@ import {
   BatchSealedError,
   BatchSettledError,
   CallbackAlreadyRegisteredError,
+  CodecMismatchError,
   DatabaseMismatchError,
   EnrollmentTimedOutError,
   JobNotLimitedError,
@@ -25,6 +26,7 @@ import {
   WorkerFailingError,
 } from '../errors.ts';
 import { isNamespaceMissing } from '../temporal-calls.ts';
+import { unknownEncoding } from '../temporal-payloads.ts';
 
 /** gRPC status codes: https://grpc.github.io/grpc/core/md_doc_statuscodes.html */
 const Status = {
@@ -126,6 +128,15 @@ export function toBatchError(batchId: string, error: unknown): unknown {
     return new BatchSettledError('BATCH_SETTLED', `Batch "${batchId}" has ended: its workflow is closed.`, {
       cause: error,
     });
+  }
+  const encoding = unknownEncoding(error);
+  if (encoding !== undefined) {
+    return new CodecMismatchError(
+      'CODEC_MISMATCH',
+      `Batch "${batchId}": its workers answer in payloads encoded as ${encoding}, which this client cannot read. Give ` +
+        "the client the workers' dataConverter. What was asked may have happened.",
+      { cause: error },
+    );
   }
   return toTemporalError(`the call for batch "${batchId}"`, error);
 }

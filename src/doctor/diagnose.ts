@@ -36,7 +36,7 @@ export function diagnose(facts: Facts): Finding[] {
     ...jobFindings(facts, temporal),
     ...workflowJobFindings(facts),
   ]);
-  return findings.length > 0 ? findings : [unexplained(facts)];
+  return [...payloadsEncoded(temporal), ...(findings.length > 0 ? findings : [unexplained(facts)])];
 }
 
 /** Servers that do not answer. */
@@ -208,6 +208,24 @@ function rowMissing({ mirror, databaseError }: Facts): Finding[] {
         'Check --database-url and --schema. If they are right, its worker cannot write to the database yet (see its log), or somebody deleted the row.',
       since: null,
       details: {},
+    },
+  ];
+}
+
+/** What the doctor cannot know then: the state of the batch and its options. */
+function payloadsEncoded({ unreadable }: TemporalFacts): Finding[] {
+  if (!unreadable) return [];
+  const { encoding, error, hasCodec } = unreadable;
+  return [
+    {
+      code: 'PAYLOADS_ENCODED',
+      severity: 'waiting',
+      message: `The payloads of the batch are encoded as ${encoding}, and the doctor cannot read them${hasCodec ? `: ${oneLine(error)}` : ''}.`,
+      advice: hasCodec
+        ? 'Check --codec-endpoint and --codec-auth. What follows comes from the rows, and from what Temporal shows in clear text.'
+        : 'Pass --codec-endpoint, or set TEMPORAL_CODEC_ENDPOINT, to the codec server of the app. What follows comes from the rows, and from what Temporal shows in clear text.',
+      since: null,
+      details: { encoding, error },
     },
   ];
 }

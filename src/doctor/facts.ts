@@ -100,6 +100,8 @@ export interface TemporalFacts {
   readonly queues: Readonly<Record<string, QueueFacts>>;
   /** Options of the batch, from its first event. */
   readonly settings?: BatchSettings;
+  /** How the batch's payloads are encoded, where they could not be read; and why not. */
+  readonly unreadable?: { readonly encoding: string; readonly error: string; readonly hasCodec: boolean };
   /** The batch's own answer; undefined when no worker is up to give it. */
   readonly state?: BatchState;
   /** Jobs whose names no worker knew, as the ranges tell. */

@@ -17,6 +17,7 @@ export type FindingCode =
   | 'NO_WORKFLOW_WORKER'
   | 'OVER'
   | 'PAUSED'
+  | 'PAYLOADS_ENCODED'
   | 'ROW_MISSING'
   | 'RUNNER_LOST'
   | 'STOPPING'

@@ -7,8 +7,10 @@ import { union, type Span } from '../../workflows/spans.ts';
 import { batchWorkflowId } from '../client/batch-client.ts';
 import { CALLS, LATE } from '../timeouts.ts';
 import type { QueueFacts, TemporalFacts, WorkflowFacts } from './facts.ts';
+import { encodingOf, firstPayload, hasCodecs, readPayload } from '../temporal-payloads.ts';
+import { reasonOf } from './gather.ts';
 import { groupBy } from './words.ts';
-import { epochMs, readInput, readWorkflow } from './workflow-facts.ts';
+import { epochMs, readWorkflow } from './workflow-facts.ts';
 
 /** Runners of a batch that are looked at. More than a few at once have jobs that all wait. */
 const MAX_PARTS = 50;
@@ -49,9 +51,7 @@ export class TemporalReader {
     const { workflow: batch, children } = await readWorkflow(this.#client, batchWorkflowId(batchId));
     const isRunning = batch.status === 'running';
     const parts = isRunning ? await this.#readParts(batch.workflowId, children) : [];
-    const input = isRunning
-      ? ((await readInput(this.#client, batch.workflowId)) as BatchInput | undefined)
-      : undefined;
+    const { input, unreadable } = isRunning ? await this.#readInput(batch.workflowId) : {};
     const queues = await this.#readQueues([batch, ...parts]);
     const isAnswered = (queues[batch.taskQueue ?? '']?.workflowPollAt ?? 0) > Date.now() - LATE.poll;
     const state =
@@ -64,20 +64,45 @@ export class TemporalReader {
       parts,
       queues,
       unknown: [],
+      ...(unreadable === undefined ? {} : { unreadable }),
       ...(input?.settings === undefined ? {} : { settings: input.settings }),
       ...(state === undefined ? {} : { state }),
     };
     return { facts, unknown: unknownSpans(ranges) };
   }
 
+  /** What the batch's workflow was started with. */
+  async #readInput(workflowId: string): Promise<{
+    input?: Partial<BatchInput>;
+    unreadable?: NonNullable<TemporalFacts['unreadable']>;
+  }> {
+    const client = this.#client;
+    const payload = await firstPayload(client, workflowId);
+    if (!payload) return {};
+    try {
+      const input = await readPayload(client, { kind: 'workflow', id: workflowId }, payload);
+      return { input: input ?? {} };
+    } catch (error) {
+      const unreadable = {
+        encoding: encodingOf(payload),
+        error: reasonOf(error),
+        hasCodec: hasCodecs(client),
+      };
+      return { unreadable };
+    }
+  }
+
   /** Children of an earlier run are not the batch's own any more: the list of workflows still has them. */
   async #readParts(workflowId: string, children: readonly string[]): Promise<WorkflowFacts[]> {
     const ids = new Set(children);
     const query = `WorkflowId STARTS_WITH "${workflowId}/" AND ExecutionStatus = "Running"`;
-    for await (const { workflowId: id } of this.#client.workflow.list({ query, pageSize: MAX_PARTS })) {
-      ids.add(id);
-      if (ids.size >= MAX_PARTS) break;
-    }
+    // Not by `workflow.list`, which fails for memos that it cannot read.
+    const { executions } = await this.#client.workflowService.listWorkflowExecutions({
+      namespace: this.#client.options.namespace,
+      query,
+      pageSize: MAX_PARTS,
+    });
+    for (const { execution } of executions ?? []) if (execution?.workflowId) ids.add(execution.workflowId);
     const read = await Promise.all([...ids].slice(0, MAX_PARTS).map((id) => readWorkflow(this.#client, id)));
     return read.map(({ workflow }) => workflow);
   }

@@ -7,6 +7,7 @@ import {
   type WorkflowFacts,
 } from './facts.ts';
 import { LATE } from '../timeouts.ts';
+import { encodingIn } from '../temporal-payloads.ts';
 import type { Finding } from './findings.ts';
 import { counted, groupBy, oneLine, quote, span } from './words.ts';
 
@@ -58,13 +59,16 @@ function noWorkflowWorker(
 function taskFailing({ workflowId, taskFailure, task }: WorkflowFacts): Finding[] {
   if (!taskFailure) return [];
   const { cause, message, at } = taskFailure;
+  const encoding = encodingIn(message);
   return [
     {
       code: 'WORKFLOW_TASK_FAILING',
       severity: 'attention',
       message: `Workers cannot go on with the workflow ${quote(workflowId)}: ${oneLine(message)}`,
       advice:
-        'Usual causes: a worker of an older or changed version of this package, or one whose workflow bundle lacks its workflows. Temporal tries again by itself: start the right worker, and stop the others on this task queue.',
+        encoding === undefined
+          ? 'Usual causes: a worker of an older or changed version of this package, or one whose workflow bundle lacks its workflows. Temporal tries again by itself: start the right worker, and stop the others on this task queue.'
+          : `A client has written payloads encoded as ${encoding}, by a codec or converter that the workers lack. Start workers with its dataConverter: createBatchWorker({ workerOptions: { dataConverter } }). The workflow goes on by itself then.`,
       since: at,
       details: { workflowId, cause, message, attempt: task?.attempt ?? 1 },
     },

@@ -1,14 +1,14 @@
 import type { Client, DescribeWorkflowExecutionResponse } from '@temporalio/client';
-import { defaultPayloadConverter, fromPayloadsAtIndex, WorkflowNotFoundError } from '@temporalio/common';
 import { mismatchOf } from '../client/mismatch.ts';
+import { unlessNotFound } from '../temporal-calls.ts';
 import { newestEvents, type HistoryEvent } from '../temporal-history.ts';
+import { readFailure, readPayload } from '../temporal-payloads.ts';
 import type { ActivityFacts, WorkflowFacts } from './facts.ts';
 
 type PendingActivity = NonNullable<DescribeWorkflowExecutionResponse['pendingActivities']>[number];
 type PendingTask = NonNullable<DescribeWorkflowExecutionResponse['pendingWorkflowTask']>;
 type ActivityState = NonNullable<PendingActivity['state']>;
 type Failure = NonNullable<PendingActivity['lastFailure']>;
-type Payloads = Parameters<typeof fromPayloadsAtIndex>[2];
 
 /** Newest events that are read: what went wrong last is among them, and so is the chunk that runs for long. */
 const EVENTS = 100;
@@ -19,6 +19,18 @@ const ACTIVITY_CANCEL_REQUESTED = 3 as unknown as ActivityState;
 const ACTIVITY_PAUSED = 4 as unknown as ActivityState;
 const ACTIVITY_PAUSE_REQUESTED = 5 as unknown as ActivityState;
 const TASK_STARTED = 2 as unknown as NonNullable<PendingTask['state']>;
+/** Names of a workflow's status, by its number. */
+const STATUSES = [
+  'unspecified',
+  'running',
+  'completed',
+  'failed',
+  'cancelled',
+  'terminated',
+  'continued as new',
+  'timed out',
+  'paused',
+];
 
 /** What Temporal tells of a workflow; and its children that run. */
 export async function readWorkflow(
@@ -29,26 +41,36 @@ export async function readWorkflow(
   if (described === undefined) {
     return { workflow: { workflowId, status: 'not found', activities: [], lostAt: [] }, children: [] };
   }
-  const { raw, status, closeTime, taskQueue, runId } = described;
-  const events = await newestEvents(client, workflowId, runId, EVENTS);
-  const isRunning = status.name === 'RUNNING';
-  const taskFailure = isRunning ? lastTaskFailure(events) : undefined;
-  const mismatch = isRunning ? lastMismatch(raw, events) : undefined;
-  const closeReason = isRunning ? undefined : closeReasonOf(events[0]);
+  const { workflowExecutionInfo: info, pendingWorkflowTask, pendingActivities, pendingChildren } = described;
+  const events = await newestEvents(client, workflowId, info?.execution?.runId ?? '', EVENTS);
+  const status = STATUSES[info?.status ?? 0] ?? STATUSES[0]!;
+  const isRunning = status === 'running';
+  const read = (failure: Failure) => readFailure(client, { kind: 'workflow', id: workflowId }, failure);
+  const taskFailure = isRunning ? await lastTaskFailure(events, read) : undefined;
+  const mismatch = isRunning ? await lastMismatch(described, events, read) : undefined;
+  const closeReason = isRunning ? undefined : await closeReasonOf(events[0], read);
+  const closedAt = epochMs(info?.closeTime);
+  const taskQueue = info?.taskQueue;
+  const activities = (pendingActivities ?? []).map(async (activity) =>
+    activityOf(activity, {
+      summary: await summaryOf(client, workflowId, activity, events),
+      failure: activity.lastFailure ? failureOf(await read(activity.lastFailure)) : undefined,
+    }),
+  );
   return {
     workflow: {
       workflowId,
-      status: status.name.toLowerCase().replaceAll('_', ' '),
-      ...(closeTime === undefined ? {} : { closedAt: closeTime.getTime() }),
+      status,
+      ...(closedAt === undefined ? {} : { closedAt }),
       ...(closeReason === undefined ? {} : { closeReason }),
-      taskQueue,
-      ...(raw.pendingWorkflowTask ? { task: taskOf(raw.pendingWorkflowTask) } : {}),
+      ...(taskQueue ? { taskQueue } : {}),
+      ...(pendingWorkflowTask ? { task: taskOf(pendingWorkflowTask) } : {}),
       ...(taskFailure === undefined ? {} : { taskFailure }),
       ...(mismatch === undefined ? {} : { mismatch }),
-      activities: (raw.pendingActivities ?? []).map((activity) => activityOf(activity, events)),
+      activities: await Promise.all(activities),
       lostAt: events.flatMap((event) => (event.activityTaskTimedOutEventAttributes ? [timeOf(event)] : [])),
     },
-    children: (raw.pendingChildren ?? []).flatMap((child) => child.workflowId ?? []),
+    children: (pendingChildren ?? []).flatMap((child) => child.workflowId ?? []),
   };
 }
 
@@ -58,23 +80,10 @@ export function epochMs(timestamp: HistoryEvent['eventTime']): number | undefine
   return Number(String(timestamp.seconds ?? 0)) * 1000 + Math.floor((timestamp.nanos ?? 0) / 1_000_000);
 }
 
-/** The first argument that a workflow was started with; undefined when a codec of the app's own hides it. */
-export async function readInput(client: Client, workflowId: string): Promise<unknown> {
-  const { history } = await client.workflowService.getWorkflowExecutionHistory({
-    namespace: client.options.namespace,
-    execution: { workflowId },
-    maximumPageSize: 1,
-  });
-  return decode(history?.events?.[0]?.workflowExecutionStartedEventAttributes?.input?.payloads);
-}
-
-async function describe(client: Client, workflowId: string) {
-  try {
-    return await client.workflow.getHandle(workflowId).describe();
-  } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return undefined;
-    throw error;
-  }
+/** Not by the handle of the workflow, which fails for a memo that it cannot read. */
+function describe(client: Client, workflowId: string) {
+  const request = { namespace: client.options.namespace, execution: { workflowId } };
+  return unlessNotFound(client, () => client.workflowService.describeWorkflowExecution(request));
 }
 
 function taskOf({ attempt, state, originalScheduledTime, scheduledTime }: PendingTask) {
@@ -86,13 +95,17 @@ function taskOf({ attempt, state, originalScheduledTime, scheduledTime }: Pendin
 }
 
 /** Only the first failure in a row is in the history; what comes after it is the repetition, or nothing yet. */
-function lastTaskFailure(events: readonly HistoryEvent[]): WorkflowFacts['taskFailure'] {
+async function lastTaskFailure(
+  events: readonly HistoryEvent[],
+  read: (failure: Failure) => Promise<Failure>,
+): Promise<WorkflowFacts['taskFailure']> {
   for (const event of events) {
     if (event.workflowTaskCompletedEventAttributes) return undefined;
-    const failed = event.workflowTaskFailedEventAttributes;
+    const failure = event.workflowTaskFailedEventAttributes?.failure;
     // The server gives a task up by itself when a message arrives meanwhile; without a failure nothing is wrong.
-    if (failed?.failure?.message) {
-      const { message, applicationFailureInfo } = failed.failure;
+    if (failure?.message) {
+      const { applicationFailureInfo } = failure;
+      const message = (await read(failure)).message ?? '';
       return { cause: applicationFailureInfo?.type ?? 'Error', message, at: timeOf(event) };
     }
   }
@@ -100,35 +113,46 @@ function lastTaskFailure(events: readonly HistoryEvent[]): WorkflowFacts['taskFa
 }
 
 /** An activity that waits to be offered again says it, or the end of a chunk, which has one attempt. */
-function lastMismatch(
+async function lastMismatch(
   { pendingActivities }: DescribeWorkflowExecutionResponse,
   events: readonly HistoryEvent[],
-): WorkflowFacts['mismatch'] {
-  const waiting = (pendingActivities ?? []).map((activity) => ({
-    message: mismatchOf(activity.lastFailure),
-    at: epochMs(activity.lastStartedTime) ?? 0,
-  }));
-  const ended = events.map((event) => ({
-    message: mismatchOf(event.activityTaskFailedEventAttributes?.failure),
-    at: timeOf(event),
-  }));
-  const said = [...waiting, ...ended].filter((one): one is { message: string; at: number } => !!one.message);
-  return said.toSorted((a, b) => b.at - a.at)[0];
+  read: (failure: Failure) => Promise<Failure>,
+): Promise<WorkflowFacts['mismatch']> {
+  const failures = [
+    ...(pendingActivities ?? []).map((activity) => ({
+      failure: activity.lastFailure,
+      at: epochMs(activity.lastStartedTime) ?? 0,
+    })),
+    ...events.map((event) => ({
+      failure: event.activityTaskFailedEventAttributes?.failure,
+      at: timeOf(event),
+    })),
+  ];
+  const [last] = failures
+    .filter(({ failure }) => mismatchOf(failure) !== undefined)
+    .toSorted((a, b) => b.at - a.at);
+  return last && { message: mismatchOf(await read(last.failure!))!, at: last.at };
 }
 
 /** Why a run was closed, as far as its last event tells. */
-export function closeReasonOf(event: HistoryEvent | undefined): string | undefined {
+export async function closeReasonOf(
+  event: HistoryEvent | undefined,
+  read: (failure: Failure) => Promise<Failure>,
+): Promise<string | undefined> {
   const terminated = event?.workflowExecutionTerminatedEventAttributes;
   if (terminated)
     return [terminated.reason, terminated.identity && `by ${terminated.identity}`].filter(Boolean).join(', ');
-  return event?.workflowExecutionFailedEventAttributes?.failure?.message ?? undefined;
+  const failure = event?.workflowExecutionFailedEventAttributes?.failure;
+  return failure ? ((await read(failure)).message ?? undefined) : undefined;
 }
 
-function activityOf(activity: PendingActivity, events: readonly HistoryEvent[]): ActivityFacts {
+function activityOf(
+  activity: PendingActivity,
+  { summary, failure }: { summary: string | undefined; failure: ActivityFacts['failure'] | undefined },
+): ActivityFacts {
   const startedAt = epochMs(activity.lastStartedTime);
   const heartbeatAt = epochMs(activity.lastHeartbeatTime);
   const taskQueue = activity.activityOptions?.taskQueue?.name;
-  const summary = summaryOf(activity, events);
   return {
     type: activity.activityType?.name ?? '',
     state: stateOf(activity),
@@ -137,7 +161,7 @@ function activityOf(activity: PendingActivity, events: readonly HistoryEvent[]):
     scheduledAt: epochMs(activity.nextAttemptScheduleTime) ?? epochMs(activity.scheduledTime) ?? 0,
     ...(startedAt ? { startedAt } : {}),
     ...(heartbeatAt ? { heartbeatAt } : {}),
-    ...(activity.lastFailure ? { failure: failureOf(activity.lastFailure) } : {}),
+    ...(failure === undefined ? {} : { failure }),
     ...(activity.lastWorkerIdentity ? { worker: activity.lastWorkerIdentity } : {}),
     ...(summary === undefined ? {} : { summary }),
   };
@@ -148,11 +172,21 @@ function stateOf({ state, paused }: PendingActivity): ActivityFacts['state'] {
   return paused || state === ACTIVITY_PAUSED || state === ACTIVITY_PAUSE_REQUESTED ? 'paused' : 'scheduled';
 }
 
-function summaryOf({ activityId }: PendingActivity, events: readonly HistoryEvent[]): string | undefined {
+async function summaryOf(
+  client: Client,
+  workflowId: string,
+  { activityId }: PendingActivity,
+  events: readonly HistoryEvent[],
+): Promise<string | undefined> {
   const event = events.find((other) => other.activityTaskScheduledEventAttributes?.activityId === activityId);
   const summary = event?.userMetadata?.summary;
-  const text = summary ? decode([summary]) : undefined;
-  return typeof text === 'string' ? text : undefined;
+  if (!summary) return undefined;
+  try {
+    const text = await readPayload(client, { kind: 'workflow', id: workflowId }, summary);
+    return typeof text === 'string' ? text : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Beneath the wrappers of Temporal is what the app's code threw. */
@@ -163,13 +197,4 @@ function failureOf(failure: Failure): { type: string; message: string } {
 
 function timeOf(event: HistoryEvent): number {
   return epochMs(event.eventTime) ?? 0;
-}
-
-function decode(payloads: Payloads): unknown {
-  if (!payloads?.length) return undefined;
-  try {
-    return fromPayloadsAtIndex(defaultPayloadConverter, 0, payloads);
-  } catch {
-    return undefined;
-  }
 }

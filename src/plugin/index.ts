@@ -66,7 +66,7 @@ export class BatchPlugin implements ClientPlugin, WorkerPlugin, BundlerPlugin {
   async runWorker(worker: Worker, next: (worker: Worker) => Promise<void>): Promise<void> {
     const reporter = worker.options.sinks?.['batchJobs']?.['ended'];
     if (!(reporter instanceof EndReporter)) return next(worker);
-    reporter.start({ connection: () => worker.connection, namespace: worker.options.namespace });
+    reporter.start(() => worker.client);
     try {
       await next(worker);
     } finally {

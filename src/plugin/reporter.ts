@@ -1,11 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client, isGrpcDeadlineError } from '@temporalio/client';
-import type { InjectedSinkFunction, NativeConnection } from '@temporalio/worker';
+import type { InjectedSinkFunction } from '@temporalio/worker';
 import type { WorkflowInfo } from '@temporalio/workflow';
 import { workflowsEndedSignal } from '../../workflows/messages.ts';
 import type { EndedRun, ReportSinks } from '../../workflows/report-end.ts';
 import { batchWorkflowId } from '../client/batch-client.ts';
 import { CLOSE_EVENT, nextRunIdOf } from '../temporal-history.ts';
+import { firstPayload, hasCodecs, isPlain } from '../temporal-payloads.ts';
 import { CALLS } from '../timeouts.ts';
 import { Hints } from './hints.ts';
 
@@ -16,12 +17,8 @@ const MAX_HELD = 10_000;
 /** Between two questions, whatever the server does. */
 const PAUSE_MS = 100;
 
-/** Where a worker works. */
-export interface ReporterTarget {
-  /** Asked each time: a worker's connection can be replaced. */
-  readonly connection: () => NativeConnection | undefined;
-  readonly namespace: string;
-}
+/** The client of a worker. Asked each time: a worker's connection can be replaced. */
+export type ClientOf = () => Client | undefined;
 
 /**
  * The sink of a worker whose workflows are jobs of batches. It waits until a run is closed, and tells its batch: then
@@ -36,22 +33,18 @@ export class EndReporter implements InjectedSinkFunction<ReportSinks['batchJobs'
   /** Ids of the runs that wait or are asked for: the task of a workflow that fails calls again and again. */
   readonly #known = new Set<string>();
   readonly #asking = new Set<Promise<void>>();
-  #target: ReporterTarget | undefined;
-  #client: Client | undefined;
+  #clientOf: ClientOf | undefined;
   readonly #stop = new AbortController();
   #closing: Promise<void> | undefined;
 
-  constructor(
-    debug: (message: string, attributes: Record<string, unknown>) => void,
-    target?: ReporterTarget,
-  ) {
+  constructor(debug: (message: string, attributes: Record<string, unknown>) => void, clientOf?: ClientOf) {
     this.#debug = debug;
-    this.#target = target;
+    this.#clientOf = clientOf;
   }
 
-  /** Says where it works, for where the worker was made after it. */
-  start(target: ReporterTarget): void {
-    this.#target = target;
+  /** Says through which client it works, for where the worker was made after it. */
+  start(clientOf: ClientOf): void {
+    this.#clientOf = clientOf;
   }
 
   /** Called by the SDK, which waits for it before it answers the workflow's task. */
@@ -143,20 +136,30 @@ export class EndReporter implements InjectedSinkFunction<ReportSinks['batchJobs'
   async #signal(batchId: string, workflowIds: readonly string[]): Promise<void> {
     try {
       const client = this.#open();
-      await client.withDeadline(Date.now() + CALLS.report, () =>
-        client.workflow.getHandle(batchWorkflowId(batchId)).signal(workflowsEndedSignal, { workflowIds }),
-      );
+      const workflowId = batchWorkflowId(batchId);
+      await client.withDeadline(Date.now() + CALLS.report, async () => {
+        const speaker = await speakerFor(client, workflowId);
+        await speaker.workflow.getHandle(workflowId).signal(workflowsEndedSignal, { workflowIds });
+      });
     } catch (error) {
       this.#debug('A batch could not be told that workflows have ended; it will look', { batchId, error });
     }
   }
 
-  /** Without the worker's data converter: workers of the batch need not have it. Ids are no secret to Temporal. */
   #open(): Client {
-    const connection = this.#target?.connection();
-    if (!connection) throw new Error('The worker has no connection.');
-    if (this.#client?.connection !== connection)
-      this.#client = new Client({ connection, namespace: this.#target!.namespace });
-    return this.#client;
+    const client = this.#clientOf?.();
+    if (!client) throw new Error('The worker has no connection.');
+    return client;
   }
+}
+
+/**
+ * The client, or one without its codecs where the batch has none: workers of the batch need not have those of this
+ * worker, and a signal that they cannot read would fail the batch's workflow task again and again.
+ */
+async function speakerFor(client: Client, workflowId: string): Promise<Client> {
+  if (!hasCodecs(client)) return client;
+  const input = await firstPayload(client, workflowId);
+  if (!input || !isPlain(input)) return client;
+  return new Client({ connection: client.connection, namespace: client.options.namespace });
 }

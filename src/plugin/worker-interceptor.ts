@@ -1,4 +1,6 @@
 import { readFile } from 'node:fs/promises';
+import { Client, type ClientInterceptors } from '@temporalio/client';
+import type { DataConverter } from '@temporalio/common';
 import { Runtime, type InjectedSinks, type NativeConnection, type WorkerOptions } from '@temporalio/worker';
 import { BUNDLE_TAG, type ReportSinks } from '../../workflows/report-end.ts';
 import { InvalidOptionError } from '../errors.ts';
@@ -8,6 +10,12 @@ import { workflowInterceptorModules } from './workflow-modules.ts';
 export interface WorkerInterceptorOptions {
   /** The worker's. */
   readonly connection: NativeConnection;
+  /** The worker's: what it tells batches goes through its codecs, too. @default Temporal's */
+  readonly dataConverter?: DataConverter;
+  /** The worker's. @default Temporal's */
+  readonly identity?: string;
+  /** The worker's `interceptors.client`. @default none */
+  readonly interceptors?: ClientInterceptors;
   /** The worker's. @default 'default' */
   readonly namespace?: string;
 }
@@ -38,9 +46,9 @@ export interface BatchWorkerInterceptors extends AsyncDisposable {
  * await reports.close();
  */
 export function batchWorkerInterceptors(options: WorkerInterceptorOptions): BatchWorkerInterceptors {
-  const { connection, namespace = 'default' } = options;
+  const client = new Client({ namespace: 'default', ...options });
   const reporter = createReporter();
-  reporter.start({ connection: () => connection, namespace });
+  reporter.start(() => client);
   return {
     workflowModules: workflowInterceptorModules,
     sinks: { batchJobs: { ended: reporter } },

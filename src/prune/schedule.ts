@@ -7,7 +7,8 @@ import {
 } from '@temporalio/client';
 import type { pruneBatches } from '../../workflows/prune.ts';
 import { toTemporalError } from '../client/temporal-errors.ts';
-import { InvalidOptionError } from '../errors.ts';
+import { CodecMismatchError, InvalidOptionError } from '../errors.ts';
+import { unknownEncoding } from '../temporal-payloads.ts';
 import { CALLS } from '../timeouts.ts';
 import type { ResolvedPruneSchedule } from './options.ts';
 
@@ -80,6 +81,15 @@ async function asking<T>(client: Client, scheduleId: string, run: () => Promise<
   try {
     return await client.withDeadline(Date.now() + CALLS.schedule, run);
   } catch (error) {
+    const encoding = unknownEncoding(error);
+    if (encoding !== undefined) {
+      throw new CodecMismatchError(
+        'CODEC_MISMATCH',
+        `Schedule "${scheduleId}" has arguments encoded as ${encoding}, which this client cannot read. Give the client ` +
+          "the workers' dataConverter, or the command --codec-endpoint. Nothing was changed.",
+        { cause: error },
+      );
+    }
     throw toTemporalError(`the call for schedule "${scheduleId}"`, error);
   }
 }

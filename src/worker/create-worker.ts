@@ -11,6 +11,7 @@ import type { Callback } from '../jobs/define-callback.ts';
 import { observeRunningJobs } from '../telemetry/instruments.ts';
 import { CALLS, waitMs } from '../timeouts.ts';
 import { ByteBudget } from './byte-budget.ts';
+import { assertFailuresEncoded, EncodedFailures } from './encoded-failures.ts';
 import { logAttributes } from './log-attributes.ts';
 import { Slots } from './slots.ts';
 import { startWatchdog } from './watchdog.ts';
@@ -54,7 +55,7 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
   // Handlers get this client by their context. It is not the app's: a plain job elsewhere must not be started with it.
   openClients.delete(batches);
   const slots = new Slots(maxConcurrentJobs);
-  const { interceptors, ...workerOptions } = options.workerOptions ?? {};
+  const { interceptors, plugins = [], ...workerOptions } = options.workerOptions ?? {};
   try {
     assertPoolFor(callbacks.values(), batches.database, options.database);
     await assertMigrated(batches.database);
@@ -65,6 +66,8 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
       stickyQueueScheduleToStartTimeout: CALLS.stickyQueue,
       ...workerOptions,
       interceptors: { ...interceptors, activity: [logAttributes, ...(interceptors?.activity ?? [])] },
+      // The last one: others may bring a codec.
+      plugins: [...plugins, new EncodedFailures()],
       ...(options.workflowBundle ? { workflowBundle: options.workflowBundle } : { workflowsPath }),
       connection: options.connection,
       namespace,
@@ -83,6 +86,9 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
         unknownNames: new UnknownNames(batches.client, () => worker.options.identity),
       }),
     });
+    await assertFailuresEncoded(worker.options, options.workflowBundle);
+    // Its client has the data converter, interceptors and identity of the worker, also those that its plugins bring.
+    batches.callThrough(() => worker.client!);
     const unobserve = observeRunningJobs({ taskQueue, count: () => slots.used });
     return wrap(worker, resolved.hungProcessTimeoutMs, async () => {
       unobserve();

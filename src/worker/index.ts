@@ -1,4 +1,5 @@
 export { createBatchWorker, type BatchWorker } from './create-worker.ts';
+export { failureConverterPath } from './encoded-failures.ts';
 export { workflowsPath, type BatchWorkerOptions } from './worker-options.ts';
 export {
   batchWorkerInterceptors,

@@ -1,4 +1,4 @@
-import type { WorkflowHandle } from '@temporalio/client';
+import { Client, type WorkflowHandle } from '@temporalio/client';
 import { Worker, type ReplayWorkerOptions } from '@temporalio/worker';
 import type { WorkflowInfo } from '@temporalio/workflow';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -158,7 +158,10 @@ describe('a worker that is shut down', () => {
     const { batchId, start, expectOnly } = await createListener();
     const handle = await start('waits');
     const { runId } = await runOf(world.client, handle.workflowId);
-    const reporter = new EndReporter(() => {}, { connection: () => world.connection, namespace: 'default' });
+    const reporter = new EndReporter(
+      () => {},
+      () => new Client({ connection: world.connection }),
+    );
     reporter.fn({} as WorkflowInfo, { batchId, workflowId: handle.workflowId, runId });
     const startedAt = performance.now();
     await Promise.all([reporter.close(), reporter.close()]);
@@ -187,7 +190,11 @@ test('a run that stays open is asked for about once a second', async () => {
   const connection: typeof world.connection = Object.create(world.connection, {
     workflowService: { value: counting },
   });
-  const reporter = new EndReporter(() => {}, { connection: () => connection, namespace: 'default' });
+  const client = new Client({ connection });
+  const reporter = new EndReporter(
+    () => {},
+    () => client,
+  );
   const startedAt = performance.now();
   reporter.fn({} as WorkflowInfo, { batchId, workflowId: handle.workflowId, runId });
   await eventually(() => expect(asked).toBeGreaterThanOrEqual(4));

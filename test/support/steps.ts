@@ -2,9 +2,9 @@ import { readFile, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { WorkflowHandle } from '@temporalio/client';
+import type { Client, WorkflowHandle } from '@temporalio/client';
 import type { WorkflowResultType } from '@temporalio/common';
-import { Worker } from '@temporalio/worker';
+import { Worker, type WorkerOptions } from '@temporalio/worker';
 import type { ExecuteBatchOptions } from '../../workflows/index.ts';
 import type * as workflows from './step-workflows.ts';
 import { bundleWorkflows } from './workflow-bundle.ts';
@@ -29,7 +29,10 @@ export interface StepApp extends AsyncDisposable {
 let workflowsStarted = 0;
 
 /** A plain worker on a task queue of its own: it has the app's workflows, no activities, and no database. */
-export async function startStepApp(world: World): Promise<StepApp> {
+export async function startStepApp(
+  world: World,
+  { client = world.client, ...options }: { client?: Client } & Pick<WorkerOptions, 'dataConverter'> = {},
+): Promise<StepApp> {
   const folder = await mkdtemp(path.join(tmpdir(), 'temporal-batch-jobs-app-'));
   const file = await bundleWorkflows(folder, {
     workflowsPath: fileURLToPath(new URL('step-workflows.ts', import.meta.url)),
@@ -41,10 +44,11 @@ export async function startStepApp(world: World): Promise<StepApp> {
     connection: world.connection,
     taskQueue,
     workflowBundle: { code },
+    ...options,
   });
   const running = worker.run();
   const start: StepApp['start'] = async (name, ...args) =>
-    world.client.workflow.start<(...args: unknown[]) => Promise<unknown>>(name, {
+    client.workflow.start<(...args: unknown[]) => Promise<unknown>>(name, {
       taskQueue,
       workflowId: `${world.schema}-app-${++workflowsStarted}`,
       args,

@@ -451,6 +451,42 @@ const CASES: readonly Case[] = [
     since: NOW - MINUTE,
   },
   {
+    title: 'workers lack the codec of a client',
+    facts: stillBatch({
+      workflow: {
+        taskFailure: { cause: 'ValueError', message: 'Unknown encoding: binary/secret', at: NOW - MINUTE },
+      },
+    }),
+    finds: [['WORKFLOW_TASK_FAILING', 'attention']],
+    says: ['encoded as binary/secret', 'workerOptions: { dataConverter }'],
+    since: NOW - MINUTE,
+  },
+  {
+    title: 'the doctor has no codec, and the batch stands still',
+    facts: stillBatch({
+      temporal: { unreadable: { encoding: 'binary/secret', error: 'Unknown encoding', hasCodec: false } },
+    }),
+    finds: [
+      ['PAYLOADS_ENCODED', 'waiting'],
+      ['UNEXPLAINED', 'attention'],
+    ],
+    says: ['binary/secret', '--codec-endpoint', 'TEMPORAL_CODEC_ENDPOINT'],
+  },
+  {
+    title: 'the codec server of the doctor cannot read it, and no worker is there',
+    facts: stillBatch({
+      temporal: {
+        queues: { own: GONE },
+        unreadable: { encoding: 'binary/secret', error: 'answered 403', hasCodec: true },
+      },
+    }),
+    finds: [
+      ['PAYLOADS_ENCODED', 'waiting'],
+      ['NO_WORKFLOW_WORKER', 'attention'],
+    ],
+    says: ['answered 403', '--codec-auth'],
+  },
+  {
     title: 'a runner was terminated',
     facts: stillBatch({
       temporal: {
@@ -784,6 +820,7 @@ const CODES: Readonly<Record<FindingCode, true>> = {
   NO_WORKFLOW_WORKER: true,
   OVER: true,
   PAUSED: true,
+  PAYLOADS_ENCODED: true,
   ROW_MISSING: true,
   RUNNER_LOST: true,
   STOPPING: true,

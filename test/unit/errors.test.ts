@@ -62,6 +62,16 @@ const errors = [
     'WORKER_FAILING',
     new library.WorkerFailingError('WORKER_FAILING', 'text', { cause }),
   ],
+  [
+    'CodecMismatchError',
+    'CODEC_MISMATCH',
+    new library.CodecMismatchError('CODEC_MISMATCH', 'text', { cause }),
+  ],
+  [
+    'CodecUnavailableError',
+    'CODEC_UNAVAILABLE',
+    new library.CodecUnavailableError('CODEC_UNAVAILABLE', 'text', { cause }),
+  ],
   ['EmptyBatchError', 'EMPTY_BATCH', new library.EmptyBatchError('EMPTY_BATCH', 'text', { cause })],
   [
     'EnrollmentBrokenError',
