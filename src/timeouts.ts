@@ -81,6 +81,8 @@ export const CALLS = {
   follow: 60_000,
   /** The command line: connecting to Temporal. */
   connect: 5_000,
+  /** The command line: an answer of the codec server. */
+  codec: 10_000,
   /** `doctor`: a query of a workflow. */
   query: 3_000,
 } as const;

@@ -22,7 +22,12 @@ export function addDatabaseOptions(command: Command): Command {
 export function addTemporalOptions(command: Command): Command {
   return command
     .option('--address <host:port>', 'address of Temporal (default: TEMPORAL_ADDRESS, or temporal.toml)')
-    .option('--namespace <name>', 'Temporal namespace (default: TEMPORAL_NAMESPACE, or temporal.toml)');
+    .option('--namespace <name>', 'Temporal namespace (default: TEMPORAL_NAMESPACE, or temporal.toml)')
+    .option(
+      '--codec-endpoint <url>',
+      'codec server, where the app has a payload codec (default: TEMPORAL_CODEC_ENDPOINT)',
+    )
+    .option('--codec-auth <value>', 'header Authorization for it (default: TEMPORAL_CODEC_AUTH)');
 }
 
 /** A whole number of at least `min`, as a parser of an option. */

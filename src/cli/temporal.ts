@@ -3,10 +3,13 @@ import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { oneLine } from '../doctor/words.ts';
 import { InvalidOptionError } from '../errors.ts';
 import { CALLS } from '../timeouts.ts';
+import { remoteCodec } from './remote-codec.ts';
 
 export interface TemporalFlags {
   readonly address?: string;
   readonly namespace?: string;
+  readonly codecEndpoint?: string;
+  readonly codecAuth?: string;
 }
 
 /** How to reach Temporal: what Temporal's own tools would use, with the flags above it. */
@@ -22,13 +25,17 @@ const DEFAULT_ADDRESS = '127.0.0.1:7233';
 /**
  * Reads TEMPORAL_ADDRESS and the other variables, and the profile in temporal.toml.
  *
- * @throws {@link InvalidOptionError} when the profile or its file cannot be read
+ * @throws {@link InvalidOptionError} when the profile or its file cannot be read, or for an endpoint that is no URL
  */
 export function temporalSettings(env: NodeJS.ProcessEnv, flags: TemporalFlags): TemporalSettings {
   const { connectionOptions, namespace: configured } = loadConfig(env);
   const address = flags.address ?? connectionOptions.address ?? DEFAULT_ADDRESS;
   const namespace = flags.namespace ?? configured ?? 'default';
   const { apiKey, tls, metadata } = connectionOptions;
+  // The SDK's reader of temporal.toml leaves out what that says of a codec.
+  const endpoint = flags.codecEndpoint ?? env['TEMPORAL_CODEC_ENDPOINT'];
+  const auth = flags.codecAuth ?? (env['TEMPORAL_CODEC_AUTH'] || undefined);
+  const payloadCodecs = endpoint ? [remoteCodec({ endpoint, auth, namespace })] : [];
   return {
     address,
     namespace,
@@ -40,7 +47,8 @@ export function temporalSettings(env: NodeJS.ProcessEnv, flags: TemporalFlags): 
         ...(tls === undefined ? {} : { tls }),
         ...(metadata === undefined ? {} : { metadata }),
       });
-      return { client: new Client({ connection, namespace }), close: () => connection.close() };
+      const client = new Client({ connection, namespace, dataConverter: { payloadCodecs } });
+      return { client, close: () => connection.close() };
     },
   };
 }

@@ -23,7 +23,7 @@ describe('completion', () => {
   test('knows the options of the program and of a command', () => {
     expect(complete('--')).toEqual(['--version', '--help']);
     expect(complete('status', 'b', '--w')).toEqual(['--watch']);
-    expect(complete('prune', '--sch')).toEqual(['--schema', '--schedule', '--schedule-id']);
+    expect(complete('prune', '--sch')).toEqual(['--schedule', '--schedule-id', '--schema']);
   });
 
   test('knows the values of options and arguments that have choices', () => {

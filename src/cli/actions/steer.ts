@@ -6,6 +6,7 @@ import type { Batch, SteerResult } from '../../client/batch.ts';
 import { BatchClient, batchWorkflowId } from '../../client/batch-client.ts';
 import { assertBatchId, resolveBatchChanges, type BatchPolicyOptions } from '../../client/batch-options.ts';
 import { toBatchError } from '../../client/temporal-errors.ts';
+import { assertReadable } from '../readable.ts';
 import { selectOverview, type BatchOverview } from '../../database/overview.ts';
 import { counted, digits } from '../../doctor/words.ts';
 import { BatchNotFoundError } from '../../errors.ts';
@@ -161,6 +162,7 @@ async function change(
     if (!overview) throw new BatchNotFoundError(id);
     await confirm(context, flags, question(overview));
     await withTemporal(settings, async (client) => {
+      await assertReadable(client, id);
       const taskQueue =
         (await taskQueueFor?.(client)) ?? (await taskQueueOf(client, id)) ?? DEFAULT_TASK_QUEUE;
       const batches = new BatchClient({

@@ -1,11 +1,10 @@
 import type { Duration } from '@temporalio/common';
 import { Command } from 'commander';
 import type { CliContext } from '../context.ts';
+import { addDatabaseOptions, addTemporalOptions, type DatabaseFlags } from '../flags.ts';
 import type { TemporalFlags } from '../temporal.ts';
 
-export interface DoctorFlags extends TemporalFlags {
-  readonly databaseUrl?: string;
-  readonly schema?: string;
+export interface DoctorFlags extends DatabaseFlags, TemporalFlags {
   /** As it was typed: `resolveDuration` says whether it is one. */
   readonly idle: Duration;
   readonly json?: true;
@@ -20,12 +19,9 @@ export function doctorCommand(context: CliContext): Command {
         'over and have not moved for a while. Reads the rows and asks Temporal; changes nothing.',
     )
     .argument('[id]', 'the batch (default: all that stand still)')
-    .option('--database-url <url>', 'connection string (default: DATABASE_URL)')
-    .option('--schema <name>', 'database schema of the tables (default: public)')
-    .option('--address <host:port>', 'address of Temporal (default: TEMPORAL_ADDRESS, or temporal.toml)')
-    .option('--namespace <name>', 'Temporal namespace (default: TEMPORAL_NAMESPACE, or temporal.toml)')
     .option('--idle <duration>', 'a batch whose rows did not change for so long stands still', '1 minute')
-    .option('--json', 'print the result as one line of JSON')
+    .option('--json', 'print the result as one line of JSON');
+  return addTemporalOptions(addDatabaseOptions(command))
     .addHelpText(
       'after',
       '\nExit code: 0 when nothing is wrong, 1 when something needs attention, 2 for a wrong call.\n' +
@@ -38,5 +34,4 @@ export function doctorCommand(context: CliContext): Command {
       const { runDoctor } = await import('../actions/doctor.ts');
       await runDoctor(context, batchId, flags, command);
     });
-  return command;
 }

@@ -3,17 +3,21 @@ import { Command, Option } from 'commander';
 import type { BatchOutcome } from '../../../workflows/batch-state.ts';
 import { DEFAULT_TASK_QUEUE } from '../../../workflows/names.ts';
 import type { CliContext } from '../context.ts';
-import { OUTCOMES, wholeNumber } from '../flags.ts';
+import {
+  addDatabaseOptions,
+  addTemporalOptions,
+  OUTCOMES,
+  wholeNumber,
+  type DatabaseFlags,
+} from '../flags.ts';
 import type { TemporalFlags } from '../temporal.ts';
 
-export interface PruneFlags extends TemporalFlags {
+export interface PruneFlags extends DatabaseFlags, TemporalFlags {
   /** As it was typed: `resolveAge` says whether it is one. */
   readonly olderThan?: Duration;
   readonly status?: BatchOutcome[];
   readonly limit?: number;
   readonly yes?: true;
-  readonly databaseUrl?: string;
-  readonly schema?: string;
   readonly schedule?: Duration;
   readonly unschedule?: true;
   readonly scheduleId?: string;
@@ -40,8 +44,6 @@ export function pruneCommand(context: CliContext): Command {
       wholeNumber(1),
     )
     .option('--yes', 'remove them')
-    .option('--database-url <url>', 'connection string (default: DATABASE_URL)')
-    .option('--schema <name>', 'database schema of the tables (default: public)')
     .addOption(
       new Option(
         '--schedule <every>',
@@ -60,9 +62,8 @@ export function pruneCommand(context: CliContext): Command {
     )
     .option('--schedule-id <id>', 'id of the schedule (default: prune: and the task queue)')
     .option('--task-queue <name>', `task queue of the schedule's workers (default: ${DEFAULT_TASK_QUEUE})`)
-    .option('--address <host:port>', 'address of Temporal (default: TEMPORAL_ADDRESS, or temporal.toml)')
-    .option('--namespace <name>', 'Temporal namespace (default: TEMPORAL_NAMESPACE, or temporal.toml)')
-    .option('--json', 'print the result as one line of JSON')
+    .option('--json', 'print the result as one line of JSON');
+  return addTemporalOptions(addDatabaseOptions(command))
     .addHelpText(
       'after',
       '\nExit code: 0 when it is done, 1 when it failed, 2 for a wrong call. A prune that fails is continued by the next.\n' +
@@ -75,5 +76,4 @@ export function pruneCommand(context: CliContext): Command {
       const { runPrune } = await import('../actions/prune.ts');
       await runPrune(context, flags, command);
     });
-  return command;
 }
