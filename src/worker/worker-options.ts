@@ -67,9 +67,17 @@ export interface BatchWorkerOptions {
    * @default 'batch-jobs'
    */
   readonly taskQueue?: string;
-  /** A bundle made from `workflowsPath` ahead of time; saves about 2 s at start. @default made at start */
+  /**
+   * A bundle made from `workflowsPath` ahead of time, with `failureConverterPath` where the worker has payload codecs;
+   * saves about 2 s at start.
+   * @default made at start
+   */
   readonly workflowBundle?: WorkerOptions['workflowBundle'];
-  /** Further options of Temporal's `Worker`, for tuning. What this library sets itself is not taken from here. @default {} */
+  /**
+   * Further options of Temporal's `Worker`. Its data converter, identity, client interceptors and plugins are those of the
+   * client that handlers get, too. What this library sets itself is not taken from here.
+   * @default {}
+   */
   readonly workerOptions?: Partial<WorkerOptions>;
 }
 
