@@ -6,8 +6,8 @@ type Failure = NonNullable<PendingActivity['lastFailure']>;
 const TYPE = 'DATABASE_MISMATCH';
 
 /**
- * What a worker of another schema said of work that it was given (see activities/schema-guard.ts); undefined for every
- * other failure. Where the app encrypts the messages of failures, only that it was such a worker.
+ * Returns the message of a worker of another schema that refused work (see activities/schema-guard.ts); undefined for
+ * every other failure. Where the app encrypts the messages of failures, a general one.
  */
 export function mismatchOf(failure: Failure | null | undefined): string | undefined {
   if (failure?.applicationFailureInfo?.type !== TYPE) return undefined;

@@ -95,7 +95,7 @@ export function isDeadlineExceeded(error: unknown): boolean {
   return false;
 }
 
-/** @param what did not happen @param why what a worker said */
+/** The error of a call that met workers of another schema. @param what did not happen @param why as the worker said */
 export function databaseMismatch(what: string, why: string, cause?: unknown): DatabaseMismatchError {
   return new DatabaseMismatchError('DATABASE_MISMATCH', `${what}: ${why}`, { cause });
 }

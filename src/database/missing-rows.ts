@@ -2,7 +2,7 @@ import { RESERVED_PREFIX } from '../jobs/member-batch.ts';
 import type { RunningBatch } from './chunks.ts';
 import type { Database } from './connect.ts';
 
-/** What rows call a job whose own row was gone: nobody knows its name and arguments any more. No worker runs it. */
+/** Name, in rows, of a job whose own row was gone: its name and arguments are lost. No worker runs it. */
 export const MISSING_JOB = `${RESERVED_PREFIX}MissingRow`;
 
 /** Why such a job fails. */
@@ -13,7 +13,7 @@ export const MISSING_ERROR = {
     'it cannot run.',
 } as const;
 
-/** What became of jobs whose rows a read did not find. */
+/** Result of {@link markMissing}. */
 export interface MissingRows {
   /** Positions that had no row, and have one now that says so. The others have rows: the read was late. */
   readonly gone: readonly number[];

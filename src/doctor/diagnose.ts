@@ -109,7 +109,7 @@ function rowsGone(mirror: MirrorFacts | undefined): Finding[] {
       severity: 'attention',
       message: reason,
       advice:
-        'They count as failed, and cannot run without their arguments. Enrol them again, in another batch.',
+        'They count as failed, and cannot run without their arguments. Enroll them again, in another batch.',
       since: null,
       details: { reason },
     },

@@ -121,7 +121,7 @@ export interface WorkflowFacts {
   /** The last workflow task that failed or timed out, if none succeeded after it. */
   readonly taskFailure?: { readonly cause: string; readonly message: string; readonly at: number };
   readonly activities: readonly ActivityFacts[];
-  /** What a worker with another database or schema said last of work of the batch that it was given. */
+  /** The newest refusal by a worker that has opened another database or schema. */
   readonly mismatch?: { readonly message: string; readonly at: number };
   /** When chunks or callbacks were lost with their worker: the times of the last events that say so. */
   readonly lostAt: readonly number[];

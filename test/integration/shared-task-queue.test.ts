@@ -5,7 +5,7 @@ import { eventually } from '../support/eventually.ts';
 import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
-// What workers log that share a task queue: of two services with jobs of their own, and of two schemas.
+// Logs of workers that share a task queue: those of two services with jobs of their own, and of two schemas.
 const ran: string[] = [];
 const mail = defineJob('SendMail', async (id: number) => void ran.push(`mail ${id}`));
 const invoice = defineJob('WriteInvoice', async (id: number) => void ran.push(`invoice ${id}`));
