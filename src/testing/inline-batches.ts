@@ -105,12 +105,14 @@ export class InlineBatches extends BatchClient {
     const { jobs = [], knex, logger, retries = 'immediate' } = options;
     if (retries !== 'immediate' && retries !== 'none')
       throw new InvalidOptionError('retries', "'immediate' or 'none'", retries);
+    if (knex !== undefined && typeof knex?.transaction !== 'function')
+      throw new InvalidOptionError('knex', 'a Knex instance', knex);
     const states = new Map<string, InlineState>();
     let untilOver: (batch: InlineState) => Promise<void>;
     super({
       client: inlineClient({ find: (id) => found(states, id), untilOver: (batch) => untilOver(batch) }),
-      // Never connected: nothing here asks it.
-      database: knex ?? knexFactory({ client: 'pg' }),
+      // Never connected: nothing here asks it. Callbacks get transactions of the app's own, which may itself be one.
+      database: knexFactory({ client: 'pg' }),
       ...(logger ? { logger } : {}),
     });
     untilOver = (batch) => this.#untilOver(batch);

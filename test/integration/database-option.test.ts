@@ -1,5 +1,7 @@
+import type { Knex } from 'knex';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { BatchClient, migrate, migrationStatus } from '../../src/index.ts';
+import { BatchClient, defineCallback, defineJob, migrate, migrationStatus } from '../../src/index.ts';
+import { createInlineBatches } from '../../src/testing/index.ts';
 import { createBatchWorker } from '../../src/worker/index.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -25,4 +27,27 @@ test('a transaction is refused as the database, wherever one is taken', async ()
       );
     });
   });
+});
+
+test('the testing kit takes a transaction, so that a test can roll back what its callbacks wrote', async () => {
+  const { knex, schema } = world;
+  await knex.schema.withSchema(schema).createTable('effects', (table) => table.text('batch'));
+  const effects = (db: Knex) => db.withSchema(schema).from('effects');
+  const noop = defineJob('Noop', async () => {});
+  const write = defineCallback(
+    'Write',
+    async (batchId, { trx }) => void (await effects(trx).insert({ batch: batchId })),
+    { transaction: true },
+  );
+  await knex
+    .transaction(async (trx) => {
+      const batches = createInlineBatches({ jobs: [noop], knex: trx });
+      const batch = await batches.create({ description: 'In a test', callbacks: { complete: write } });
+      await batch.jobs(() => noop.performAsync());
+      await batches.drain();
+      expect(await effects(trx)).toEqual([{ batch: batch.id }]);
+      await trx.rollback(new Error('The test is over'));
+    })
+    .catch((error: Error) => expect(error.message).toBe('The test is over'));
+  expect(await effects(knex)).toEqual([]);
 });
