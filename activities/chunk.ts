@@ -23,7 +23,7 @@ import { isSameSchema } from '../src/database/schema-identity.ts';
 import { selectLookPace, updateRunIds, type LookPace } from '../src/database/workflow-jobs.ts';
 import { MEMBER_BATCH } from '../src/jobs/member-batch.ts';
 import { MAX_JSON_BYTES } from '../src/json-value.ts';
-import { describeError, retryDelay } from '../src/jobs/outcome.ts';
+import { describeError, retryDelay, stackOf } from '../src/jobs/outcome.ts';
 import { resultJson } from '../src/jobs/result.ts';
 import { acquire } from '../src/worker/slots.ts';
 import { CALLS, CHECKS, waitMs } from '../src/timeouts.ts';
@@ -38,7 +38,7 @@ import type { ActivityDependencies, AnyJob } from './dependencies.ts';
 import type { Look } from './executions.ts';
 import { withHeartbeat } from './heartbeat.ts';
 import { isShareUsed } from './loop-share.ts';
-import { Outbox } from './outbox.ts';
+import { Outbox, type FailedAttempt } from './outbox.ts';
 import { patiently } from './patiently.ts';
 import { RunningJobs, timedOut, type TimeLimit } from './running-jobs.ts';
 import { ShareSlots, type JobSlots } from './share.ts';
@@ -368,14 +368,7 @@ class ChunkRun {
     this.#telemetry?.ended(row.worker_class, failure ? 'failed' : 'complete');
     if (failure) {
       this.#failed++;
-      this.#outbox.failed({
-        position,
-        attempt: row.attempts + 1,
-        startedAt,
-        finishedAt,
-        retryAt: null,
-        ...failure,
-      });
+      this.#recordFailure(row, { startedAt, finishedAt, retryAt: null, ...failure });
     } else {
       this.#completed++;
       this.#outbox.succeeded({ position, startedAt, finishedAt });
@@ -621,17 +614,16 @@ class ChunkRun {
    * @returns why it cannot be
    */
   #succeedWith(value: unknown, row: ChunkJob, startedAt: number, finishedAt: number): unknown {
-    const times = { position: row.position, startedAt, finishedAt };
     let result: string | undefined;
     try {
       result = resultJson(value);
     } catch (error) {
       this.#failed++;
-      this.#outbox.failed({ ...times, attempt: row.attempts + 1, retryAt: null, ...describeError(error) });
+      this.#recordFailure(row, { startedAt, finishedAt, retryAt: null, ...describeError(error) });
       return error;
     }
     this.#completed++;
-    this.#outbox.succeeded({ ...times, result });
+    this.#outbox.succeeded({ position: row.position, startedAt, finishedAt, result });
     return undefined;
   }
 
@@ -700,14 +692,7 @@ class ChunkRun {
       this.#dueAt.set(row.position, retryAt);
       this.#sayLeft?.();
     }
-    this.#outbox.failed({
-      position: row.position,
-      attempt: number,
-      startedAt,
-      finishedAt,
-      retryAt,
-      ...described,
-    });
+    this.#recordFailure(row, { startedAt, finishedAt, retryAt, ...described, errorStack: stackOf(error) });
     return retryAt === null ? 'failed' : 'retried';
   }
 
@@ -757,14 +742,29 @@ class ChunkRun {
     const now = Date.now();
     this.#failed++;
     this.#telemetry?.ended(job.worker_class, 'failed');
-    this.#outbox.failed({
-      position: job.position,
-      attempt: job.attempts + 1,
-      startedAt: now,
-      finishedAt: now,
-      retryAt: null,
-      ...error,
+    this.#recordFailure(job, { startedAt: now, finishedAt: now, retryAt: null, ...error });
+  }
+
+  /** Writes a failed attempt to its row and to the log. */
+  #recordFailure(row: ChunkJob, failure: Omit<FailedAttempt, 'position' | 'attempt'>): void {
+    const { position, worker_class: workerClass } = row;
+    const { batchId, round } = this.#input;
+    const { attemptLog, storesStacks } = this.#deps;
+    const { errorClass, errorMessage, errorStack, retryAt, finishedAt } = failure;
+    const attempt = row.attempts + 1;
+    attemptLog.failed({
+      jid: `${batchId}/${position}`,
+      batchId,
+      round,
+      workerClass,
+      attempt,
+      errorClass,
+      errorMessage,
+      ...(errorStack === undefined ? {} : { stack: errorStack }),
+      retryInMs: retryAt === null ? null : Math.round(retryAt - finishedAt),
     });
+    const stored = storesStacks ? failure : { ...failure, errorStack: undefined };
+    this.#outbox.failed({ position, attempt, ...stored });
   }
 
   /** Another execution of this chunk decided some of its jobs first: the rows say what holds. */

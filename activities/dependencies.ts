@@ -4,6 +4,7 @@ import type { Callback } from '../src/jobs/define-callback.ts';
 import type { Job } from '../src/jobs/define-job.ts';
 import type { ByteBudget } from '../src/worker/byte-budget.ts';
 import type { Slots } from '../src/worker/slots.ts';
+import type { AttemptLog } from './attempt-log.ts';
 import type { SteeringWatch } from './steering.ts';
 import type { UnknownNames } from './unknown-names.ts';
 
@@ -24,6 +25,10 @@ export interface ActivityDependencies {
   readonly bytes: ByteBudget;
   /** Logs names that the worker does not know. */
   readonly unknownNames: UnknownNames;
+  /** Whether rows keep the stacks of errors. */
+  readonly storesStacks: boolean;
+  /** Logs attempts that failed. */
+  readonly attemptLog: AttemptLog;
   /** Tells chunks that their batch was paused, changed or stopped. */
   readonly steering: SteeringWatch;
   /** Whether the worker shuts down: then no further job starts. */

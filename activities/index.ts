@@ -46,6 +46,7 @@ export type {
   MirrorActivities,
   StepActivities,
 } from './contract.ts';
+export { AttemptLog } from './attempt-log.ts';
 export { SteeringWatch } from './steering.ts';
 export { UnknownNames } from './unknown-names.ts';
 export type { ActivityDependencies } from './dependencies.ts';

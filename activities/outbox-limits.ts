@@ -7,11 +7,11 @@ export const FLUSH_LENGTH = 1024 * 1024;
 /** While more than this waits to be written, jobs that end keep their slots: bounds the worker's memory. */
 export const MAX_WAITING_LENGTH = 8 * FLUSH_LENGTH;
 
-type Outcome = Pick<Success, 'result'> | Pick<Failure, 'errorMessage'>;
+type Outcome = Pick<Success, 'result'> | Pick<Failure, 'errorMessage' | 'errorStack'>;
 
 /** Characters that an outcome brings with it: of its result's JSON, or of its error. */
 export function lengthOf(outcome: Outcome): number {
-  if ('errorMessage' in outcome) return outcome.errorMessage.length;
+  if ('errorMessage' in outcome) return outcome.errorMessage.length + (outcome.errorStack?.length ?? 0);
   return outcome.result === undefined ? 0 : outcome.result.length;
 }
 

@@ -113,11 +113,13 @@ export function endOfActivity(
 export function failureOf(failure: TemporalFailure | undefined, otherwise: string): JobError {
   let innermost = failure;
   let application: TemporalFailure | undefined;
+  // Of an error without a message, that of what is around it.
+  let message = '';
   for (let cause: TemporalFailure | null | undefined = failure; cause; cause = cause.cause) {
     innermost = cause;
     if (cause.applicationFailureInfo) application = cause;
+    if (cause.message && (cause.applicationFailureInfo || !application)) ({ message } = cause);
   }
-  const message = (application ?? innermost)?.message ?? '';
   if (application)
     return toJobError(application.applicationFailureInfo?.type || 'ApplicationFailure', message);
   return toJobError(kindOf(innermost) ?? otherwise, message);

@@ -108,6 +108,7 @@ create table :schema:.batch_jobs (
   marked_at timestamptz,
   error_class text,
   error_message text,
+  error_stack text,
   result jsonb,
   started_at timestamptz,
   finished_at timestamptz,
@@ -298,7 +299,8 @@ select
   j.updated_at,
   j.round,
   j.workflow_id,
-  j.activity_id
+  j.activity_id,
+  j.error_stack
 from :schema:.batch_jobs j join :schema:.batches b on b.id = j.batch_id
 where b.pruned_at is null;
 
@@ -340,7 +342,8 @@ select
   j.error_class,
   j.error_message,
   j.started_at,
-  j.finished_at
+  j.finished_at,
+  j.error_stack
 from :schema:.batch_jobs j
 where j.status = 'failed' and j.error_class is not null
   -- Looked up once a query, not once a job.

@@ -63,6 +63,8 @@ export interface Failure extends Omit<Success, 'result'> {
   readonly retryInMs: number | null;
   readonly errorClass: string;
   readonly errorMessage: string;
+  /** Where it was thrown, if that is stored and known. */
+  readonly errorStack?: string | undefined;
   /** The attempt was not begun: it is not counted, and the error of the last one that was stays. */
   readonly neverStarted?: boolean;
 }
@@ -259,7 +261,7 @@ export async function markComplete(
     knex.raw(
       `with done as (
        update :schema:.batch_jobs
-       set status = 'complete', attempts = attempts + 1, error_class = null, error_message = null,
+       set status = 'complete', attempts = attempts + 1, error_class = null, error_message = null, error_stack = null,
          started_at = to_timestamp((:base::double precision + (:starts::real[])[position - :first + 1]) / 1000),
          finished_at = to_timestamp((:base::double precision + (:starts::real[])[position - :first + 1]
            + (:durations::real[])[position - :first + 1]) / 1000),
@@ -320,13 +322,14 @@ export async function markFailures(
       `with outcome as (
        select * from jsonb_to_recordset(:failures::jsonb) as o (
          "position" integer, "attempt" integer, "startedAt" double precision, "finishedAt" double precision,
-         "retryInMs" double precision, "errorClass" text, "errorMessage" text, "neverStarted" boolean)
+         "retryInMs" double precision, "errorClass" text, "errorMessage" text, "errorStack" text, "neverStarted" boolean)
      ), done as (
        update :schema:.batch_jobs job
        set status = case when o."retryInMs" is null then 'failed' else 'pending' end,
          attempts = case when o."neverStarted" then job.attempts else o."attempt" end,
          error_class = coalesce(case when o."neverStarted" then job.error_class end, o."errorClass"),
          error_message = coalesce(case when o."neverStarted" then job.error_message end, o."errorMessage"),
+         error_stack = case when o."neverStarted" then job.error_stack else o."errorStack" end,
          due_at = now() + o."retryInMs" * interval '1 ms',
          started_at = case when o."neverStarted" then job.started_at else to_timestamp(o."startedAt" / 1000) end,
          finished_at = case when o."retryInMs" is null then to_timestamp(o."finishedAt" / 1000) end,

@@ -149,7 +149,10 @@ export interface FailureSample {
   readonly jid: string;
   readonly workerClass: string;
   readonly attempts: number;
-  readonly args: readonly unknown[];
+  /** Where its last error was thrown; null: that was not stored. */
+  readonly errorStack: string | null;
+  /** If they were asked for. */
+  readonly args?: readonly unknown[];
 }
 
 export interface FailureGroups {
@@ -159,11 +162,18 @@ export interface FailureGroups {
   readonly total: number;
 }
 
-/** Why jobs of a batch failed. Served by batch_jobs_errors: what succeeded is not read. */
+/**
+ * Why jobs of a batch failed. Served by batch_jobs_errors: what succeeded is not read, nor are arguments unless they are
+ * asked for.
+ */
 export async function selectFailureGroups(
   { knex, schema }: Database,
   batchId: string,
-  { limit, samples }: { readonly limit: number; readonly samples: number },
+  {
+    limit,
+    samples,
+    args = false,
+  }: { readonly limit: number; readonly samples: number; readonly args?: boolean },
 ): Promise<FailureGroups> {
   const { rows } = await knex.raw(
     `with ranked as (
@@ -178,7 +188,8 @@ export async function selectFailureGroups(
      )
      select error_class as "errorClass", error_message as "errorMessage", jobs, total,
        (select jsonb_agg(jsonb_build_object(
-          'jid', s.jid, 'workerClass', s.worker_class, 'attempts', s.attempts, 'args', s.args) order by s.position)
+          'jid', s.jid, 'workerClass', s.worker_class, 'attempts', s.attempts, 'errorStack', s.error_stack)
+          ${args ? `|| jsonb_build_object('args', s.args)` : ''} order by s.position)
         from :schema:.failed_jobs s where s.batch_id = :batchId and s.position = any (positions)) as samples
      from largest order by jobs desc, positions[1]`,
     { schema, batchId, limit, samples },
@@ -195,14 +206,19 @@ export interface JobFilter {
   /** Those behind this position. */
   readonly after: number;
   readonly limit: number;
+  /** Whether their arguments are read. */
+  readonly args: boolean;
 }
+
+/** A job, with its arguments if they were asked for. */
+export type JobPageRow = Omit<JobRecord, 'args'> & Partial<Pick<JobRecord, 'args'>>;
 
 /** Jobs of a batch in order. Served by the primary key from that position on, failed ones by batch_jobs_errors. */
 export function selectJobPage(
   { knex, schema }: Database,
   batchId: string,
-  { status, workerClass, after, limit }: JobFilter,
-): Knex.QueryBuilder<object, JobRecord[]> {
+  { status, workerClass, after, limit, args }: JobFilter,
+): Knex.QueryBuilder<object, JobPageRow[]> {
   const query = knex
     .withSchema(schema)
     .from('jobs')
@@ -214,5 +230,6 @@ export function selectJobPage(
   // Failed jobs have an error: the clause lets the partial index serve them.
   if (status === 'failed') query.whereNotNull('error_class');
   if (workerClass !== undefined) query.where({ worker_class: workerClass });
-  return query.select<JobRecord[]>(JOB_COLUMNS);
+  const { args: argsColumn, ...columns } = JOB_COLUMNS;
+  return query.select<JobPageRow[]>(args ? { ...columns, args: argsColumn } : columns);
 }

@@ -119,7 +119,7 @@ async function startRound(trx: Knex.Transaction, schema: string, input: OpenRoun
   const { rowCount } = await trx.raw(
     `update :schema:.batch_jobs
      set status = 'pending', round = :number, attempts = 0, due_at = null, losses = 0, marked_at = null,
-       error_class = null, error_message = null, started_at = null, finished_at = null, updated_at = now()
+       error_class = null, error_message = null, error_stack = null, started_at = null, finished_at = null, updated_at = now()
      where ${DID_NOT_SUCCEED}`,
     { schema, batchId, number, cancelled, isLost: lost !== undefined },
   );

@@ -151,6 +151,7 @@ export interface JobRow {
   readonly attempts: number;
   readonly error_class: string | null;
   readonly error_message: string | null;
+  readonly error_stack: string | null;
   readonly started_at: Date | null;
   readonly finished_at: Date | null;
   readonly created_at: Date;
@@ -177,6 +178,8 @@ export interface JobRecord {
   readonly attempts: number;
   readonly errorClass: string | null;
   readonly errorMessage: string | null;
+  /** Where its last error was thrown, with causes: up to 8,192 characters; null if it has none or is not stored. */
+  readonly errorStack: string | null;
   readonly startedAt: Date | null;
   readonly finishedAt: Date | null;
   readonly createdAt: Date;
@@ -198,6 +201,7 @@ export const JOB_COLUMNS: Readonly<Record<keyof JobRecord, keyof JobRow>> = {
   attempts: 'attempts',
   errorClass: 'error_class',
   errorMessage: 'error_message',
+  errorStack: 'error_stack',
   startedAt: 'started_at',
   finishedAt: 'finished_at',
   createdAt: 'created_at',

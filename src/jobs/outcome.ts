@@ -1,11 +1,19 @@
 import { inspect } from 'node:util';
+import { isNativeError } from 'node:util/types';
 import { WorkflowFailedError, WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure, msToNumber, TemporalFailure } from '@temporalio/common';
 import type { RetryOptions } from '../../workflows/batch-state.ts';
+import { messageOf } from '../error-message.ts';
 import { toStorable } from '../json-value.ts';
 
 /** Longest error message that a row keeps, in characters. */
 export const MAX_MESSAGE_LENGTH = 10_000;
+
+/** Longest stack that a row keeps, in characters. */
+export const MAX_STACK_LENGTH = 8_192;
+/** Of these, the first lines, which repeat the message. */
+const MAX_HEAD_LENGTH = 500;
+const MAX_CAUSES = 5;
 
 /** Class and message of what a handler threw, as rows show them. */
 export interface JobError {
@@ -29,15 +37,60 @@ export function describeError(error: unknown): JobError {
 }
 
 function describe(error: unknown): JobError {
-  if (error instanceof ApplicationFailure)
-    return toJobError(error.type ?? 'ApplicationFailure', error.message);
-  if (isWrapper(error) && error.cause) return describe(error.cause);
-  if (error instanceof Error) {
+  const own = unwrapped(error);
+  if (own instanceof ApplicationFailure) return toJobError(own.type ?? 'ApplicationFailure', messageOf(own));
+  if (isError(own)) {
     // An error class that sets no name of its own still says what it is by its constructor.
-    const name = error.name === 'Error' ? (error as Partial<Error>).constructor?.name : error.name;
-    return toJobError(name, error.message);
+    const name = own.name === 'Error' ? (own as Partial<Error>).constructor?.name : own.name;
+    return toJobError(name, messageOf(own));
   }
-  return toJobError('NonError', typeof error === 'string' ? error : inspect(error, { depth: 3 }));
+  return toJobError('NonError', typeof own === 'string' && own !== '' ? own : inspect(own, { depth: 3 }));
+}
+
+/**
+ * Where the error was thrown, with its causes and parts, cut to what a row keeps; undefined of what has no stack. Never
+ * throws.
+ */
+export function stackOf(error: unknown): string | undefined {
+  try {
+    const stacks = stacksOf(unwrapped(error), new Set());
+    return stacks.length === 0 ? undefined : toStorable(stacks.join('\n').slice(0, MAX_STACK_LENGTH));
+  } catch {
+    return undefined;
+  }
+}
+
+function stacksOf(error: unknown, seen: Set<unknown>): string[] {
+  if (!isError(error) || typeof error.stack !== 'string' || seen.size > MAX_CAUSES || seen.has(error))
+    return [];
+  seen.add(error);
+  const { cause, errors } = error as { readonly cause?: unknown; readonly errors?: unknown };
+  const parts: readonly unknown[] = Array.isArray(errors) ? errors : [];
+  return [
+    withShortHead(error.stack),
+    ...stacksOf(cause, seen).map((stack, i) => (i === 0 ? `Caused by: ${stack}` : stack)),
+    ...parts.flatMap((part) => stacksOf(part, seen).map((stack, i) => (i === 0 ? `Part: ${stack}` : stack))),
+  ];
+}
+
+/** A long message would leave no room for the calls behind it, and the row has it already. */
+function withShortHead(stack: string): string {
+  const calls = stack.search(/^\s+at /m);
+  const head = calls === -1 ? stack : stack.slice(0, calls);
+  if (head.length <= MAX_HEAD_LENGTH) return stack;
+  return `${head.slice(0, MAX_HEAD_LENGTH)}...\n${calls === -1 ? '' : stack.slice(calls)}`;
+}
+
+/** The user's own error. */
+function unwrapped(error: unknown): unknown {
+  let own = error;
+  while (!(own instanceof ApplicationFailure) && isWrapper(own) && own.cause) own = own.cause;
+  return own;
+}
+
+/** Also one of another realm, as tests in a VM and some libraries throw them. */
+function isError(error: unknown): error is Error {
+  return error instanceof Error || isNativeError(error);
 }
 
 /** What Temporal puts around the error of an activity or a workflow that a handler waited for. */
@@ -81,8 +134,10 @@ function requestedDelay({ nextRetryDelay }: ApplicationFailure): number | undefi
   }
 }
 
-/** Errors of other people's code do not always hold what their types say. */
-/** As rows keep it: cut, and without what Postgres cannot store. */
+/**
+ * As rows keep it: cut, and without what Postgres cannot store. Errors of other people's code do not always hold what
+ * their types say.
+ */
 export function toJobError(rawClass: unknown, rawMessage: unknown): JobError {
   const errorClass = typeof rawClass === 'string' ? rawClass : 'Error';
   const message = typeof rawMessage === 'string' ? rawMessage : inspect(rawMessage, { depth: 3 });

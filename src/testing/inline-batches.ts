@@ -24,7 +24,7 @@ import type { BatchRecord, BatchRow } from '../database/rows.ts';
 import type { Callback, TransactionCallbackContext } from '../jobs/define-callback.ts';
 import { isJob } from '../jobs/define-job.ts';
 import { MEMBER_BATCH } from '../jobs/member-batch.ts';
-import { describeError, retryDelay } from '../jobs/outcome.ts';
+import { describeError, retryDelay, stackOf } from '../jobs/outcome.ts';
 import { resultJson } from '../jobs/result.ts';
 import { assertKnownKeys, assertPlainObject } from '../options.ts';
 import { toExactJson } from '../json-value.ts';
@@ -329,12 +329,12 @@ export class InlineBatches extends BatchClient {
         });
         job.attempts = attempt;
         if (definition.storesResult) job.result = resultJson(result);
-        Object.assign(job, { status: 'complete', errorClass: null, errorMessage: null });
+        Object.assign(job, { status: 'complete', errorClass: null, errorMessage: null, errorStack: null });
         return;
       } catch (error) {
         job.attempts = attempt;
         const described = describeError(error);
-        Object.assign(job, described);
+        Object.assign(job, described, { errorStack: stackOf(error) ?? null });
         const isLast =
           this.#options.retries === 'none' ||
           attempt >= MAX_ATTEMPTS ||

@@ -14,6 +14,7 @@ export interface InlineJob {
   attempts: number;
   errorClass: string | null;
   errorMessage: string | null;
+  errorStack: string | null;
   /** JSON text of what its handler returned, if that is stored. */
   result: string | undefined;
   startedAt: Date | null;

@@ -188,6 +188,7 @@ export class InlineState {
       attempts: 0,
       errorClass: null,
       errorMessage: null,
+      errorStack: null,
       result: undefined,
       startedAt: null,
       finishedAt: null,

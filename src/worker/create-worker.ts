@@ -1,6 +1,6 @@
 import { Client } from '@temporalio/client';
-import { Worker } from '@temporalio/worker';
-import { createActivities, SteeringWatch, UnknownNames } from '../../activities/index.ts';
+import { Runtime, Worker } from '@temporalio/worker';
+import { AttemptLog, createActivities, SteeringWatch, UnknownNames } from '../../activities/index.ts';
 import { BatchClient } from '../client/batch-client.ts';
 import { openClients } from '../client/open-clients.ts';
 import type { Database } from '../database/connect.ts';
@@ -81,6 +81,8 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
         isDraining: () => worker.getState() !== 'RUNNING',
         jobs,
         slots,
+        storesStacks: resolved.storesStacks,
+        attemptLog: new AttemptLog(() => Runtime.instance().logger),
         bytes: new ByteBudget(maxLoadedBytes),
         steering: new SteeringWatch(batches.database),
         unknownNames: new UnknownNames(batches.client, () => worker.options.identity),

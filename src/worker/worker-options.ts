@@ -63,6 +63,11 @@ export interface BatchWorkerOptions {
    */
   readonly shutdownGraceTime?: Duration;
   /**
+   * Whether rows keep the stack of a job's last error, up to 8,192 characters. The log has it in any case.
+   * @default true
+   */
+  readonly storeStacks?: boolean;
+  /**
    * Task queue whose batches, jobs and callbacks this worker runs: one for each service, database and schema.
    * @default 'batch-jobs'
    */
@@ -89,6 +94,7 @@ export interface ResolvedWorkerOptions {
   readonly maxLoadedBytes: number;
   readonly namespace: string;
   readonly shutdownGraceTimeMs: number;
+  readonly storesStacks: boolean;
   readonly taskQueue: string;
 }
 
@@ -118,6 +124,7 @@ const KEYS = [
   'poolSize',
   'schema',
   'shutdownGraceTime',
+  'storeStacks',
   'taskQueue',
   'workflowBundle',
   'workerOptions',
@@ -136,6 +143,7 @@ export function resolveWorkerOptions(options: BatchWorkerOptions): ResolvedWorke
     maxLoadedBytes = defaultLoadedBytes(),
     namespace = 'default',
     shutdownGraceTime = '30 seconds',
+    storeStacks = true,
     taskQueue = DEFAULT_TASK_QUEUE,
   } = options;
   if (typeof connection?.ensureConnected !== 'function') {
@@ -143,6 +151,8 @@ export function resolveWorkerOptions(options: BatchWorkerOptions): ResolvedWorke
   }
   assertWholeNumber('maxConcurrentJobs', maxConcurrentJobs, 1);
   assertWholeNumber('maxLoadedBytes', maxLoadedBytes, MAX_JSON_BYTES);
+  if (typeof storeStacks !== 'boolean')
+    throw new InvalidOptionError('storeStacks', 'true or false', storeStacks);
   assertName('namespace', namespace);
   assertName('taskQueue', taskQueue);
   return {
@@ -154,6 +164,7 @@ export function resolveWorkerOptions(options: BatchWorkerOptions): ResolvedWorke
     maxLoadedBytes,
     namespace,
     shutdownGraceTimeMs: resolveDuration('shutdownGraceTime', shutdownGraceTime),
+    storesStacks: storeStacks,
     taskQueue,
   };
 }

@@ -227,6 +227,7 @@ describe('batch-jobs failed', () => {
     expect(limited.stdout).toContain(`  ${batch.id}/4  FailForGood("c")  1 attempt\n  and 3 more\n`);
     expect(limited.stdout).toContain('There are 2 more kinds: --limit 3');
     const { value } = await json(`failed ${batch.id} --samples 1 --args --limit 2`);
+    const errorStack = expect.stringMatching(/^ApplicationFailure: . cannot succeed\n\s+at /) as string;
     expect(value).toEqual({
       id: batch.id,
       failed: 6,
@@ -237,13 +238,17 @@ describe('batch-jobs failed', () => {
           errorClass: 'HopelessError',
           errorMessage: 'c cannot succeed',
           jobs: 4,
-          samples: [{ jid: `${batch.id}/4`, workerClass: 'FailForGood', attempts: 1, args: ['c'] }],
+          samples: [
+            { jid: `${batch.id}/4`, workerClass: 'FailForGood', attempts: 1, args: ['c'], errorStack },
+          ],
         },
         {
           errorClass: 'HopelessError',
           errorMessage: 'a cannot succeed',
           jobs: 1,
-          samples: [{ jid: `${batch.id}/2`, workerClass: 'FailForGood', attempts: 1, args: ['a'] }],
+          samples: [
+            { jid: `${batch.id}/2`, workerClass: 'FailForGood', attempts: 1, args: ['a'], errorStack },
+          ],
         },
       ],
       omittedGroups: 1,

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { ApplicationFailure } from '@temporalio/common';
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createActivities, SteeringWatch, UnknownNames } from '../../activities/index.ts';
+import { AttemptLog, createActivities, SteeringWatch, UnknownNames } from '../../activities/index.ts';
 import { Outbox } from '../../activities/outbox.ts';
 import { FLUSH_LENGTH, MAX_WAITING_LENGTH } from '../../activities/outbox-limits.ts';
 import { insertBatch, markSealed } from '../../src/database/batches.ts';
@@ -348,6 +348,8 @@ describe('rows', () => {
       jobs: new Map([['Give', numbered]]),
       slots: new Slots(30),
       bytes: new ByteBudget(64 * 1024 * 1024),
+      storesStacks: true,
+      attemptLog: new AttemptLog(() => ({ warn: () => {} })),
       steering: new SteeringWatch(database),
       unknownNames: new UnknownNames(world.client, () => 'this worker'),
     });

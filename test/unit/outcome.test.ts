@@ -1,4 +1,5 @@
 import { inspect } from 'node:util';
+import { runInNewContext } from 'node:vm';
 import { WorkflowFailedError, WorkflowUpdateFailedError } from '@temporalio/client';
 import {
   ActivityFailure,
@@ -8,7 +9,13 @@ import {
   TimeoutType,
 } from '@temporalio/common';
 import { describe, expect, test } from 'vitest';
-import { describeError, MAX_MESSAGE_LENGTH, retryDelay } from '../../src/jobs/outcome.ts';
+import {
+  describeError,
+  MAX_MESSAGE_LENGTH,
+  MAX_STACK_LENGTH,
+  retryDelay,
+  stackOf,
+} from '../../src/jobs/outcome.ts';
 import { resolveJobOptions } from '../../src/jobs/job-options.ts';
 import { resolveRetry } from '../../src/options.ts';
 
@@ -18,6 +25,12 @@ class PaymentRefused extends Error {}
 
 class NamedError extends Error {
   override readonly name = 'OwnName';
+}
+
+function cyclic(): AggregateError {
+  const error = new AggregateError([]);
+  error.errors.push(error);
+  return error;
 }
 
 describe('the error of a job', () => {
@@ -52,6 +65,59 @@ describe('the error of a job', () => {
     ['a number', 404, { errorClass: 'NonError', errorMessage: '404' }],
     ['a symbol', Symbol('no'), { errorClass: 'NonError', errorMessage: 'Symbol(no)' }],
     ['an object', { status: 404 }, { errorClass: 'NonError', errorMessage: '{ status: 404 }' }],
+    ['an empty text', '', { errorClass: 'NonError', errorMessage: "''" }],
+    [
+      'a connection that was refused at two addresses',
+      Object.assign(
+        new AggregateError([
+          new Error('connect ECONNREFUSED ::1:5432'),
+          new Error('connect ECONNREFUSED 127.0.0.1:5432'),
+        ]),
+        { code: 'ECONNREFUSED' },
+      ),
+      {
+        errorClass: 'AggregateError',
+        errorMessage: 'connect ECONNREFUSED ::1:5432; connect ECONNREFUSED 127.0.0.1:5432',
+      },
+    ],
+    [
+      'what Promise.any rejects with',
+      new AggregateError([new Error('a'), 'b', new Error('a'), {}], 'All promises were rejected'),
+      { errorClass: 'AggregateError', errorMessage: 'All promises were rejected: a; b' },
+    ],
+    [
+      'more parts than are shown',
+      new AggregateError(Array.from({ length: 8 }, (_, i) => new Error(`part ${i}`))),
+      {
+        errorClass: 'AggregateError',
+        errorMessage: 'part 0; part 1; part 2; part 3; part 4; and 3 more',
+      },
+    ],
+    [
+      'an error that has only a cause',
+      new PaymentRefused('', { cause: new Error('', { cause: 'no funds' }) }),
+      { errorClass: 'PaymentRefused', errorMessage: 'no funds' },
+    ],
+    [
+      'a failure that has only a cause',
+      ApplicationFailure.create({ type: 'Declined', message: '', cause: new Error('no funds') }),
+      { errorClass: 'Declined', errorMessage: 'no funds' },
+    ],
+    [
+      'an error that has only a code',
+      Object.assign(new Error(), { code: 'ECONNRESET' }),
+      { errorClass: 'Error', errorMessage: 'ECONNRESET' },
+    ],
+    [
+      'an error of another realm',
+      runInNewContext(`new TypeError('no')`),
+      { errorClass: 'TypeError', errorMessage: 'no' },
+    ],
+    [
+      'parts that contain each other',
+      cyclic(),
+      { errorClass: 'AggregateError', errorMessage: expect.any(String) },
+    ],
   ])('is described for %s', (_what, error, described) => {
     expect(describeError(error)).toEqual(described);
   });
@@ -259,5 +325,55 @@ describe('the next attempt', () => {
 
   test('comes at any age without a time for all attempts', () => {
     expect(delayOf(new Error('no'), { ageMs: 1e12 })).toBe(1_000);
+  });
+});
+
+describe('the stack of an error', () => {
+  test('has the calls, those of its causes and those of its parts', () => {
+    const cause = new RangeError('inner');
+    const stack = stackOf(new AggregateError([new TypeError('part')], 'outer', { cause }));
+    expect(stack).toMatch(
+      /^AggregateError: outer\n\s+at .*^Caused by: RangeError: inner\n\s+at .*^Part: TypeError: part\n\s+at /ms,
+    );
+  });
+
+  test('is that of the error beneath the wrappers of Temporal', () => {
+    const cause = new TypeError('inner');
+    const wrapped = new ActivityFailure('Failed', 'charge', '1', RetryState.TIMEOUT, 'worker', cause);
+    expect(stackOf(wrapped)).toBe(cause.stack);
+  });
+
+  test('is cut to what a row keeps, and a long message leaves room for the calls', () => {
+    const error = new Error('x'.repeat(50_000));
+    const stack = stackOf(error)!;
+    expect(stack.length).toBeLessThanOrEqual(MAX_STACK_LENGTH);
+    expect(stack).toMatch(/x\.\.\.\n\s+at .*outcome\.test/);
+    error.stack = `Error\n${'    at somewhere\n'.repeat(10_000)}`;
+    expect(stackOf(error)).toHaveLength(MAX_STACK_LENGTH);
+  });
+
+  test('has what Postgres cannot store replaced', () => {
+    expect(stackOf(Object.assign(new Error('x'), { stack: 'Error: a\0b' }))).toBe('Error: a\uFFFDb');
+  });
+
+  const thrower = Object.defineProperty(new Error('x'), 'stack', {
+    get: () => {
+      throw new Error('getter');
+    },
+  });
+  test.each([
+    ['text', 'no'],
+    ['an object', { stack: 'mine' }],
+    ['an error without one', Object.assign(new Error('x'), { stack: undefined })],
+    ['an error whose stack throws', thrower],
+  ])('is none of %s', (_what, error) => {
+    expect(stackOf(error)).toBeUndefined();
+  });
+
+  test('ends, also of errors that are their own causes', () => {
+    const error = new Error('x');
+    error.cause = error;
+    expect(stackOf(error)).toBe(error.stack);
+    expect(stackOf(cyclic())).toMatch(/^AggregateError/);
   });
 });

@@ -34,17 +34,10 @@ export async function runFailed(
       failed: batch.failed,
       enrollmentError: batch.enrollmentError,
       failureReason: batch.failureReason,
-      groups: groups.map((group) => groupJson(group, flags)),
+      groups,
       omittedGroups: total - groups.length,
     });
   });
-}
-
-function groupJson({ samples, ...group }: FailureGroup, { args: hasArgs }: FailedFlags): object {
-  return {
-    ...group,
-    samples: samples.map(({ args, ...sample }) => (hasArgs ? { ...sample, args } : sample)),
-  };
 }
 
 function describe(
@@ -71,7 +64,10 @@ function describeGroup(group: FailureGroup, flags: FailedFlags, paint: Paint): s
   const { errorClass, errorMessage, jobs, samples } = group;
   return [
     `${paint('bold', counted(jobs, 'job'))}  ${paint('red', errorClass)}: ${oneLine(errorMessage)}`,
-    ...samples.map((sample) => `  ${describeSample(sample, flags, paint)}`),
+    ...samples.flatMap((sample) => [
+      `  ${describeSample(sample, flags, paint)}`,
+      ...stackLines(sample, flags),
+    ]),
     ...(jobs > samples.length ? [paint('dim', `  and ${digits(jobs - samples.length)} more`)] : []),
   ];
 }
@@ -82,9 +78,14 @@ function describeSample(
   paint: Paint,
 ) {
   const call = flags.args
-    ? `${workerClass}(${oneLine(args.map((arg) => JSON.stringify(arg)).join(', '))})`
+    ? `${workerClass}(${oneLine(args!.map((arg) => JSON.stringify(arg)).join(', '))})`
     : workerClass;
   return `${jid}  ${call}  ${paint('dim', counted(attempts, 'attempt'))}`;
+}
+
+function stackLines({ errorStack }: FailureSample, { stacks }: FailedFlags): string[] {
+  if (!stacks) return [];
+  return (errorStack ?? 'No stack is stored.').split('\n').map((line) => `    ${oneLine(line)}`);
 }
 
 function lines(text: readonly string[]): string {

@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
 import { assertBatchId } from '../../client/batch-options.ts';
-import { selectJobPage, selectOverview } from '../../database/overview.ts';
-import type { JobRecord } from '../../database/rows.ts';
+import { selectJobPage, selectOverview, type JobPageRow } from '../../database/overview.ts';
 import { digits, oneLine } from '../../doctor/words.ts';
 import { BatchNotFoundError } from '../../errors.ts';
 import type { JobsFlags } from '../commands/jobs.ts';
@@ -28,18 +27,19 @@ export async function runJobs(
       after,
       // One more than asked for tells whether there is a next page.
       limit: limit + 1,
+      args: flags.args === true,
     });
     const jobs = found.slice(0, limit);
     const next = found.length > jobs.length ? jobs.at(-1)!.position : null;
     print(context, flags, describe(jobs, next, flags, painter(context, context.stdout)), {
       id,
-      jobs: jobs.map(({ batchId: _batchId, args, ...job }) => (flags.args ? { ...job, args } : job)),
+      jobs: jobs.map(({ batchId: _batchId, ...job }) => job),
       next,
     });
   });
 }
 
-function describe(jobs: readonly JobRecord[], next: number | null, flags: JobsFlags, paint: Paint): string {
+function describe(jobs: readonly JobPageRow[], next: number | null, flags: JobsFlags, paint: Paint): string {
   if (jobs.length === 0) return 'No job.\n';
   const hasExecutions = jobs.some(({ workflowId, activityId }) => (workflowId ?? activityId) !== null);
   const rows = jobs.map((job) => [
@@ -49,7 +49,7 @@ function describe(jobs: readonly JobRecord[], next: number | null, flags: JobsFl
     paint(statusStyle(job.status), job.status),
     digits(job.attempts),
     describeTime(job),
-    ...(flags.args ? [oneLine(job.args.map((arg) => JSON.stringify(arg)).join(', '), 60)] : []),
+    ...(flags.args ? [oneLine(job.args!.map((arg) => JSON.stringify(arg)).join(', '), 60)] : []),
     job.errorClass === null ? '' : oneLine(`${job.errorClass}: ${job.errorMessage ?? ''}`, 80),
   ]);
   const columns = [
@@ -67,13 +67,13 @@ function describe(jobs: readonly JobRecord[], next: number | null, flags: JobsFl
 }
 
 /** `workflow order-1`, `activity charge-1`; empty for a job that has a handler. */
-function describeExecution({ workflowId, activityId }: JobRecord): string {
+function describeExecution({ workflowId, activityId }: JobPageRow): string {
   if (workflowId !== null) return oneLine(`workflow ${workflowId}`, 60);
   return activityId === null ? '' : oneLine(`activity ${activityId}`, 60);
 }
 
 /** How long its last attempt took. */
-function describeTime({ startedAt, finishedAt }: JobRecord): string {
+function describeTime({ startedAt, finishedAt }: JobPageRow): string {
   return startedAt === null || finishedAt === null
     ? ''
     : `${digits(finishedAt.getTime() - startedAt.getTime())} ms`;

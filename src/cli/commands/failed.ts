@@ -4,6 +4,7 @@ import { addDatabaseOptions, wholeNumber, type DatabaseFlags } from '../flags.ts
 
 export interface FailedFlags extends DatabaseFlags {
   readonly args?: true;
+  readonly stacks?: true;
   readonly limit: number;
   readonly samples: number;
   readonly json?: true;
@@ -19,6 +20,7 @@ export function failedCommand(context: CliContext): Command {
     )
     .argument('<id>', 'the batch')
     .option('--args', 'show the arguments of the jobs, too')
+    .option('--stacks', 'show where the last error of each of these jobs was thrown; --json always has it')
     .option('--limit <count>', 'most groups', wholeNumber(1), 20)
     .option('--samples <count>', 'most jobs that are named in a group', wholeNumber(1), 3)
     .option('--json', 'print the result as one line of JSON');
