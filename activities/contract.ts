@@ -39,6 +39,8 @@ export interface MirrorActivities {
   scheduleAlertCallback(input: { batchId: string; round: number }): Promise<void>;
   finishBatch(input: FinishBatchInput): Promise<FinishBatchResult>;
   failCallback(input: FailCallbackInput): Promise<void>;
+  /** @returns whether the callback is this retry's to run */
+  retryCallback(input: RetryCallbackInput): Promise<boolean>;
 }
 
 /** Activities that run the app's code. */
@@ -204,6 +206,16 @@ export interface FailCallbackInput {
   readonly callback: string;
   readonly errorClass: string;
   readonly errorMessage: string;
+}
+
+export interface RetryCallbackInput {
+  readonly batchId: string;
+  readonly round: number;
+  readonly event: BatchEvent;
+  /** Which retry of the callback in this round it is, from 1. */
+  readonly retry: number;
+  /** It has not failed, and the workflow that ran it was terminated. */
+  readonly isAbandoned: boolean;
 }
 
 export interface ChunkInput {

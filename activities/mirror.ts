@@ -16,6 +16,7 @@ import {
   insertCallback,
   markAlertCallbackScheduled,
   markCallbackFailure,
+  markCallbackRetried,
 } from '../src/database/callbacks.ts';
 import { atPrimary } from '../src/database/primary.ts';
 import { selectPendingExecutions, selectPositions } from '../src/database/workflow-jobs.ts';
@@ -68,6 +69,7 @@ export function createMirrorActivities({
       await markCallbackFailure(database, key, { errorClass, errorMessage, final: true });
       instruments()?.callbacksEnded.add(1, { callback, event: key.event, outcome: 'failed' });
     },
+    retryCallback: (input) => markCallbackRetried(database, input),
   };
 }
 

@@ -155,6 +155,8 @@ create table :schema:.batch_callbacks (
   registration jsonb not null default '{}',
   status text not null default 'registered'
     check (status in ('registered', 'scheduled', 'running', 'completed', 'failed', 'skipped')),
+  -- Counts retryCallback.
+  retries integer not null default 0 check (retries >= 0),
   -- How many times the handler has run, and how many of them count against its maximumAttempts.
   attempts integer not null default 0 check (attempts >= 0),
   charged integer not null default 0 check (charged between 0 and attempts),
@@ -211,6 +213,9 @@ create index batch_jobs_executions on :schema:.batch_jobs (batch_id, position)
 
 -- Serves the search for batches that wait for each other. Jobs that are no batches have no entry.
 create index batch_jobs_members on :schema:.batch_jobs (batch_id) where worker_class = 'batch-jobs:Batch';
+
+-- Serves the doctor and the view idle_batches: callbacks that nothing runs any more.
+create index batch_callbacks_failed on :schema:.batch_callbacks (batch_id) where status = 'failed';
 
 -- Serves list({ parentId }).
 create index batches_parent on :schema:.batches (parent_batch_id, created_at desc) where parent_batch_id is not null;
@@ -404,8 +409,8 @@ cross join lateral (
 ) m
 where b.pruned_at is null;
 
--- Batches that are not over and of which nothing was recorded for a minute, with what their rows say about why. The
--- words are those of the doctor's findings. Whether there is a worker only Temporal knows.
+-- Batches that are not over, or whose callback has failed for good, and of which nothing was recorded for a minute, with
+-- what their rows say about why. The words are those of the doctor's findings. Whether there is a worker only Temporal knows.
 create view :schema:.idle_batches as
 select
   b.id,
@@ -418,6 +423,7 @@ select
   now() - i.idle_since as idle,
   case
     when b.settled_at is not null then case
+      when c.status = 'failed' then 'callback_failed'
       when c.status <> 'running' then 'callback_waiting'
       when c.error_class is not null then 'callback_failing'
       else 'callback_running' end
@@ -445,12 +451,13 @@ left join lateral (
 ) moved on true
 cross join lateral (select greatest(b.updated_at, moved.at) as idle_since) i
 -- Of a batch whose jobs have ended: the callback that it waits for. A later one is scheduled when this one has ended.
+-- One that has failed for good waits for an operator.
 left join lateral (
   select o.event, o.callback, o.status, o.error_class, o.error_message
   from :schema:.batch_callbacks o
   where o.batch_id = b.id and o.round = b.round and b.settled_at is not null
-    and o.status in ('registered', 'scheduled', 'running')
-  order by o.status = 'running' desc, o.status = 'scheduled' desc, o.event limit 1
+    and o.status in ('registered', 'scheduled', 'running', 'failed')
+  order by o.status = 'running' desc, o.status = 'scheduled' desc, o.status = 'registered' desc, o.event limit 1
 ) c on true
 -- Among the first thousand jobs with an error, so that a batch of many failures costs little. By batch_jobs_errors.
 left join lateral (
@@ -477,7 +484,7 @@ where b.pruned_at is null
   and i.idle_since < now() - interval '1 minute'
   and (b.settled_at is null or exists (
     select 1 from :schema:.batch_callbacks o
-    where o.batch_id = b.id and o.round = b.round and o.status in ('registered', 'scheduled', 'running')));
+    where o.batch_id = b.id and o.round = b.round and o.status in ('registered', 'scheduled', 'running', 'failed')));
 `,
     { schema },
   );

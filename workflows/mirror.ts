@@ -94,4 +94,5 @@ export const mirror: MirrorActivities = {
   scheduleAlertCallback: inTurn((to) => to.scheduleAlertCallback),
   finishBatch: inTurn((to) => to.finishBatch),
   failCallback: inTurn((to) => to.failCallback),
+  retryCallback: inTurn((to) => to.retryCallback),
 };

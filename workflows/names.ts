@@ -28,3 +28,11 @@ export interface ActivityMark {
   readonly batchId: string;
   readonly activityId: string;
 }
+
+/** Id of the workflow that runs a callback of a batch again, for the so many-th time in its round. */
+export function callbackRetryWorkflowId(
+  batchWorkflowId: string,
+  { round, event, retry }: { readonly round: number; readonly event: string; readonly retry: number },
+): string {
+  return `${batchWorkflowId}/round/${round}/retry/${retry}/callback/${event}`;
+}

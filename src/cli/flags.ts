@@ -1,5 +1,5 @@
 import { InvalidArgumentError, type Command } from 'commander';
-import type { BatchOutcome, BatchStatus } from '../../workflows/batch-state.ts';
+import type { BatchEvent, BatchOutcome, BatchStatus } from '../../workflows/batch-state.ts';
 import type { JobStatus } from '../database/rows.ts';
 import type { TemporalFlags } from './temporal.ts';
 
@@ -11,6 +11,7 @@ export interface DatabaseFlags {
 
 export const OUTCOMES: readonly BatchOutcome[] = ['complete', 'failed', 'cancelled'];
 export const STATUSES: readonly BatchStatus[] = ['pending', 'running', ...OUTCOMES];
+export const EVENTS: readonly BatchEvent[] = ['complete', 'failure', 'cancelled', 'settled', 'idle'];
 export const JOB_STATUSES: readonly JobStatus[] = ['pending', 'complete', 'failed', 'cancelled'];
 
 export function addDatabaseOptions(command: Command): Command {

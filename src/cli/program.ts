@@ -11,6 +11,7 @@ import { migrateCommand } from './commands/migrate.ts';
 import { pauseCommand } from './commands/pause.ts';
 import { pruneCommand } from './commands/prune.ts';
 import { resumeCommand } from './commands/resume.ts';
+import { retryCallbackCommand } from './commands/retry-callback.ts';
 import { retryFailedCommand } from './commands/retry-failed.ts';
 import { statusCommand } from './commands/status.ts';
 import { updateCommand } from './commands/update.ts';
@@ -55,6 +56,7 @@ export function buildProgram(context: CliContext): Command {
     pauseCommand(context),
     resumeCommand(context),
     retryFailedCommand(context),
+    retryCallbackCommand(context),
     updateCommand(context),
     pruneCommand(context),
     completionCommand(context),

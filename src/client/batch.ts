@@ -17,7 +17,7 @@ import {
   updateUpdate,
 } from '../../workflows/messages.ts';
 import { selectJobs, type ClaimedBlock } from '../database/batches.ts';
-import { selectCallbacks } from '../database/callbacks.ts';
+import { selectCallbacks, selectRetriedEvents } from '../database/callbacks.ts';
 import { selectRoundBasis, selectRounds, type RoundRecord } from '../database/rounds.ts';
 import { selectResultPage, selectResults, type JobResult } from '../database/results.ts';
 import { toBatchRecord, type BatchRecord, type CallbackRow, type JobRecord } from '../database/rows.ts';
@@ -55,6 +55,7 @@ import { describeBeside } from './open-blocks.ts';
 import { heldBatch } from './lineage.ts';
 import { resolveRegistration } from './registrations.ts';
 import { inPages, resolveEachResult, type EachResultOptions, type StoredResult } from './results.ts';
+import { retryCallback } from './retry-callback.ts';
 import { enrollJob } from './submit.ts';
 import { findLost, terminatedError, type LostWorkflow } from './lost-workflow.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
@@ -455,6 +456,7 @@ export class Batch {
     const lost = await findLost(this.#batches.client, this.#record);
     if (lost && !lost.isKnown) throw terminatedError(this.id, lost);
     if (!lost) this.#assertRetryable(cancelled);
+    await this.#assertNoCallbackRunsAgain();
     const round = this.round + 1;
     const runId = await this.#startRound({ cancelled, lost }, policy);
     let unanswered: WorkerUnavailableError | undefined;
@@ -479,6 +481,21 @@ export class Batch {
       );
     }
     return { round, ...resultOf(this.round < round ? unanswered : undefined) };
+  }
+
+  /**
+   * Runs a callback again that has failed for good, with new attempts: once its cause is fixed. The batch's outcome
+   * stays, and `wait` does not wait for it: `callbacks` shows how it ends. Of several calls at once one starts it. It
+   * also runs one again whose workflow somebody terminated. Until it has ended, no round can be opened.
+   *
+   * @returns `queued`: no worker has answered for 15 s; the callback runs once one starts
+   * @throws {@link InvalidOptionError} for an unknown event
+   * @throws {@link BatchError} with code `CALLBACK_NOT_REGISTERED` when the event has no callback, `CALLBACK_RUNNING` while
+   * that runs or is about to, `CALLBACK_NOT_FAILED` when it has not failed for good
+   * @throws {@link TemporalUnavailableError} @throws {@link DatabaseUnavailableError}
+   */
+  async retryCallback(event: BatchEvent): Promise<{ queued: boolean }> {
+    return retryCallback(this.#batches, this.#record, event);
   }
 
   /** The rounds of the batch, the present one last. @throws {@link DatabaseUnavailableError} */
@@ -915,6 +932,17 @@ export class Batch {
         (progress.cancelled > 0 && !cancelled
           ? ' Its cancelled jobs run again with { cancelled: true }, or --cancelled.'
           : ''),
+    );
+  }
+
+  /** One that the batch itself runs keeps its workflow open. */
+  async #assertNoCallbackRunsAgain(): Promise<void> {
+    const { database } = this.#batches;
+    const [event] = await this.#batches.read(() => selectRetriedEvents(database, this.id));
+    if (event === undefined) return;
+    throw new BatchRunningError(
+      'BATCH_RUNNING',
+      `Batch "${this.id}" runs its callback on ${event} again. Wait for its end.`,
     );
   }
 

@@ -214,6 +214,8 @@ function refusal(
       return new BatchSettledError(type, `Batch "${batchId}": ${message}`);
     case 'CALLBACK_ALREADY_REGISTERED':
       return new CallbackAlreadyRegisteredError(type, `Batch "${batchId}": ${message}`);
+    case 'CALLBACK_RUNNING':
+      return new BatchError(type, `Batch "${batchId}": ${message}`);
     case 'ENROLLMENT_TIMED_OUT':
       return new EnrollmentTimedOutError(type, `Batch "${batchId}": ${message}`);
     case 'JOB_NOT_LIMITED':

@@ -1,6 +1,6 @@
 import type { Knex } from 'knex';
-import type { RegisterCallbackInput } from '../../activities/contract.ts';
-import type { BatchEvent } from '../../workflows/batch-state.ts';
+import type { RegisterCallbackInput, RetryCallbackInput } from '../../activities/contract.ts';
+import type { BatchEvent, CallbackRegistration } from '../../workflows/batch-state.ts';
 import { toStorable } from '../json-value.ts';
 import type { Database } from './connect.ts';
 import { IN_TRANSACTION } from './own-knex.ts';
@@ -116,6 +116,74 @@ export async function markCallbackFailure(
       error_message: toStorable(error.errorMessage),
       ...(error.final ? { status: 'failed', finished_at: database.knex.fn.now() } : {}),
     });
+}
+
+/**
+ * Makes a callback that has failed for good due once more, with new attempts; also one that its workflow left behind.
+ * Repeating it gives the same answer. The batch's row is locked: no round is opened, and no prune begins, meanwhile.
+ *
+ * @returns whether it is this retry's to run: not if another one has it, or if the batch is gone or has another round
+ */
+export async function markCallbackRetried(
+  { knex, schema }: Database,
+  { batchId, round, event, retry, isAbandoned }: RetryCallbackInput,
+): Promise<boolean> {
+  const { rows } = await knex.raw(
+    `with batch as materialized (
+       select id from :schema:.batches
+       where id = :batchId and round = :round and pruned_at is null for share
+     ), retried as (
+       update :schema:.batch_callbacks
+       set status = 'scheduled', retries = :retry, attempts = 0, charged = 0, error_class = null, error_message = null,
+         scheduled_at = now(), started_at = null, finished_at = null
+       where batch_id = (select id from batch) and round = :round and event = :event and retries = :retry - 1
+         and (status = 'failed' or :isAbandoned and status in ('scheduled', 'running'))
+       returning 1
+     )
+     select exists (select 1 from retried) or exists (
+       select 1 from :schema:.batch_callbacks
+       where batch_id = (select id from batch) and round = :round and event = :event and retries = :retry
+         and status in ('scheduled', 'running')) as ours`,
+    { schema, batchId, round, event, retry, isAbandoned },
+  );
+  return rows[0].ours;
+}
+
+/** What a retry of a callback is made from. */
+export interface RetryBasis {
+  readonly round: number;
+  readonly status: CallbackRow['status'];
+  readonly retries: number;
+  readonly registration: CallbackRegistration;
+}
+
+/** The callback of the newest round; undefined if the event has none. */
+export async function selectRetryBasis(
+  { knex, schema }: Database,
+  batchId: string,
+  event: BatchEvent,
+): Promise<RetryBasis | undefined> {
+  const { rows } = await knex.raw(
+    `select c.round, c.status, c.retries, c.registration
+     from :schema:.batch_callbacks c join :schema:.batches b on b.id = c.batch_id and b.round = c.round
+     where c.batch_id = :batchId and c.event = :event and b.pruned_at is null`,
+    { schema, batchId, event },
+  );
+  return rows[0];
+}
+
+/** Events of the newest round whose callbacks run again after they had failed for good. */
+export async function selectRetriedEvents(
+  { knex, schema }: Database,
+  batchId: string,
+): Promise<BatchEvent[]> {
+  const { rows } = await knex.raw(
+    `select c.event
+     from :schema:.batch_callbacks c join :schema:.batches b on b.id = c.batch_id and b.round = c.round
+     where c.batch_id = :batchId and c.retries > 0 and c.status in ('scheduled', 'running')`,
+    { schema, batchId },
+  );
+  return rows.map(({ event }: { event: BatchEvent }) => event);
 }
 
 /** How the callback stands; undefined if it has no row. By a lock, so that no replica answers: it may run by that. */

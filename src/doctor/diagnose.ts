@@ -20,9 +20,13 @@ const SILENT_PART = 0.5;
 export function diagnose(facts: Facts): Finding[] {
   const { mirror, temporal } = facts;
   const unreachable = serverFindings(facts);
-  if (mirror && isOver(mirror)) return [...rowsGone(mirror), ...over(mirror), ...unreachable];
-  if (!temporal) return withMoving(facts, unreachable);
-  if (temporal.batch.status !== 'running') return [...unreachable, ...closed(facts, temporal)];
+  const again = temporal ? eventsAgain(temporal) : [];
+  if (mirror && isOver(mirror) && again.length === 0)
+    return [...rowsGone(mirror), ...over(mirror), ...unreachable];
+  const failed = mirror ? failedCallbacks(mirror, again) : [];
+  if (!temporal) return withMoving(facts, [...unreachable, ...failed]);
+  if (temporal.batch.status !== 'running' && again.length === 0)
+    return [...unreachable, ...failed, ...closed(facts, temporal)];
   const findings = withMoving(facts, [
     ...unreachable,
     ...rowMissing(facts),
@@ -31,6 +35,7 @@ export function diagnose(facts: Facts): Finding[] {
     ...workerFindings(facts, temporal),
     ...mirrorBehind(facts, temporal),
     ...block(facts, temporal),
+    ...failed,
     ...callbackFindings(facts, temporal),
     ...limits(facts, temporal),
     ...jobFindings(facts, temporal),
@@ -74,20 +79,34 @@ function temporalUnreachable({ temporalError }: Pick<Facts, 'temporalError'>): F
   ];
 }
 
-function over({ batch, callbacks, movedAt }: MirrorFacts): Finding[] {
-  const failed = callbacks.filter(({ status }) => status === 'failed');
-  return [
-    ...failed.map((row): Finding => {
+function failedCallbacks({ batch, callbacks }: MirrorFacts, again: readonly string[] = []): Finding[] {
+  return callbacks
+    .filter(({ event, status }) => status === 'failed' && !again.includes(event))
+    .map((row) => {
       const { event, callback, attempts, error_class: errorClass, error_message: errorMessage } = row;
       return {
         code: 'CALLBACK_FAILED',
         severity: 'attention',
         message: `The callback ${quote(callback)} on ${event} failed for good after ${counted(attempts, 'attempt')}: ${oneLine(`${errorClass}: ${errorMessage}`)}`,
-        advice: 'Nothing runs it again. Do by hand what it should have done.',
+        advice: `Fix the cause, then \`batch-jobs retry-callback ${batch.id} ${event}\` runs it again.`,
         since: row.finished_at?.getTime() ?? null,
         details: { event, callback, attempts, errorClass, errorMessage },
       };
-    }),
+    });
+}
+
+/** Events whose callbacks have a workflow of their own that runs: the batch's may have closed. */
+function eventsAgain({ parts }: TemporalFacts): string[] {
+  return parts.flatMap(({ workflowId, status }) => {
+    const event = /\/callback\/(\w+)$/.exec(workflowId)?.[1];
+    return event !== undefined && status === 'running' ? [event] : [];
+  });
+}
+
+function over(mirror: MirrorFacts): Finding[] {
+  const { batch, movedAt } = mirror;
+  return [
+    ...failedCallbacks(mirror),
     {
       code: 'OVER',
       severity: 'ok',

@@ -26,7 +26,10 @@ const UNREPORTABLE = [
   'WorkflowTimedOutError',
 ];
 
-/** Batches that are not over and whose rows did not change for a time, the longest first; and how many there are. */
+/**
+ * Batches that are not over and whose rows did not change for a time, the longest first; behind them those with a
+ * callback that has failed for good, which are served by batch_callbacks_failed. And how many there are.
+ */
 export async function selectStill(
   { knex, schema }: Database,
   idleMs: number,
@@ -34,11 +37,18 @@ export async function selectStill(
 ): Promise<{ ids: string[]; count: number }> {
   const { rows } = await knex.raw(
     `select id, count(*) over ()::int as count
-     from :schema:.batches b
-     where updated_at < now() - :idleMs::double precision * interval '1 ms'
-       and (settled_at is null or exists (
-         select 1 from :schema:.batch_callbacks c where c.batch_id = b.id and c.status = any(:open::text[])))
-     order by updated_at
+     from (
+       select id, updated_at, updated_at < now() - :idleMs::double precision * interval '1 ms'
+         and (settled_at is null or exists (
+           select 1 from :schema:.batch_callbacks c where c.batch_id = b.id and c.status = any(:open::text[])))
+         as still
+       from :schema:.batches b
+       where pruned_at is null
+     ) b
+     where still or id in (
+       select c.batch_id from :schema:.batch_callbacks c join :schema:.batches f on f.id = c.batch_id and f.round = c.round
+       where c.status = 'failed')
+     order by still desc, updated_at
      limit :limit`,
     { schema, idleMs, limit, open: `{${OPEN_CALLBACKS.join(',')}}` },
   );

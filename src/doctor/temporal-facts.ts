@@ -50,7 +50,8 @@ export class TemporalReader {
   async #read(batchId: string): Promise<{ facts: TemporalFacts; unknown: UnknownSpans[] }> {
     const { workflow: batch, children } = await readWorkflow(this.#client, batchWorkflowId(batchId));
     const isRunning = batch.status === 'running';
-    const parts = isRunning ? await this.#readParts(batch.workflowId, children) : [];
+    // Of a batch that is over, the workflow of a callback that runs again.
+    const parts = await this.#readParts(batch.workflowId, children);
     const { input, unreadable } = isRunning ? await this.#readInput(batch.workflowId) : {};
     const queues = await this.#readQueues([batch, ...parts]);
     const isAnswered = (queues[batch.taskQueue ?? '']?.workflowPollAt ?? 0) > Date.now() - LATE.poll;

@@ -34,7 +34,7 @@ function noWorkflowWorker(
   temporal: TemporalFacts,
   workflows: readonly WorkflowFacts[],
 ): Finding[] {
-  const { taskQueue } = temporal.batch;
+  const taskQueue = workflows.map((workflow) => workflow.taskQueue).find((name) => name !== undefined);
   if (taskQueue === undefined) return [];
   const { workflowPollAt } = temporal.queues[taskQueue] ?? {};
   const waiting = workflows.flatMap(({ task }) => (task && !task.isStarted ? [task.scheduledAt] : []));

@@ -67,6 +67,10 @@ export class InlineBatch extends Batch {
     throw new InlineUnsupportedError('rounds()');
   }
 
+  override async retryCallback(): Promise<{ queued: boolean }> {
+    throw new InlineUnsupportedError('retryCallback()');
+  }
+
   override async retryFailed(): Promise<never> {
     throw new InlineUnsupportedError('retryFailed()');
   }

@@ -239,7 +239,16 @@ test('the list has every batch that stands still, with its findings, and the exi
   expect(verdicts.get(waiting.id)).toBe('waiting');
   expect(verdicts.get(stuck.id)).toBe('attention');
   expect(exitCode).toBe(1);
-  // None of them has stood still for an hour.
+  // None of them has stood still for an hour. A callback that has failed for good is a finding at once.
+  const { batches: failed } = JSON.parse((await doctor(world, '--json', '--idle', '1h')).stdout) as {
+    batches: DoctorReport[];
+  };
+  expect(failed.map(({ findings }) => findings[0]!.code)).toEqual(failed.map(() => 'CALLBACK_FAILED'));
+  await world.knex
+    .withSchema(world.schema)
+    .from('batch_callbacks')
+    .where('status', 'failed')
+    .update('status', 'skipped');
   expect(await doctor(world, '--idle', '1h')).toMatchObject({
     exitCode: 0,
     stdout: expect.stringContaining('Nothing stands still'),

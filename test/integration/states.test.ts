@@ -5,6 +5,7 @@ import {
   markAlertCallbackScheduled,
   markCallbackCompleted,
   markCallbackFailure,
+  markCallbackRetried,
   markCallbackRunning,
 } from '../../src/database/callbacks.ts';
 import { markComplete, markFailures, type Failure } from '../../src/database/chunks.ts';
@@ -101,6 +102,8 @@ const CALLBACK_WRITES: readonly Write[] = [
     'markCallbackFailure',
     () => markCallbackFailure(database, key, { errorClass: 'Error', errorMessage: 'broken', final: true }),
   ],
+  ['markCallbackRetried', () => markCallbackRetried(database, { ...key, retry: 1, isAbandoned: false })],
+  ['markCallbackRetried', () => markCallbackRetried(database, { ...key, retry: 1, isAbandoned: true })],
   ['deleteSlice', () => claim().then(() => deleteSlice(database, ID, 0, 10))],
 ];
 

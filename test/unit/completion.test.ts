@@ -16,7 +16,7 @@ describe('completion', () => {
   test('knows the commands, and none that is hidden', () => {
     expect(complete('')).toEqual(expect.arrayContaining(['list', 'status', 'retry-failed', 'help']));
     expect(complete('')).not.toContain('__complete');
-    expect(complete('re')).toEqual(['resume', 'retry-failed']);
+    expect(complete('re')).toEqual(['resume', 'retry-failed', 'retry-callback']);
     expect(complete('nonsense')).toEqual([]);
   });
 

@@ -91,6 +91,59 @@ const CASES: readonly Case[] = [
     says: ['"Mail" on complete failed for good after 5 attempts: E: no way'],
   },
   {
+    title: 'a callback that failed for good runs again, after its batch has closed',
+    facts: stillBatch({
+      batch: over,
+      mirror: { callbacks: [callbackRow({ status: 'running' })] },
+      workflow: { status: 'completed' },
+      temporal: {
+        parts: [
+          {
+            workflowId: 'batch:b1/round/1/retry/1/callback/complete',
+            status: 'running',
+            taskQueue: 'own',
+            activities: [activity({ type: 'runCallback', state: 'started', startedAt: NOW - MINUTE })],
+            lostAt: [],
+          },
+        ],
+      },
+    }),
+    finds: [['CALLBACK_RUNNING', 'waiting']],
+    says: ['"Mail" on complete runs for 1 min'],
+  },
+  {
+    title:
+      'a callback that failed for good is to run again, and no worker polls; Temporal has forgotten the batch',
+    facts: stillBatch({
+      batch: over,
+      mirror: { callbacks: [callbackRow({ status: 'failed', error_class: 'E', error_message: 'no' })] },
+      temporal: {
+        batch: { workflowId: 'batch:b1', status: 'not found', activities: [], lostAt: [] },
+        parts: [
+          {
+            workflowId: 'batch:b1/round/1/retry/1/callback/complete',
+            status: 'running',
+            taskQueue: 'own',
+            task: { attempt: 1, isStarted: false, scheduledAt: NOW - MINUTE },
+            activities: [],
+            lostAt: [],
+          },
+        ],
+        queues: { own: GONE },
+      },
+    }),
+    finds: [['NO_WORKFLOW_WORKER', 'attention']],
+    says: ['No worker polls task queue "own"'],
+  },
+  {
+    title: 'a callback failed for good while jobs still run',
+    facts: stillBatch({
+      mirror: { callbacks: [callbackRow({ status: 'failed', error_class: 'E', error_message: 'no' })] },
+    }),
+    finds: [['CALLBACK_FAILED', 'attention']],
+    says: ['batch-jobs retry-callback b1 complete'],
+  },
+  {
     title: 'all jobs are terminal, and a callback has not ended',
     facts: stillBatch({
       batch: over,

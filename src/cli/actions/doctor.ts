@@ -111,7 +111,7 @@ async function selectStillOrError(
 
 function closingLine(count: number, idleMs: number): string {
   return count === 0
-    ? `Nothing stands still: every batch is over, or changed within the last ${span(idleMs)}.\n`
+    ? `Nothing stands still: every batch is over, with its callbacks, or changed within the last ${span(idleMs)}.\n`
     : '`batch-jobs doctor <batch id>` says what to do.\n';
 }
 

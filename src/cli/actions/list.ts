@@ -48,7 +48,7 @@ function resolveFilter({ status, newerThan, olderThan, description, parent, afte
   } satisfies Omit<OverviewFilter, 'limit'>;
 }
 
-const COLUMNS: readonly Column[] = [
+const BASE_COLUMNS: readonly Column[] = [
   { title: 'id' },
   { title: 'status' },
   { title: 'done', align: 'right' },
@@ -60,8 +60,11 @@ const COLUMNS: readonly Column[] = [
 
 function describe(batches: readonly BatchOverview[], next: string | null, paint: Paint): string {
   if (batches.length === 0) return 'No batch.\n';
+  const hasFailedCallbacks = batches.some((batch) => failedEvents(batch).length > 0);
+  const columns = [...BASE_COLUMNS, ...(hasFailedCallbacks ? [{ title: 'callbacks' }] : [])];
   const rows = batches.map((batch) => {
     const word = statusWord(batch);
+    const failed = failedEvents(batch);
     return [
       batch.id,
       paint(statusStyle(word), word),
@@ -70,8 +73,18 @@ function describe(batches: readonly BatchOverview[], next: string | null, paint:
       batch.failed === 0 ? '0' : paint('red', digits(batch.failed)),
       since(batch.createdAt, batch.now),
       oneLine(batch.description, 60),
+      ...(hasFailedCallbacks
+        ? [failed.length === 0 ? '' : paint('red', `failed: ${failed.join(', ')}`)]
+        : []),
     ];
   });
   const more = next === null ? '' : `\nThere are more: --after ${next}\n`;
-  return `${formatTable(COLUMNS, rows, paint)}${more}`;
+  return `${formatTable(columns, rows, paint)}${more}`;
+}
+
+/** Events whose callbacks have failed for good. */
+function failedEvents({ callbacks }: BatchOverview): string[] {
+  return Object.entries(callbacks ?? {}).flatMap(([event, { status }]) =>
+    status === 'failed' ? [event] : [],
+  );
 }

@@ -1,6 +1,7 @@
 import type { Client } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import type { Command } from 'commander';
+import type { BatchEvent } from '../../../workflows/batch-state.ts';
 import { describePolicy as policyText, isFailurePolicy } from '../../../workflows/failure-policy.ts';
 import type { Batch, SteerResult } from '../../client/batch.ts';
 import { BatchClient, batchWorkflowId } from '../../client/batch-client.ts';
@@ -12,6 +13,7 @@ import { counted, digits } from '../../doctor/words.ts';
 import { BatchNotFoundError } from '../../errors.ts';
 import { assertName, DEFAULT_TASK_QUEUE, resolveDuration } from '../../options.ts';
 import type { CancelFlags } from '../commands/cancel.ts';
+import type { RetryCallbackFlags } from '../commands/retry-callback.ts';
 import type { RetryFailedFlags } from '../commands/retry-failed.ts';
 import type { UpdateFlags } from '../commands/update.ts';
 import { assertConfirmable, confirm } from '../confirm.ts';
@@ -110,14 +112,7 @@ export async function runRetryFailed(
     question: (batch) =>
       // Those that are pending run, too, where an operator terminated the batch's workflow; otherwise it is refused.
       `Run ${counted(batch.failed + batch.pending + (cancelled ? batch.cancelled : 0), 'job')} of batch ${named(batch)} again?`,
-    taskQueueFor: async (client) => {
-      const found = taskQueue ?? (await taskQueueOf(client, id));
-      if (found !== undefined) return found;
-      // Another one would leave the round waiting for a worker that never comes.
-      throw new UsageError(
-        `Temporal keeps no workflow of batch ${id} any more, so that its task queue is not known. Give --task-queue.`,
-      );
-    },
+    taskQueueFor: (client) => knownTaskQueue(client, id, taskQueue),
     make: async (batch) => {
       const { round, ...result } = await batch.retryFailed({ ...policy, cancelled });
       const texts = {
@@ -137,6 +132,39 @@ function told(
 ): { text: string; json: object } {
   const text = queued ? `${later} once a worker runs; Temporal keeps the request. ${reason}` : done;
   return { text, json: { ...json, queued, ...(queued ? { reason } : {}) } };
+}
+
+export async function runRetryCallback(
+  context: CliContext,
+  id: string,
+  event: string,
+  flags: RetryCallbackFlags,
+  command: Command,
+): Promise<void> {
+  const { taskQueue } = flags;
+  if (taskQueue !== undefined) assertName('taskQueue', taskQueue);
+  await change(context, id, flags, command, {
+    question: (batch) => `Run the callback of batch ${named(batch)} on ${event} again?`,
+    taskQueueFor: (client) => knownTaskQueue(client, id, taskQueue),
+    make: async (batch) => {
+      const { queued } = await batch.retryCallback(event as BatchEvent);
+      return {
+        text: queued
+          ? `The callback of batch ${id} on ${event} is queued: no worker has answered. It runs once one starts.`
+          : `The callback of batch ${id} on ${event} runs again.`,
+        json: { action: 'retry-callback', event, queued },
+      };
+    },
+  });
+}
+
+/** Another queue would leave what is started waiting for a worker that never comes. */
+async function knownTaskQueue(client: Client, batchId: string, given: string | undefined): Promise<string> {
+  const found = given ?? (await taskQueueOf(client, batchId));
+  if (found !== undefined) return found;
+  throw new UsageError(
+    `Temporal keeps no workflow of batch ${batchId} any more, so that its task queue is not known. Give --task-queue.`,
+  );
 }
 
 interface Change {
