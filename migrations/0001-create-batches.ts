@@ -214,8 +214,9 @@ create index batch_jobs_executions on :schema:.batch_jobs (batch_id, position)
 -- Serves the search for batches that wait for each other. Jobs that are no batches have no entry.
 create index batch_jobs_members on :schema:.batch_jobs (batch_id) where worker_class = 'batch-jobs:Batch';
 
--- Serves the doctor and the view idle_batches: callbacks that nothing runs any more.
-create index batch_callbacks_failed on :schema:.batch_callbacks (batch_id) where status = 'failed';
+-- Serves the doctor: callbacks that failed for good. Its predicate is a column that a success leaves null, so that the
+-- updates of a callback that succeeds stay HOT.
+create index batch_callbacks_errors on :schema:.batch_callbacks (batch_id) where error_class is not null;
 
 -- Serves list({ parentId }).
 create index batches_parent on :schema:.batches (parent_batch_id, created_at desc) where parent_batch_id is not null;

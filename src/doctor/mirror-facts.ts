@@ -28,7 +28,7 @@ const UNREPORTABLE = [
 
 /**
  * Batches that are not over and whose rows did not change for a time, the longest first; behind them those with a
- * callback that has failed for good, which are served by batch_callbacks_failed. And how many there are.
+ * callback that has failed for good, served by batch_callbacks_errors. And how many there are.
  */
 export async function selectStill(
   { knex, schema }: Database,
@@ -47,7 +47,7 @@ export async function selectStill(
      ) b
      where still or id in (
        select c.batch_id from :schema:.batch_callbacks c join :schema:.batches f on f.id = c.batch_id and f.round = c.round
-       where c.status = 'failed')
+       where c.status = 'failed' and c.error_class is not null)
      order by still desc, updated_at
      limit :limit`,
     { schema, idleMs, limit, open: `{${OPEN_CALLBACKS.join(',')}}` },
