@@ -200,6 +200,36 @@ export const SCENARIOS: readonly Scenario[] = [
     },
   },
   {
+    name: 'slow-job-in-a-runner',
+    async run(world) {
+      const { work } = world.fixtures.jobs;
+      const batch = await createBatch(world, { continueAsNewAfterEvents: 80 });
+      await batch.jobs(async () => {
+        await work.performAsync('slow', 8_000);
+        for (const i of times(1_500)) await work.performAsync(i, 100);
+      });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
+    name: 'slow-job-in-the-batch',
+    async run(world) {
+      const { failTimes, work } = world.fixtures.jobs;
+      const batch = await createBatch(world, { continueAsNewAfterEvents: 120 });
+      await batch.jobs(async () => {
+        await work.performAsync('slow', 8_000);
+        await failTimes.performAsync('retried beside it', 2);
+        for (const i of times(600)) {
+          await work.performAsync(i, 10);
+          if (i % 100 === 99) await delay(300);
+        }
+      });
+      await isOver(batch);
+      return idOf(batch);
+    },
+  },
+  {
     name: 'cancel-requested',
     async run(world) {
       const batch = await createBatch(world, { continueAsNewAfterEvents: 80 });
