@@ -5,7 +5,7 @@ import { createHandlers } from './handlers.ts';
 import { Ledger } from './ledger.ts';
 import { stayWithParent } from './parent.ts';
 import { killerOf } from './start-workflow.ts';
-import { batchIdOf, fromEnvironment, ledgerFile, type EnqueuerSettings } from './settings.ts';
+import { batchIdOf, codecOptions, fromEnvironment, ledgerFile, type EnqueuerSettings } from './settings.ts';
 
 // An app with one batch, to be killed or paused in its block.
 const settings = fromEnvironment() as EnqueuerSettings;
@@ -15,6 +15,7 @@ const batchId = batchIdOf(settings.schema, settings.plan);
 const client = new Client({
   connection,
   plugins: [new BatchPlugin()],
+  ...codecOptions(settings),
   interceptors: { workflow: settings.isResuming ? [] : [killerOf(settings.plan, batchId)] },
 });
 const batches = new BatchClient({

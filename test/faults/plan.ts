@@ -15,6 +15,8 @@ export interface RoundPlan {
 export interface ConditionsPlan {
   /** Timeouts of each session of workers and enqueuers, as a role may have them; null: none. */
   readonly timeouts: { readonly statementMs: number; readonly lockMs: number } | null;
+  /** Whether clients and workers have a payload codec. */
+  readonly hasCodec: boolean;
   /** Whether a worker of another schema polls the same task queues. */
   readonly hasForeignWorker: boolean;
   /** Jobs have arguments of so many bytes, and workers a heap of so many MiB; null: small ones, and the usual heap. */
@@ -141,6 +143,7 @@ function planConditions(random: Random, jobs: number): ConditionsPlan {
   return {
     timeouts: kind < 0.15 ? { statementMs: random.int(300, 1_500), lockMs: random.int(100, 500) } : null,
     hasForeignWorker: kind >= 0.15 && kind < 0.22,
+    hasCodec: kind >= 0.3 && kind < 0.4,
     memory:
       kind >= 0.22 && kind < 0.3
         ? { argsBytes: Math.min(MOST_ARGS_BYTES, Math.floor(ALL_ARGS_BYTES / jobs)), heapMiB: 256 }
@@ -257,8 +260,9 @@ function planTrigger(random: Random, batches: readonly BatchPlan[], capacity: nu
 
 /** One line a batch and a fault, for people. */
 export function describePlan({ workers, batches, faults, conditions }: RoundPlan): string[] {
-  const { timeouts, hasForeignWorker, memory } = conditions;
+  const { timeouts, hasCodec, hasForeignWorker, memory } = conditions;
   return [
+    ...(hasCodec ? ['a payload codec'] : []),
     ...(timeouts ? [`sessions: statements ${timeouts.statementMs} ms, locks ${timeouts.lockMs} ms`] : []),
     ...(hasForeignWorker ? ['a worker of another schema on the task queue'] : []),
     ...(memory ? [`arguments of ${memory.argsBytes} bytes, heaps of ${memory.heapMiB} MiB`] : []),

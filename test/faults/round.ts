@@ -22,6 +22,7 @@ import { spawn, SupervisedWorker, type Child } from './processes.ts';
 import type { Arena } from './servers.ts';
 import {
   batchIdOf,
+  codecOptions,
   hasSecondQueue,
   hasWorkflows,
   ledgerFile,
@@ -61,7 +62,10 @@ export function roundFolder(seed: number): string {
 }
 
 /** Plays a round on the servers of an arena and checks what is left behind. */
-export async function playRound(arena: Arena, plan: RoundPlan): Promise<RoundResult> {
+export async function playRound(shared: Arena, plan: RoundPlan): Promise<RoundResult> {
+  const { connection } = shared.client;
+  const client = new Client({ connection, ...codecOptions(plan.conditions) });
+  const arena: Arena = { ...shared, client };
   const startedAt = performance.now();
   const folder = roundFolder(plan.seed);
   await rm(folder, { recursive: true, force: true });
@@ -77,6 +81,7 @@ export async function playRound(arena: Arena, plan: RoundPlan): Promise<RoundRes
     folder,
     databaseUrl: databaseUrl.href,
     argsBytes: memory?.argsBytes ?? 0,
+    hasCodec: plan.conditions.hasCodec,
     temporalAddress: arena.proxies.temporal.address,
     schema,
     taskQueue: schema,
@@ -228,7 +233,7 @@ class Round {
   #openApp() {
     const { schema, taskQueue, databaseUrl, temporalAddress } = this.#settings;
     const connection = Connection.lazy({ address: temporalAddress });
-    const client = new Client({ connection, plugins: [new BatchPlugin()] });
+    const client = new Client({ connection, plugins: [new BatchPlugin()], ...codecOptions(this.#settings) });
     const batches = new BatchClient({
       client,
       database: databaseUrl,

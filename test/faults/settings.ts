@@ -1,6 +1,15 @@
 import path from 'node:path';
+import type { PayloadCodec } from '@temporalio/common';
+import { dataConverter } from '../support/codec.ts';
 import type { BatchPlan } from './plan-batch.ts';
 import type { RoundPlan } from './plan.ts';
+
+/** Options of Temporal's clients and workers. */
+export function codecOptions({ hasCodec }: Pick<RoundSettings, 'hasCodec'>): {
+  dataConverter?: { payloadCodecs: PayloadCodec[] };
+} {
+  return hasCodec ? { dataConverter } : {};
+}
 
 /** Where a round's processes find what they share. */
 export interface RoundSettings {
@@ -13,6 +22,8 @@ export interface RoundSettings {
   readonly workflowBundlePath: string;
   /** Of the arguments of each job. */
   readonly argsBytes: number;
+  /** Whether clients and workers have a payload codec. */
+  readonly hasCodec: boolean;
 }
 
 export interface WorkerSettings extends RoundSettings {

@@ -5,7 +5,14 @@ import { createAppActivities } from './app-activities.ts';
 import { createHandlers } from './handlers.ts';
 import { Ledger } from './ledger.ts';
 import { stayWithParent } from './parent.ts';
-import { appQueue, fromEnvironment, ledgerFile, secondQueue, type WorkerSettings } from './settings.ts';
+import {
+  appQueue,
+  codecOptions,
+  fromEnvironment,
+  ledgerFile,
+  secondQueue,
+  type WorkerSettings,
+} from './settings.ts';
 
 // A worker process, to be killed, paused and started again.
 const settings = fromEnvironment() as WorkerSettings;
@@ -23,7 +30,9 @@ const workers = await Promise.all(
       database: databaseUrl,
       schema,
       taskQueue: queue,
-      workflowBundle: { codePath: workflowBundlePath },
+      // With a codec it makes one that encodes errors.
+      ...(settings.hasCodec ? {} : { workflowBundle: { codePath: workflowBundlePath } }),
+      workerOptions: codecOptions(settings),
       jobs: Object.values(work),
       callbacks: [...Object.values(callbacks.plain), ...Object.values(callbacks.transactional)],
       maxConcurrentJobs,
@@ -37,6 +46,7 @@ const app =
     connection,
     taskQueue: appQueue(taskQueue),
     workflowBundle: { codePath: settings.app.bundlePath },
+    ...codecOptions(settings),
     plugins: settings.app.reports ? [new BatchPlugin()] : [],
     activities: createAppActivities(ledger),
     stickyQueueScheduleToStartTimeout: '1s',

@@ -8,21 +8,29 @@ export const ENCODING = 'binary/test';
 
 /** Hides every byte, by a key of one. As codecs mostly do, it lets pass what it has not encoded. */
 export function codecOf(key: number): PayloadCodec {
-  const mask = (bytes: Uint8Array) => bytes.map((byte) => byte ^ key);
   const hidden = (payload: Payload): Payload => ({
     metadata: { encoding: Buffer.from(ENCODING) },
-    data: mask(Buffer.from(JSON.stringify(toJson(payload)))),
+    data: mask(Buffer.from(JSON.stringify(toJson(payload))), key),
   });
-  const shown = ({ data }: Payload): Payload =>
-    fromJson(JSON.parse(Buffer.from(mask(data ?? new Uint8Array())).toString()));
   return {
     encode: async (payloads) => payloads.map(hidden),
-    decode: async (payloads) => payloads.map((payload) => (isHidden(payload) ? shown(payload) : payload)),
+    decode: async (payloads) => payloads.map((payload) => shown(payload, key)),
   };
 }
 
-export const codec = codecOf(0xa5);
+const KEY = 0xa5;
+export const codec = codecOf(KEY);
 export const dataConverter = { payloadCodecs: [codec] };
+
+function mask(bytes: Uint8Array, key: number): Uint8Array {
+  return bytes.map((byte) => byte ^ key);
+}
+
+/** The payload without the codec, if it has it. */
+export function shown(payload: Payload, key = KEY): Payload {
+  if (!isHidden(payload)) return payload;
+  return fromJson(JSON.parse(Buffer.from(mask(payload.data ?? new Uint8Array(), key)).toString()));
+}
 
 function isHidden({ metadata }: Payload): boolean {
   return Buffer.from(metadata?.['encoding'] ?? []).toString() === ENCODING;

@@ -1,5 +1,6 @@
 import type { Client, WorkflowHandle } from '@temporalio/client';
 import { defaultPayloadConverter, type Payload } from '@temporalio/common';
+import { shown } from './codec.ts';
 
 export type History = Awaited<ReturnType<WorkflowHandle['fetchHistory']>>;
 
@@ -47,9 +48,9 @@ export function childrenOf(runs: readonly Run[]): string[] {
   return [...new Set(ids)];
 }
 
-/** What payloads hold. */
+/** What payloads hold, also behind the codec of codec.ts. */
 export function decoded(payloads: readonly Payload[] | null | undefined): unknown[] {
-  return (payloads ?? []).map((payload) => defaultPayloadConverter.fromPayload(payload));
+  return (payloads ?? []).map((payload) => defaultPayloadConverter.fromPayload(shown(payload)));
 }
 
 /** Names of the updates that a workflow accepted, over all its runs. */
