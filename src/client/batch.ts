@@ -128,6 +128,9 @@ export interface CallbackRecord {
   readonly finishedAt: Date | null;
 }
 
+/** Until the row is looked at again that is to name another round. */
+const ROUND_POLL_MS = 250;
+
 /** A batch. Its properties are as of the last read: `find`, `create`, `reload`, `progress`, `wait`. */
 export class Batch {
   readonly id: string;
@@ -374,12 +377,15 @@ export class Batch {
     assertName('reason', reason, 500);
     const message: CancelRequest = { reason, graceMs: resolveDuration('gracePeriod', gracePeriod) };
     const signal = (handle: BatchHandle) => handle.signal(cancelRequestedSignal, message);
-    try {
-      return await this.#steer({ signal }, (handle, updateId) =>
+    const send = () =>
+      this.#steer({ signal }, (handle, updateId) =>
         handle.executeUpdate(cancelUpdate, { args: [message], updateId }),
       );
+    try {
+      return await send();
     } catch (error) {
-      if (error instanceof BatchTerminatedError) return this.#cancelLost(message, error);
+      // Another call may have started a round meanwhile.
+      if (error instanceof BatchTerminatedError) return (await this.#cancelLost(message, error)) ?? send();
       // Its workflow has closed: it may have been cancelled before, which is what was asked for.
       if (error instanceof BatchSettledError && (await this.progress()).status === 'cancelled')
         return { queued: false };
@@ -725,12 +731,15 @@ export class Batch {
         limited = basis?.settings.jobLimits;
       }
     } catch (error) {
-      // The request waits for a worker anyway; what it may not change it will not.
+      // Kept all the same: the workflow ignores what it would refuse.
       if (error instanceof DatabaseUnavailableError) return;
       throw error;
     }
     const { settledAt, stoppedAt, status } = this;
     if (settledAt !== null || (stoppedAt !== null && !isCancel)) {
+      // The next round may wait for a worker, too: then it is that one which the request is for.
+      const { raw } = await handleOf(this.#batches, this.id).describe();
+      if (raw.workflowExecutionInfo?.firstRunId !== this.#record.runId) return;
       throw new BatchSettledError(
         'BATCH_SETTLED',
         `Batch "${this.id}" is ${status}, and ${settledAt === null ? 'was stopped' : 'has settled'}: it cannot be changed any more.`,
@@ -762,11 +771,19 @@ export class Batch {
     return runId;
   }
 
-  /** Ends a batch whose workflow was terminated: nobody else would run its callbacks. */
-  async #cancelLost(message: CancelRequest, terminated: BatchTerminatedError): Promise<SteerResult> {
+  /**
+   * Ends a batch whose workflow was terminated: nobody else would run its callbacks.
+   *
+   * @returns undefined when its workflow runs
+   */
+  async #cancelLost(
+    message: CancelRequest,
+    terminated: BatchTerminatedError,
+  ): Promise<SteerResult | undefined> {
     await this.reload();
     const lost = await findLost(this.#batches.client, this.#record);
-    if (!lost?.isKnown) throw terminated;
+    if (!lost) return undefined;
+    if (!lost.isKnown) throw terminated;
     await this.#startRound({ cancelled: false, lost }, {}, message);
     try {
       await this.#update('The batch is not cancelled yet', (handle, updateId) =>
@@ -910,9 +927,21 @@ export class Batch {
   async #untilOver(): Promise<void> {
     let runId = this.#requestedRunId ?? this.#record.runId;
     for (;;) {
-      await this.#batches.client.workflow.getHandle(batchWorkflowId(this.id), runId).result();
+      const { client } = this.#batches;
+      let failure: WorkflowFailedError | undefined;
+      try {
+        await client.workflow.getHandle(batchWorkflowId(this.id), runId).result();
+      } catch (error) {
+        if (!(error instanceof WorkflowFailedError)) throw error;
+        failure = error;
+      }
       this.#record = await this.#read({ isCurrent: true });
-      if (this.#record.runId === runId) return;
+      if (this.#record.runId === runId) {
+        if (!failure) return;
+        // A round may have been asked for in place of the one that was terminated, and not be open yet.
+        if (this.settledAt !== null || (await findLost(client, this.#record))) throw failure;
+        await delay(ROUND_POLL_MS);
+      }
       runId = this.#record.runId;
     }
   }
