@@ -133,6 +133,8 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   const activities = activitiesFor(queue);
   const chunks = new CancellationScope();
   const reasons = new RerunReasons();
+  /** This workflow's worker has opened another schema: Temporal is not to hand it the chunks at once. */
+  let isElsewhere = false;
   /** Some of the jobs that failed, and those of them that the batch was told of. */
   let sample: readonly FailedJob[] = [];
   let toldSample: readonly FailedJob[] = [];
@@ -189,6 +191,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
       const overrides = {
         summary: describeChunk(dispatched, reasons.of(spans)),
         ...(share && queue !== null ? { scheduleToStartTimeout: waitMs('untakenChunk') } : {}),
+        ...(isElsewhere ? { allowEagerDispatch: false } : {}),
       };
       const report = await chunks.run(() =>
         activities.runChunk.executeWithOptions(overrides, [forSchema(input)]),
@@ -212,6 +215,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
         restsUntil = Date.now() + waitMs('untakenQueue');
         wakeAt(restsUntil);
       }
+      isElsewhere ||= isOfOtherSchema(error);
       // Of a batch that was stopped, nothing runs again.
       if (!options.steering().isStopped) state = afterFailure(state, ended(), error, options.batchId);
       reasons.note(dispatched.spans, describeLoss(error));
@@ -369,6 +373,12 @@ function describeLoss(error: unknown): string {
   if (isUntaken(error)) return 'no worker took them up';
   const { errorClass, message } = describeFailure(error);
   return `${errorClass}: ${message}`;
+}
+
+/** A worker with another database or schema was given the chunk: see activities/schema-guard.ts. */
+function isOfOtherSchema(error: unknown): boolean {
+  const cause = error instanceof ActivityFailure ? error.cause : undefined;
+  return cause instanceof ApplicationFailure && cause.type === 'DATABASE_MISMATCH';
 }
 
 /** No worker took the chunk up. */
