@@ -121,7 +121,12 @@ async function lastMismatch(
   const failures = [
     ...(pendingActivities ?? []).map((activity) => ({
       failure: activity.lastFailure,
-      at: epochMs(activity.lastStartedTime) ?? 0,
+      // Between two attempts some servers say only when it was scheduled.
+      at:
+        epochMs(activity.lastAttemptCompleteTime) ||
+        epochMs(activity.lastStartedTime) ||
+        epochMs(activity.scheduledTime) ||
+        0,
     })),
     ...events.map((event) => ({
       failure: event.activityTaskFailedEventAttributes?.failure,
