@@ -317,8 +317,8 @@ describe('batch-jobs wait', () => {
     const { exitCode, stdout, stderr } = await cli(`wait ${batch.id} --timeout 200ms`);
     expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: '' });
     expect(stderr).toBe(
-      `error [WAIT_TIMED_OUT]: Batch "${batch.id}" has not ended after 0.2 s: 0 of 2 complete, 2 pending. ` +
-        `batch-jobs doctor ${batch.id} says what it waits for.\n`,
+      `error [WAIT_TIMED_OUT]: Batch "${batch.id}" has not ended after 0.2 s: it is running, 2 of 2 jobs are pending. ` +
+        `It goes on; \`batch-jobs doctor ${batch.id}\` says what to do.\n`,
     );
     await batch.cancel();
   });

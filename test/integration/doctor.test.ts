@@ -212,7 +212,7 @@ test('a batch whose workflow was terminated is reported with the reason and what
   const report = await finds(batch, ['WORKFLOW_TERMINATED']);
   expect(report.exitCode).toBe(1);
   expect(report.findings[0]!.message).toContain('is terminated (cleaning up, by');
-  expect(report.findings[0]!.advice).toContain(`(await batches.find("${batch.id}")).pendingJobs()`);
+  expect(report.findings[0]!.advice).toContain(`batch-jobs retry-failed ${batch.id}`);
 });
 
 test('a batch of another Temporal is not taken for one whose workflow was deleted', async () => {

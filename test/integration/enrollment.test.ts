@@ -399,10 +399,9 @@ test('a seal whose answer was lost and whose batch has ended meanwhile resolves 
     await world.fixtures.jobs.record.performAsync(1);
     await eventually(async () => expect((await batch.progress()).total).toBe(1));
     const token = (await selectBlock(world.batches.database, batch.id))!;
-    await world.client.workflow
-      .getHandle(`batch:${batch.id}`)
-      .executeUpdate('seal', { args: [{ token, upTo: 1, queues: [] }] });
-    await batch.wait({ timeout: PATIENCE });
+    const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
+    await handle.executeUpdate('seal', { args: [{ token, upTo: 1, queues: [] }] });
+    await handle.result();
   });
   expect(total).toBe(1);
 });

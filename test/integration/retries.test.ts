@@ -108,7 +108,7 @@ test("a failed job shows its last error, in the class and the message of the use
     error: ['Error', 'plain 2'],
     subclass: ['QuotaExceeded', 'subclass 2'],
     cause: ['QuotaExceeded', 'outer 2'],
-    aggregate: ['AggregateError', 'all of them 2'],
+    aggregate: ['AggregateError', 'all of them 2: one; two'],
     failure: ['VendorDown', 'failure 2'],
     failureWithCause: ['VendorDown', 'failure 2'],
     wrapped: ['CardDeclined', 'wrapped 2'],
