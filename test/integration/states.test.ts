@@ -104,6 +104,14 @@ const CALLBACK_WRITES: readonly Write[] = [
   ],
   ['markCallbackRetried', () => markCallbackRetried(database, { ...key, retry: 1, isAbandoned: false })],
   ['markCallbackRetried', () => markCallbackRetried(database, { ...key, retry: 1, isAbandoned: true })],
+  [
+    'markRoundOpened',
+    () =>
+      markRoundOpened(database, {
+        ...nextRound,
+        lost: { firstExecutionRunId: 'run', reason: 'its workflow was terminated' },
+      }),
+  ],
   ['deleteSlice', () => claim().then(() => deleteSlice(database, ID, 0, 10))],
 ];
 
@@ -140,7 +148,7 @@ async function jobStatus(): Promise<string> {
 }
 
 async function callbackStatus(): Promise<string> {
-  return (await table('batch_callbacks').first('status'))?.status ?? GONE;
+  return (await table('batch_callbacks').where({ round: 1 }).first('status'))?.status ?? GONE;
 }
 
 describe('the rows of jobs', () => {
