@@ -53,7 +53,7 @@ export async function markCallbackRunning(
   return rows[0];
 }
 
-/** Charges nobody for an attempt whose transaction the database broke. Repeating it changes nothing. */
+/** Takes an attempt back from those charged: the database broke its transaction. Repeating it changes nothing. */
 export async function excuseCallbackAttempt(
   database: Database,
   key: CallbackKey,
