@@ -50,6 +50,7 @@ export default defineConfig({
           maxConcurrency: 8,
           // Loading the SDK takes a second of each file otherwise. Worlds share nothing that modules keep.
           isolate: false,
+          setupFiles: ['test/support/no-open-clients.ts'],
           // After the unit tests: vitest wants an order where projects differ in their workers.
           sequence: { groupOrder: 1 },
         },

@@ -162,7 +162,7 @@ describe('jobs(block, { once: true })', () => {
     const batch = await createBatch(world);
     await openBlock(world, batch.id);
     await world.client.workflow.getHandle(`batch:${batch.id}`).terminate();
-    expect(await codeOf(batch.jobs(() => start('a'), once))).toBe('ENROLLMENT_TIMED_OUT');
+    expect(await codeOf(batch.jobs(() => start('a'), once))).toBe('BATCH_TERMINATED');
   });
 
   test('opens the block without a worker, and gives its total once one has come', async () => {

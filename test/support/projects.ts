@@ -5,6 +5,7 @@ const integration = (names: readonly string[]) => names.map((name) => `test/inte
  * goes to that of the process.
  */
 export const LOAD = integration([
+  'failed-attempts',
   'limits',
   'observability',
   'priority',
