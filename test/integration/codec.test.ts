@@ -264,11 +264,18 @@ describe('with a payload codec, nothing of the app is in clear text in a history
     expect(status).toBe('complete');
     const refused = await app.start(
       'refusalOf',
-      app.options({ description, id: `${SECRET} is no id`, jobs: [{ name: 'Works', args: [SECRET] }] }),
+      app.options({
+        description,
+        failWhenFailed: SECRET as never,
+        jobs: [{ name: 'Works', args: [SECRET] }],
+      }),
     );
-    expect(await refused.result()).toMatchObject({ type: 'INVALID_OPTION' });
-    const looked = await checkHidden(run.workflowId, `batch:${batchId}`);
-    expect(looked).toContainEqual(expect.stringMatching(/^batch-step:/));
+    expect(await refused.result()).toMatchObject({
+      type: 'INVALID_OPTION',
+      message: expect.stringContaining(SECRET),
+    });
+    const looked = await checkHidden(run.workflowId, refused.workflowId, `batch:${batchId}`);
+    expect(looked.filter((id) => id.startsWith('batch-step:'))).toHaveLength(2);
   });
 
   test('of a prune by its schedule', async () => {
