@@ -1,6 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { Client, Connection, type WorkflowClientInterceptor } from '@temporalio/client';
-import { temporal } from '@temporalio/proto';
+import { Client, Connection } from '@temporalio/client';
 import { describe, expect, inject, test } from 'vitest';
 import { startPostgres } from '../../src/dev/index.ts';
 import { BatchClient, BatchError, type Batch, type BatchOptions } from '../../src/index.ts';
@@ -18,8 +17,6 @@ import { TcpProxy } from '../support/tcp-proxy.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 // What people are told when something is missing, broken or was stopped: one sentence, one code, and the right advice.
-
-const { COMMAND_TYPE_SCHEDULE_ACTIVITY_TASK: SCHEDULE_ACTIVITY } = temporal.api.enums.v1.CommandType;
 
 function handleOf(world: World, batchId: string) {
   return world.client.workflow.getHandle(`batch:${batchId}`);
@@ -553,62 +550,6 @@ describe.concurrent('a batch whose workflow an operator terminated', () => {
     await handleOf(world, batch.id).terminate('test');
   });
 });
-
-test.concurrent(
-  'a change whose workflow task fails on the server is sent again, and taken by the next task',
-  async () => {
-    await using world = await createWorld();
-    const worker = await world.startWorker();
-    const refusals: string[] = [];
-    const listening: WorkflowClientInterceptor = {
-      startUpdate: async (input, next) => {
-        try {
-          return await next(input);
-        } catch (error) {
-          refusals.push(String((error as Error).cause));
-          throw error;
-        }
-      },
-    };
-    const { connection, workflowService, options } = world.client;
-    await using batches = new BatchClient({
-      client: new Client({ connection, interceptors: { workflow: [listening] } }),
-      database: world.knex,
-      schema: world.schema,
-      taskQueue: world.taskQueue,
-    });
-    const { id } = await createBatch(world);
-    const batch = await batches.find(id);
-    await worker.stop();
-    const pausing = batch.pause();
-    // A worker that answers with a command that makes no sense: the server fails its task, and the update with it.
-    const task = await eventually(async () => {
-      const polled = await world.client.withDeadline(Date.now() + 5_000, () =>
-        workflowService.pollWorkflowTaskQueue({
-          namespace: options.namespace,
-          taskQueue: { name: world.taskQueue },
-          identity: 'a broken worker',
-        }),
-      );
-      expect(polled.messages).toHaveLength(1);
-      return polled;
-    });
-    await workflowService
-      .respondWorkflowTaskCompleted({
-        namespace: options.namespace,
-        taskToken: task.taskToken,
-        identity: 'a broken worker',
-        commands: [{ commandType: SCHEDULE_ACTIVITY, scheduleActivityTaskCommandAttributes: {} }],
-      })
-      .catch(() => {});
-    await eventually(() => expect(refusals).toHaveLength(1));
-    expect(refusals[0]).toContain('FAILED_PRECONDITION: Unable to perform workflow execution update');
-    await world.startWorker();
-    expect(await pausing).toEqual({ queued: false });
-    expect((await batch.reload()).pausedAt).toBeInstanceOf(Date);
-    await batch.cancel();
-  },
-);
 
 test.concurrent('changes that meet a continue-as-new are sent again, and none is lost', async () => {
   await using world = await createWorld();
