@@ -41,7 +41,7 @@ test('the testing kit takes a transaction, so that a test can roll back what its
   );
   await knex
     .transaction(async (trx) => {
-      const batches = createInlineBatches({ jobs: [noop], knex: trx });
+      await using batches = createInlineBatches({ jobs: [noop], knex: trx });
       const batch = await batches.create({ description: 'In a test', callbacks: { complete: write } });
       await batch.jobs(() => noop.performAsync());
       await batches.drain();

@@ -45,7 +45,11 @@ async function onReplica(apart: World, except?: RegExp) {
   });
   const batches = new BatchClient({ client, database: database.knex, schema, taskQueue });
   const create = () => batches.create({ description: 'On a replica', callbacks: { settled: callback } });
-  return { ...database, batches, create, [Symbol.asyncDispose]: () => worker.stop() };
+  const dispose = async () => {
+    await batches.close();
+    await worker.stop();
+  };
+  return { ...database, batches, create, [Symbol.asyncDispose]: dispose };
 }
 
 describe('rows that a read does not find', () => {

@@ -130,8 +130,10 @@ test('a retry whose workflow somebody terminated can be asked for again', async 
   await eventually(() => expect(calls.get(batch.id)).toEqual([1, 2, 1]));
   const retry = { round: 1, event: 'complete', retry: 1 };
   await world.client.workflow.getHandle(callbackRetryWorkflowId(`batch:${batch.id}`, retry)).terminate();
-  gate(batch.id).open();
   expect(await batch.retryCallback('complete')).toEqual({ queued: false });
+  await eventually(() => expect(calls.get(batch.id)).toEqual([1, 2, 1, 1]));
+  // Not before: the attempt of the terminated workflow ends, too.
+  gate(batch.id).open();
   await ended(batch);
 });
 
