@@ -29,10 +29,8 @@ async function besideLongJob(
   options: Partial<BatchOptions> = SHORT,
 ): Promise<{ batch: Batch; gate: ReturnType<typeof gate> }> {
   const batch = await createBatch(world, options);
-  await batch.jobs(async () => {
-    await jobs.pass.performAsync(batch.id);
-    await block(batch);
-  });
+  // At once, so that the long one is announced with some of the others.
+  await batch.jobs(() => Promise.all([jobs.pass.performAsync(batch.id), block(batch)]));
   return { batch, gate: gate(batch.id) };
 }
 
@@ -58,7 +56,7 @@ describe('beside a job that takes long', () => {
     'all others run, in the runner that has it and in those that go on with its range',
     async () => {
       const long = await besideLongJob(() =>
-        enroll(2_000, (i) => world.fixtures.jobs.work.performAsync(i, 100)),
+        world.fixtures.jobs.work.performBulk(Array.from({ length: 2_000 }, (_, i) => [i, 100])),
       );
       await eventually(async () => {
         expect(await long.batch.progress()).toMatchObject({ pending: 1 });
@@ -138,7 +136,7 @@ describe('beside a job that takes long', () => {
     'a runner that is lost after it gave back its range is replaced, and so is the one that took it',
     async () => {
       const long = await besideLongJob(() =>
-        enroll(2_000, (i) => world.fixtures.jobs.work.performAsync(i, 100)),
+        world.fixtures.jobs.work.performBulk(Array.from({ length: 2_000 }, (_, i) => [i, 100])),
       );
       const gaveBack = await eventually(async () => {
         const runners = await runnersOf(long.batch);
