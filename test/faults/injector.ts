@@ -326,10 +326,7 @@ export class Injector {
     const value = isReadOnly ? '= on' : '= default';
     for (;;) {
       try {
-        await knex.transaction(async (trx) => {
-          await trx.raw('set local transaction_read_only = off');
-          await trx.raw(`alter database ?? set default_transaction_read_only ${value}`, [name]);
-        });
+        await knex.raw(`alter database ?? set default_transaction_read_only ${value}`, [name]);
         await knex.raw(
           `select pg_terminate_backend(pid) from pg_stat_activity
            where datname = ? and application_name = 'temporal-batch-jobs'`,
