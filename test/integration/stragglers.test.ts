@@ -29,10 +29,8 @@ async function besideLongJob(
   options: Partial<BatchOptions> = SHORT,
 ): Promise<{ batch: Batch; gate: ReturnType<typeof gate> }> {
   const batch = await createBatch(world, options);
-  await batch.jobs(async () => {
-    await jobs.pass.performAsync(batch.id);
-    await block(batch);
-  });
+  // At once, so that the long one is announced with some of the others.
+  await batch.jobs(() => Promise.all([jobs.pass.performAsync(batch.id), block(batch)]));
   return { batch, gate: gate(batch.id) };
 }
 
@@ -57,9 +55,7 @@ describe('beside a job that takes long', () => {
   test.concurrent(
     'all others run, in the runner that has it and in those that go on with its range',
     async () => {
-      const long = await besideLongJob(() =>
-        enroll(2_000, (i) => world.fixtures.jobs.work.performAsync(i, 100)),
-      );
+      const long = await besideLongJob(enrollManyChunks);
       await eventually(async () => {
         expect(await long.batch.progress()).toMatchObject({ pending: 1 });
         // It keeps what it had in flight, and nothing else is left.
@@ -137,9 +133,7 @@ describe('beside a job that takes long', () => {
   test.concurrent(
     'a runner that is lost after it gave back its range is replaced, and so is the one that took it',
     async () => {
-      const long = await besideLongJob(() =>
-        world.fixtures.jobs.work.performBulk(Array.from({ length: 2_000 }, (_, i) => [i, 100])),
-      );
+      const long = await besideLongJob(enrollManyChunks);
       const gaveBack = await eventually(async () => {
         const runners = await runnersOf(long.batch);
         expect(runners.some(([, { returns }]) => returns > 0)).toBe(true);
@@ -173,6 +167,10 @@ test('beside a job that takes long, jobs that were paused before they started ru
   gate(batch.id).open();
   expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 21 });
 });
+
+/** So slow that their chunks are small: more of them than a history of {@link SHORT} has room for. */
+const enrollManyChunks = () =>
+  world.fixtures.jobs.work.performBulk(Array.from({ length: 1_200 }, (_, i) => [i, 500]));
 
 async function enroll(count: number, start: (i: number) => Promise<unknown>): Promise<void> {
   for (let i = 0; i < count; i++) await start(i);
