@@ -8,11 +8,11 @@ import {
   log,
   proxyActivities,
   setCurrentDetails,
-  workflowInfo,
 } from '@temporalio/workflow';
 import type { StepActivities, StepInput } from '../activities/contract.ts';
 import type { ExecuteBatchResult } from './execute-batch.ts';
 import { onSignal, shielded } from './handlers.ts';
+import { isHistoryLong } from './history.ts';
 import { batchEndedSignal } from './messages.ts';
 import { forSchema, workFor } from './schema.ts';
 import { waitMs, WORKFLOW_CALLS } from './timeouts.ts';
@@ -88,9 +88,7 @@ export async function batchStep(input: StepInput): Promise<ExecuteBatchResult> {
   }
 
   function wantsContinueAsNew(): boolean {
-    const { continueAsNewSuggested, historyLength } = workflowInfo();
-    const { continueAsNewAfterEvents = MAX_HISTORY_EVENTS } = options;
-    return continueAsNewSuggested || historyLength > continueAsNewAfterEvents;
+    return isHistoryLong(options.continueAsNewAfterEvents ?? MAX_HISTORY_EVENTS);
   }
 }
 

@@ -1,9 +1,8 @@
-import { readFile } from 'node:fs/promises';
 import { Client, type ClientInterceptors } from '@temporalio/client';
 import type { DataConverter } from '@temporalio/common';
 import { Runtime, type InjectedSinks, type NativeConnection, type WorkerOptions } from '@temporalio/worker';
 import { BUNDLE_TAG, type ReportSinks } from '../../workflows/report-end.ts';
-import { InvalidOptionError } from '../errors.ts';
+import { assertTagged } from '../bundle-tag.ts';
 import { EndReporter } from './reporter.ts';
 import { workflowInterceptorModules } from './workflow-modules.ts';
 
@@ -73,13 +72,11 @@ function createReporter(): EndReporter {
   return new EndReporter((message, attributes) => Runtime.instance().logger.debug(message, attributes));
 }
 
-async function assertReports(bundle: NonNullable<WorkerOptions['workflowBundle']>): Promise<void> {
-  const code = 'code' in bundle ? bundle.code : await readFile(bundle.codePath, 'utf8');
-  if (code.includes(BUNDLE_TAG)) return;
-  throw new InvalidOptionError(
-    'workflowBundle',
+function assertReports(bundle: NonNullable<WorkerOptions['workflowBundle']>): Promise<void> {
+  return assertTagged(
+    bundle,
+    BUNDLE_TAG,
     'made with BatchPlugin, too',
-    'codePath' in bundle ? bundle.codePath : 'code that was made without it',
     'Its workflows would not report their end. Make it by bundleWorkflowCode({ …, plugins: [new BatchPlugin()] }), ' +
       'or leave the plugin out of this worker.',
   );

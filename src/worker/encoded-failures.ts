@@ -1,7 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import type { DataConverter } from '@temporalio/common';
 import type { WorkerOptions, WorkerPlugin } from '@temporalio/worker';
+import { assertTagged } from '../bundle-tag.ts';
 import { InvalidOptionError } from '../errors.ts';
 
 /**
@@ -46,12 +46,10 @@ export async function assertFailuresEncoded(
     );
   }
   if (!bundle || dataConverter.failureConverterPath !== failureConverterPath) return;
-  const code = 'code' in bundle ? bundle.code : await readFile(bundle.codePath, 'utf8');
-  if (code.includes(BUNDLE_TAG)) return;
-  throw new InvalidOptionError(
-    'workflowBundle',
+  await assertTagged(
+    bundle,
+    BUNDLE_TAG,
     'made with failureConverterPath, because the data converter has payloadCodecs',
-    'codePath' in bundle ? bundle.codePath : 'code that was made without it',
     'Messages of errors would be in histories in clear text. Make it by bundleWorkflowCode({ workflowsPath, ' +
       'failureConverterPath }), both of temporal-batch-jobs/worker.',
   );

@@ -1,4 +1,5 @@
 import type { BatchEvidence, Evidence, RoundRow } from './evidence.ts';
+import { PASSING } from './persist.ts';
 import { tell, type Told } from './told.ts';
 
 export type ViolationKind = 'lost' | 'doubled' | 'stuck' | 'wrong';
@@ -71,17 +72,7 @@ export class Findings {
 }
 
 /** Errors of a call that came to nothing. */
-const NEVER_BEGAN = [
-  'DATABASE_MISMATCH',
-  'WORKER_BUSY',
-  'WORKER_FAILING',
-  'WORKER_UNAVAILABLE',
-  'TEMPORAL_OVERLOADED',
-  'TEMPORAL_UNAVAILABLE',
-  'DATABASE_UNAVAILABLE',
-  'BATCH_SETTLED',
-  'ENROLLMENT_TIMED_OUT',
-];
+const NEVER_BEGAN = [...PASSING, 'BATCH_SETTLED', 'ENROLLMENT_TIMED_OUT'];
 /** Errors of a block whose batch was stopped meanwhile. */
 const STOPPED = ['BATCH_CANCELLED', 'BATCH_FAILED', 'BATCH_SETTLED'];
 /** Errors of a block that the batch closed itself, also when whoever resumes it comes too late. */

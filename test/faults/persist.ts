@@ -1,9 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
-/** What an app would do with an error that says: try again later. */
+/** What an app would do with one of {@link PASSING}. */
 const PATIENCE_MS = 60_000;
 const PAUSE_MS = 500;
-const PASSING = [
+/** Codes that say: try again later. */
+export const PASSING = [
   'DATABASE_MISMATCH',
   'WORKER_BUSY',
   'WORKER_FAILING',

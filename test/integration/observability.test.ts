@@ -12,6 +12,7 @@ import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
 import { startMemberApp, type MemberApp } from '../support/member-app.ts';
 import { PATIENCE } from '../support/patience.ts';
+import { tableRows } from '../support/tables.ts';
 import { installTelemetry } from '../support/telemetry.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -62,15 +63,7 @@ afterAll(() => world[Symbol.asyncDispose]());
 /** Rows of the tables of docs/observability.md that begin with this word, by what their first column names. */
 function documented(heading: string): Map<string, string[]> {
   const page = readFileSync(new URL('../../docs/observability.md', import.meta.url), 'utf8');
-  const rows = page
-    .split('\n')
-    .filter((line) => line.startsWith('|'))
-    .map((line) =>
-      line
-        .split('|')
-        .slice(1, -1)
-        .map((cell) => cell.trim()),
-    );
+  const rows = tableRows(page);
   let table: string | undefined;
   const found = new Map<string, string[]>();
   for (const cells of rows) {

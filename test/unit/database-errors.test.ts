@@ -5,21 +5,14 @@ import { passingOf, sqlstateOf, toDatabaseError } from '../../src/database/datab
 import { ruleOf, SQLSTATE_RULES } from '../../src/database/sqlstates.ts';
 import { parseArray, parseIsoTime } from '../../src/database/values.ts';
 import { BatchError } from '../../src/errors.ts';
+import { tableRows } from '../support/tables.ts';
 
 const withCode = (code: string, message = 'x') => Object.assign(new Error(message), { code });
 
 describe('the table of docs/contract.md', () => {
   const page = readFileSync(new URL('../../docs/contract.md', import.meta.url), 'utf8');
   const section = page.slice(page.indexOf('### Errors of Postgres'), page.indexOf('## Duplicates and order'));
-  const cells = section
-    .split('\n')
-    .filter((line) => line.startsWith('|'))
-    .map((line) =>
-      line
-        .split('|')
-        .slice(1, -1)
-        .map((cell) => cell.trim()),
-    );
+  const cells = tableRows(section);
   const ACTIONS = { waits: 'wait', retries: 'retry', refuses: 'refuse' } as const;
   const actionIn = (cell: string | undefined) => ACTIONS[cell as keyof typeof ACTIONS];
 
