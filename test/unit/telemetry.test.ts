@@ -48,7 +48,7 @@ describe('without an SDK', () => {
       return found;
     };
     expect(
-      await collectionsDuring(() => Array.from({ length: 3_000_000 }, (_, i) => ({ i })).length),
+      await collectionsDuring(() => Array.from({ length: 6_000_000 }, (_, i) => ({ i })).length),
     ).toBeGreaterThan(2);
     ask(100_000);
     // An object of the smallest size for each would be a dozen collections of the young generation.
