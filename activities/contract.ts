@@ -36,7 +36,7 @@ export interface MirrorActivities {
   findQueues(input: { batchId: string }): Promise<string[]>;
   readMovement(input: { batchId: string }): Promise<{ ended: number; idleMs: number }>;
   alertBatch(input: AlertBatchInput): Promise<void>;
-  scheduleAlertCallback(input: { batchId: string; round: number }): Promise<void>;
+  scheduleAlertCallback(input: { batchId: string; round: number; alert: number }): Promise<void>;
   finishBatch(input: FinishBatchInput): Promise<FinishBatchResult>;
   failCallback(input: FailCallbackInput): Promise<void>;
   /** @returns whether the callback is this retry's to run */

@@ -155,6 +155,8 @@ create table :schema:.batch_callbacks (
   registration jsonb not null default '{}',
   status text not null default 'registered'
     check (status in ('registered', 'scheduled', 'running', 'completed', 'failed', 'skipped')),
+  -- The alert for which the callback of idle runs, or ran last.
+  alert integer not null default 0 check (alert >= 0),
   -- Counts retryCallback.
   retries integer not null default 0 check (retries >= 0),
   -- How many times the handler has run, and how many of them count against its maximumAttempts.

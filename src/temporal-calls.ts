@@ -1,4 +1,5 @@
 import { isGrpcServiceError, type Client } from '@temporalio/client';
+import { WorkflowNotFoundError } from '@temporalio/common';
 import { CALLS } from './timeouts.ts';
 
 /** A gRPC status code. */
@@ -15,6 +16,19 @@ export async function unlessNotFound<T>(
   } catch (error) {
     if (isGrpcServiceError(error) && NOT_FOUND.includes(error.code) && !isNamespaceMissing(error))
       return undefined;
+    throw error;
+  }
+}
+
+/** Whether a workflow of this id runs. @throws what Temporal answers, unless it knows none */
+export async function isWorkflowRunning(client: Client, workflowId: string): Promise<boolean> {
+  try {
+    const { status } = await client.withDeadline(Date.now() + CALLS.temporal, () =>
+      client.workflow.getHandle(workflowId).describe(),
+    );
+    return status.name === 'RUNNING';
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return false;
     throw error;
   }
 }

@@ -64,6 +64,9 @@ export interface BatchPolicy extends Limits {
   readonly alertAfterIdleMs: number | null;
 }
 
+/** Default of `maxHistoryEvents`. */
+export const CONTINUE_AS_NEW_AFTER_EVENTS = 4_000;
+
 /** Options of a batch, resolved: the client filled in the defaults. */
 export interface BatchSettings extends BatchPolicy {
   /** Whether the end of the one block seals the batch. If not, it is open until somebody seals it. */

@@ -10,6 +10,7 @@ import {
   setCurrentDetails,
 } from '@temporalio/workflow';
 import type { StepActivities, StepInput } from '../activities/contract.ts';
+import { CONTINUE_AS_NEW_AFTER_EVENTS } from './batch-state.ts';
 import type { ExecuteBatchResult } from './execute-batch.ts';
 import { onSignal, shielded } from './handlers.ts';
 import { isHistoryLong } from './history.ts';
@@ -24,9 +25,6 @@ const stepActivities = () =>
     heartbeatTimeout: waitMs('heartbeat'),
     retry: { initialInterval: '500ms', backoffCoefficient: 2, maximumInterval: '30s' },
   });
-
-/** As `continueAsNewAfterEvents` of a batch. */
-const MAX_HISTORY_EVENTS = 4_000;
 
 /** What `executeBatch` starts on the workers of the batch: starts it, waits for its end, and cancels it when asked to. */
 export async function batchStep(input: StepInput): Promise<ExecuteBatchResult> {
@@ -88,7 +86,7 @@ export async function batchStep(input: StepInput): Promise<ExecuteBatchResult> {
   }
 
   function wantsContinueAsNew(): boolean {
-    return isHistoryLong(options.continueAsNewAfterEvents ?? MAX_HISTORY_EVENTS);
+    return isHistoryLong(options.continueAsNewAfterEvents ?? CONTINUE_AS_NEW_AFTER_EVENTS);
   }
 }
 

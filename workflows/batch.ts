@@ -16,7 +16,6 @@ import type { Assignment } from './ranges.ts';
 import type { BatchEvent, BatchSettings, BatchState, CallbackRegistration, Refusal } from './batch-state.ts';
 import { batchCallback } from './callback.ts';
 import {
-  callbackWorkflowId,
   OUTLIVES_RUN,
   runnerWorkflowId,
   startWatched,
@@ -35,6 +34,7 @@ import { isLimitedFor, Shares, type Asker } from './limits.ts';
 import * as messages from './messages.ts';
 import { fence, mirror } from './mirror.ts';
 import { decidedBefore, endingOf, grown, jobsAdded, wroteEnding, wroteSeal } from './more-jobs.ts';
+import { callbackWorkflowId } from './names.ts';
 import { initialRange, type RangeState } from './range-state.ts';
 import { callbackFailed, runCallback } from './run-callback.ts';
 import * as rounds from './rounds.ts';
@@ -276,7 +276,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     watchEarlier(runnerWorkflowId(runner), isNeeded, (error) => replace(runner, error));
   }
   for (const event of state.firing) {
-    const currentId = () => callbackWorkflowId(round, event, state.calledForAlert);
+    const currentId = () => callbackIdOf(event);
     const workflowId = currentId();
     // A later alert has another callback, of which the end of this one says nothing.
     const isNeeded = () => state.firing.includes(event) && currentId() === workflowId;
@@ -759,17 +759,24 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     await until(() => state.fired.includes(event));
   }
 
+  function callbackIdOf(event: BatchEvent): string {
+    return callbackWorkflowId(workflowInfo().workflowId, { round, event, alert: state.calledForAlert });
+  }
+
   async function startCallback(registration: CallbackRegistration): Promise<void> {
     const { event } = registration;
+    const alert = state.calledForAlert;
     startingChildren++;
     await startWatched(
       () =>
         startChild(batchCallback, {
           ...OUTLIVES_RUN,
-          workflowId: callbackWorkflowId(round, event, state.calledForAlert),
+          workflowId: callbackIdOf(event),
           staticSummary: `${callbackSummary(registration)} of batch ${batchId}`,
           memo: { batchId, description: input.description, event },
-          args: [forSchema({ batchId, round, batchWorkflowId: workflowInfo().workflowId, registration })],
+          args: [
+            forSchema({ batchId, round, batchWorkflowId: workflowInfo().workflowId, registration, alert }),
+          ],
         }),
       (error) => giveUpCallback(event, error),
     );

@@ -12,6 +12,8 @@ export interface CallbackWorkflowInput extends ForSchema {
   readonly round: number;
   readonly batchWorkflowId: string;
   readonly registration: CallbackRegistration;
+  /** The alert that it is called for, if its event is `idle`. */
+  readonly alert: number;
   /** Set where it runs again, after it has failed for good: see `Batch.retryCallback`. */
   readonly retry?: Pick<RetryCallbackInput, 'retry' | 'isAbandoned'>;
 }
@@ -21,7 +23,7 @@ export interface CallbackWorkflowInput extends ForSchema {
  * callback is retried. Also runs one again that has failed for good, when the batch's workflow may have closed.
  */
 export async function batchCallback(input: CallbackWorkflowInput): Promise<void> {
-  const { batchId, batchWorkflowId, registration, retry, round } = input;
+  const { alert, batchId, batchWorkflowId, registration, retry, round } = input;
   workFor(input.schema);
   setHandler(pingSignal, () => {});
   let isOurs = retry ? undefined : true;
@@ -42,7 +44,7 @@ export async function batchCallback(input: CallbackWorkflowInput): Promise<void>
       return;
     }
     // Here, and not where the alert is decided: a task that is lost with its worker decides anew, perhaps otherwise.
-    if (registration.event === 'idle') await mirror.scheduleAlertCallback({ batchId, round });
+    if (registration.event === 'idle') await mirror.scheduleAlertCallback({ batchId, round, alert });
     await runCallback(input);
     try {
       await getExternalWorkflowHandle(batchWorkflowId).signal(callbackEndedSignal, {

@@ -1,19 +1,11 @@
 import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import { getExternalWorkflowHandle, log, ParentClosePolicy, sleep, workflowInfo } from '@temporalio/workflow';
-import type { BatchEvent } from './batch-state.ts';
 import type { Steering } from './steering.ts';
 import { batchEndedSignal, pingSignal, rushedSignal, steeredSignal } from './messages.ts';
 import { waitMs } from './timeouts.ts';
 
 export function runnerWorkflowId(runner: string): string {
   return `${workflowInfo().workflowId}/runner/${runner}`;
-}
-
-/** @param alert the callback of `idle` may run several times, each in a workflow of its own */
-export function callbackWorkflowId(round: number, event: BatchEvent, alert: number): string {
-  const ofRound = round === 1 ? '' : `round/${round}/`;
-  const ofAlert = event === 'idle' ? `alert/${alert}/` : '';
-  return `${workflowInfo().workflowId}/${ofRound}${ofAlert}callback/${event}`;
 }
 
 /** Options of a child that outlives the run that started it, and is never started twice. */

@@ -29,6 +29,21 @@ export interface ActivityMark {
   readonly activityId: string;
 }
 
+/**
+ * Id of the workflow that runs a callback of a batch while the batch's jobs still run.
+ *
+ * @param batchWorkflowId the batch's
+ * @param alert the callback of `idle` may run several times, each in a workflow of its own
+ */
+export function callbackWorkflowId(
+  batchWorkflowId: string,
+  { round, event, alert }: { readonly round: number; readonly event: string; readonly alert: number },
+): string {
+  const ofRound = round === 1 ? '' : `round/${round}/`;
+  const ofAlert = event === 'idle' ? `alert/${alert}/` : '';
+  return `${batchWorkflowId}/${ofRound}${ofAlert}callback/${event}`;
+}
+
 /** Id of the workflow that runs a callback of a batch again, for the so many-th time in its round. */
 export function callbackRetryWorkflowId(
   batchWorkflowId: string,

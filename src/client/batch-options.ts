@@ -1,6 +1,11 @@
 import { isDeepStrictEqual } from 'node:util';
 import { msToNumber, type Duration } from '@temporalio/common';
-import type { BatchPolicy, BatchSettings, CallbackRegistration } from '../../workflows/batch-state.ts';
+import {
+  CONTINUE_AS_NEW_AFTER_EVENTS,
+  type BatchPolicy,
+  type BatchSettings,
+  type CallbackRegistration,
+} from '../../workflows/batch-state.ts';
 import { isFailurePolicy, type FailurePolicy } from '../../workflows/failure-policy.ts';
 import { MIN_PER_SECOND, type Limit } from '../../workflows/limits.ts';
 import { isBatchId } from '../../workflows/names.ts';
@@ -196,7 +201,7 @@ export function resolveBatchOptions(options: BatchOptions, newId: () => string):
     autoSeal = true,
     callbacks: given = {},
     context = {},
-    continueAsNewAfterEvents = 4_000,
+    continueAsNewAfterEvents = CONTINUE_AS_NEW_AFTER_EVENTS,
     description,
     enrollmentTimeout = '5 minutes',
     id = newId(),

@@ -42,6 +42,7 @@ import type { Callback } from '../jobs/define-callback.ts';
 import type { Job } from '../jobs/define-job.ts';
 import { memberTarget } from '../jobs/member-batch.ts';
 import { assertKnownKeys, assertName, assertPlainObject, resolveDuration } from '../options.ts';
+import { isWorkflowRunning } from '../temporal-calls.ts';
 import { CALLS } from '../timeouts.ts';
 import { batchWorkflowId, type BatchClient } from './batch-client.ts';
 import { POLICY_KEYS, resolveBatchChanges, type BatchPolicyOptions } from './batch-options.ts';
@@ -875,20 +876,8 @@ export class Batch {
       if (total !== undefined) return { total };
       // Nothing would close it any more. The row was read after its workflow was seen to have ended.
       if (!isRunning) throw whyClosed(this.id, row, { token: row.enrollment_token ?? '' });
-      isRunning = await this.#isRunning();
-    }
-  }
-
-  /** Whether the batch's workflow runs. While Temporal is away that is open, and taken for granted. */
-  async #isRunning(): Promise<boolean> {
-    const { client } = this.#batches;
-    try {
-      const { status } = await client.withDeadline(Date.now() + CALLS.announce, () =>
-        handleOf(this.#batches, this.id).describe(),
-      );
-      return status.name === 'RUNNING';
-    } catch (error) {
-      return !(error instanceof WorkflowNotFoundError);
+      // While Temporal is away that is open, and taken for granted.
+      isRunning = await isWorkflowRunning(this.#batches.client, batchWorkflowId(this.id)).catch(() => true);
     }
   }
 

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { WorkflowHandle } from '@temporalio/client';
+import type { Client, WorkflowHandle } from '@temporalio/client';
 import type { batch as batchWorkflow } from '../../workflows/batch.ts';
 import { CALLS } from '../timeouts.ts';
 import { batchWorkflowId, type BatchClient } from './batch-client.ts';
@@ -18,9 +18,8 @@ export function handleOf(batches: BatchClient, batchId: string): BatchHandle {
 }
 
 /**
- * Sends an update to the batch's workflow, and turns what it throws into our errors. Temporal does not take an update
- * that meets a failed workflow task, a continue-as-new or a limit, and leaves it to the caller to send it again: it has
- * one id, so that a run takes it once, and every update of a batch is idempotent, so that two runs may.
+ * Sends an update to the batch's workflow, and turns what it throws into our errors. Every update of a batch is
+ * idempotent, so that two runs may take it.
  *
  * @param what did not happen if no worker answers
  * @throws {@link WorkerUnavailableError} {@link TemporalUnavailableError}, or why the batch refuses
@@ -32,14 +31,26 @@ export async function callBatch<T>(
   call: (handle: BatchHandle, updateId: string) => Promise<T>,
 ): Promise<T> {
   batches.assertOpen();
+  try {
+    return await sendUpdate(batches.client, (updateId) => call(handleOf(batches, batchId), updateId));
+  } catch (error) {
+    if (isDeadlineExceeded(error)) throw await whyUnanswered(batches, batchId, what, error);
+    throw toBatchError(batchId, error);
+  }
+}
+
+/**
+ * Sends an update. Temporal does not take one that meets a failed workflow task, a continue-as-new or a limit, and leaves
+ * it to the caller to send it again: it has one id, so that a run takes it once.
+ */
+export async function sendUpdate<T>(client: Client, send: (updateId: string) => Promise<T>): Promise<T> {
   const updateId = randomUUID();
   const deadline = Date.now() + CALLS.worker;
   for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(LONGEST_PAUSE_MS, 2 * pauseMs)) {
     try {
-      return await batches.client.withDeadline(deadline, () => call(handleOf(batches, batchId), updateId));
+      return await client.withDeadline(deadline, () => send(updateId));
     } catch (error) {
-      if (isDeadlineExceeded(error)) throw await whyUnanswered(batches, batchId, what, error);
-      if (!isToBeSentAgain(error) || Date.now() + pauseMs >= deadline) throw toBatchError(batchId, error);
+      if (!isToBeSentAgain(error) || Date.now() + pauseMs >= deadline) throw error;
       await delay(pauseMs * (0.75 + Math.random() / 2));
     }
   }

@@ -3,12 +3,14 @@ import { BATCH_EVENTS, type BatchEvent } from '../../workflows/batch-state.ts';
 import type { batchCallback } from '../../workflows/callback.ts';
 import { callbackSummary } from '../../workflows/details.ts';
 import { createdUpdate } from '../../workflows/messages.ts';
-import { callbackRetryWorkflowId } from '../../workflows/names.ts';
+import { callbackRetryWorkflowId, callbackWorkflowId } from '../../workflows/names.ts';
 import { selectRetryBasis, type RetryBasis } from '../database/callbacks.ts';
 import type { BatchRecord } from '../database/rows.ts';
 import { BatchError, InvalidOptionError } from '../errors.ts';
+import { isWorkflowRunning } from '../temporal-calls.ts';
 import { CALLS } from '../timeouts.ts';
 import { batchWorkflowId, type BatchClient } from './batch-client.ts';
+import { sendUpdate } from './call-batch.ts';
 import { runOutsideEnrollment } from './enrollment-context.ts';
 import { isDeadlineExceeded, toBatchError } from './temporal-errors.ts';
 
@@ -32,7 +34,7 @@ export async function retryCallback(
       `Batch "${id}" has no callback on ${event}. Its callbacks: batch.callbacks(), or batch-jobs status ${id}.`,
     );
   }
-  const { round, registration } = basis;
+  const { alert, round, registration } = basis;
   const isAbandoned = await mayRetry(batches, id, basis);
   const retry = basis.retries + 1;
   const batchWorkflow = batchWorkflowId(id);
@@ -57,6 +59,7 @@ export async function retryCallback(
               round,
               batchWorkflowId: batchWorkflow,
               registration,
+              alert,
               retry: { retry, isAbandoned },
             },
           ],
@@ -68,9 +71,8 @@ export async function retryCallback(
     throw toBatchError(id, error);
   }
   try {
-    await client.withDeadline(Date.now() + CALLS.worker, () =>
-      client.workflow.getHandle<typeof batchCallback>(workflowId).executeUpdate(createdUpdate),
-    );
+    const handle = client.workflow.getHandle<typeof batchCallback>(workflowId);
+    await sendUpdate(client, (updateId) => handle.executeUpdate(createdUpdate, { updateId }));
   } catch (error) {
     if (isDeadlineExceeded(error)) return { queued: true };
     // It is over already.
@@ -107,29 +109,17 @@ function running(batchId: string, { registration }: RetryBasis, cause?: unknown)
 async function isRunBySomething(
   { client }: BatchClient,
   batchId: string,
-  { round, retries, registration: { event } }: RetryBasis,
+  { alert, round, retries, registration: { event } }: RetryBasis,
 ): Promise<boolean> {
   const workflowId = batchWorkflowId(batchId);
-  const ofRound = round === 1 ? '' : `round/${round}/`;
   const runners =
     retries > 0
       ? [callbackRetryWorkflowId(workflowId, { round, event, retry: retries })]
-      : [workflowId, `${workflowId}/${ofRound}callback/${event}`];
+      : [workflowId, callbackWorkflowId(workflowId, { round, event, alert })];
   try {
-    const found = await client.withDeadline(Date.now() + CALLS.temporal, () =>
-      Promise.all(runners.map((id) => isRunning(client, id))),
-    );
+    const found = await Promise.all(runners.map((id) => isWorkflowRunning(client, id)));
     return found.includes(true);
   } catch (error) {
     throw toBatchError(batchId, error);
-  }
-}
-
-async function isRunning(client: BatchClient['client'], workflowId: string): Promise<boolean> {
-  try {
-    return (await client.workflow.getHandle(workflowId).describe()).status.name === 'RUNNING';
-  } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return false;
-    throw error;
   }
 }

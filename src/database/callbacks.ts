@@ -64,21 +64,28 @@ export async function excuseCallbackAttempt(
     .update({ charged: charged - 1 });
 }
 
-/** The callback of an alert is about to run. It may have run for an alert before. */
+/**
+ * The callback of an alert is about to run. It may have run for an alert before, and again with `retryCallback`. Late or
+ * repeated, this changes nothing.
+ */
 export async function markAlertCallbackScheduled(
   database: Database,
-  key: Omit<CallbackKey, 'event'>,
+  { alert, ...key }: Omit<CallbackKey, 'event'> & { alert: number },
 ): Promise<void> {
-  await rowOf(database, { ...key, event: 'idle' }).update({
-    status: 'scheduled',
-    attempts: 0,
-    charged: 0,
-    error_class: null,
-    error_message: null,
-    scheduled_at: database.knex.fn.now(),
-    started_at: null,
-    finished_at: null,
-  });
+  await rowOf(database, { ...key, event: 'idle' })
+    .where('alert', '<', alert)
+    .update({
+      status: 'scheduled',
+      alert,
+      retries: 0,
+      attempts: 0,
+      charged: 0,
+      error_class: null,
+      error_message: null,
+      scheduled_at: database.knex.fn.now(),
+      started_at: null,
+      finished_at: null,
+    });
 }
 
 /**
@@ -154,6 +161,7 @@ export interface RetryBasis {
   readonly round: number;
   readonly status: CallbackRow['status'];
   readonly retries: number;
+  readonly alert: number;
   readonly registration: CallbackRegistration;
 }
 
@@ -164,7 +172,7 @@ export async function selectRetryBasis(
   event: BatchEvent,
 ): Promise<RetryBasis | undefined> {
   const { rows } = await knex.raw(
-    `select c.round, c.status, c.retries, c.registration
+    `select c.round, c.status, c.retries, c.alert, c.registration
      from :schema:.batch_callbacks c join :schema:.batches b on b.id = c.batch_id and b.round = c.round
      where c.batch_id = :batchId and c.event = :event and b.pruned_at is null`,
     { schema, batchId, event },

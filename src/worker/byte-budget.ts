@@ -1,3 +1,5 @@
+import { WaitingLine } from './waiting-line.ts';
+
 /**
  * The worker's one bound for bytes of arguments and outcomes in memory, whatever chunks they belong to. First come,
  * first served. A chunk takes bytes before it takes a slot, never the other way around: who has a slot ends in time and
@@ -5,8 +7,12 @@
  */
 export class ByteBudget {
   readonly max: number;
+  /** More than the bound holds are let through once nothing else is taken. */
+  readonly #line = new WaitingLine<number>(
+    (bytes) => this.#used === 0 || this.#used + bytes <= this.max,
+    (bytes) => this.add(bytes),
+  );
   #used = 0;
-  #queue: { readonly bytes: number; readonly start: () => void }[] = [];
 
   constructor(max: number) {
     this.max = max;
@@ -23,39 +29,30 @@ export class ByteBudget {
 
   /** Whether somebody waits for what is given back. */
   get isTight(): boolean {
-    return this.isExceeded || this.#queue.length > 0;
+    return this.isExceeded || !this.#line.isEmpty;
   }
 
   /** Takes what is free, at most so many bytes; none while others wait. @returns how many it took */
   takeUpTo(bytes: number): number {
-    if (this.#queue.length > 0) return 0;
+    if (!this.#line.isEmpty) return 0;
     const taken = Math.max(0, Math.min(bytes, this.max - this.#used));
     this.#used += taken;
     return taken;
   }
 
   /**
-   * Takes so many bytes. More than the bound holds are let through once nothing else is taken.
+   * Takes so many bytes.
    *
    * @param start called once they were taken for it, if they are not free
    * @returns whether they were free
    */
   take(bytes: number, start: () => void): boolean {
-    if (this.#queue.length > 0 || !this.#isFree(bytes)) {
-      this.#queue.push({ bytes, start });
-      return false;
-    }
-    this.#used += bytes;
-    return true;
+    return this.#line.take(bytes, start);
   }
 
-  /** Takes a waiting `start` out of the queue. @returns whether it was there: it will not be called then */
+  /** Takes back the wish of a `start` that waits. @returns whether it waited: it will not be called then */
   withdraw(start: () => void): boolean {
-    const index = this.#queue.findIndex((entry) => entry.start === start);
-    if (index < 0) return false;
-    this.#queue.splice(index, 1);
-    this.#startNext();
-    return true;
+    return this.#line.withdraw(start);
   }
 
   /** Counts bytes that are in memory already, even above the bound. */
@@ -65,18 +62,6 @@ export class ByteBudget {
 
   release(bytes: number): void {
     this.#used -= bytes;
-    this.#startNext();
-  }
-
-  #isFree(bytes: number): boolean {
-    return this.#used === 0 || this.#used + bytes <= this.max;
-  }
-
-  #startNext(): void {
-    for (let next = this.#queue[0]; next && this.#isFree(next.bytes); next = this.#queue[0]) {
-      this.#queue.shift();
-      this.#used += next.bytes;
-      next.start();
-    }
+    this.#line.serve();
   }
 }

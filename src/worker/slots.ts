@@ -1,3 +1,5 @@
+import { WaitingLine } from './waiting-line.ts';
+
 /**
  * The worker's one limit for jobs that run at once, whatever chunks they come in. First come, first served, so that a
  * large chunk does not starve a small one. Exclusive use waits until nothing else runs and lets nothing else start:
@@ -5,9 +7,15 @@
  */
 export class Slots {
   readonly #limit: number;
+  readonly #line = new WaitingLine<{ readonly isExclusive: boolean }>(
+    ({ isExclusive }) => (isExclusive ? this.#used === 0 : !this.#isExclusive && this.#used < this.#limit),
+    ({ isExclusive }) => {
+      this.#used++;
+      this.#isExclusive = isExclusive;
+    },
+  );
   #used = 0;
   #isExclusive = false;
-  #queue: { readonly isExclusive: boolean; readonly start: () => void }[] = [];
 
   constructor(limit: number) {
     this.#limit = limit;
@@ -25,51 +33,28 @@ export class Slots {
    * @returns whether one was free
    */
   take(start: () => void): boolean {
-    if (this.#queue.length > 0 || !this.#isFree(false)) {
-      this.#queue.push({ isExclusive: false, start });
-      return false;
-    }
-    this.#used++;
-    return true;
+    return this.#line.take({ isExclusive: false }, start);
   }
 
-  /** Takes a waiting `start` out of the queue. @returns whether it was there: it will not be called then */
+  /** Takes back the wish of a `start` that waits. @returns whether it waited: it will not be called then */
   withdraw(start: () => void): boolean {
-    const index = this.#queue.findIndex((entry) => entry.start === start);
-    if (index < 0) return false;
-    this.#queue.splice(index, 1);
-    this.#startNext();
-    return true;
+    return this.#line.withdraw(start);
   }
 
   release(): void {
     this.#used--;
-    this.#startNext();
+    this.#line.serve();
   }
 
   async runExclusive<T>(run: () => Promise<T>): Promise<T> {
     await new Promise<void>((start) => {
-      this.#queue.push({ isExclusive: true, start });
-      this.#startNext();
+      if (this.#line.take({ isExclusive: true }, start)) start();
     });
     try {
       return await run();
     } finally {
       this.#isExclusive = false;
       this.release();
-    }
-  }
-
-  #isFree(isExclusive: boolean): boolean {
-    return isExclusive ? this.#used === 0 : !this.#isExclusive && this.#used < this.#limit;
-  }
-
-  #startNext(): void {
-    for (let next = this.#queue[0]; next && this.#isFree(next.isExclusive); next = this.#queue[0]) {
-      this.#queue.shift();
-      this.#used++;
-      this.#isExclusive = next.isExclusive;
-      next.start();
     }
   }
 }

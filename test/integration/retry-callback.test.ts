@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { defineCallback, type Batch } from '../../src/index.ts';
-import { markCallbackRetried } from '../../src/database/callbacks.ts';
+import { markAlertCallbackScheduled, markCallbackRetried } from '../../src/database/callbacks.ts';
 import { callbackRetryWorkflowId } from '../../workflows/names.ts';
 import { doctor, examine } from '../support/doctor.ts';
 import { eventually } from '../support/eventually.ts';
@@ -9,7 +9,7 @@ import { createGates } from '../support/gates.ts';
 import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
-const { gate } = createGates();
+const { gate, jobs } = createGates();
 /** Batches whose callback works again. */
 const repaired = new Set<string>();
 const calls = new Map<string, number[]>();
@@ -26,7 +26,10 @@ const mail = defineCallback(
 let world: World;
 beforeAll(async () => {
   world = await createWorld();
-  await world.startWorker({ callbacks: [mail, ...Object.values(world.fixtures.callbacks)] });
+  await world.startWorker({
+    jobs: [...Object.values(world.fixtures.jobs), ...Object.values(jobs)],
+    callbacks: [mail, ...Object.values(world.fixtures.callbacks)],
+  });
 });
 afterAll(async () => {
   for (const id of calls.keys()) gate(id).open();
@@ -135,6 +138,42 @@ test('a retry whose workflow somebody terminated can be asked for again', async 
   // Not before: the attempt of the terminated workflow ends, too.
   gate(batch.id).open();
   await ended(batch);
+});
+
+test('the callback of an alert that outlives its batch is not taken for abandoned, even after an earlier retry', async () => {
+  const batch = await world.batches.create({
+    description: 'Idle, then over',
+    alertAfterIdle: '500ms',
+    callbacks: { idle: mail },
+  });
+  const [first, last] = [`${batch.id}-1`, `${batch.id}-2`];
+  await batch.jobs(async () => {
+    for (const name of [first, last]) await jobs.pass.performAsync(name);
+  });
+  const idle = (status: string) =>
+    eventually(async () => expect(await callbackOf(batch, 'idle')).toMatchObject({ status }));
+  await idle('failed');
+  await batch.retryCallback('idle');
+  await eventually(() => expect(calls.get(batch.id)).toEqual([1, 2, 1, 2]));
+  await idle('failed');
+  // A second alert, whose callback is still at its gate when the batch ends.
+  repaired.add(batch.id);
+  gate(first).open();
+  await eventually(() => expect(calls.get(batch.id)).toEqual([1, 2, 1, 2, 1]));
+  gate(last).open();
+  await batch.wait({ timeout: PATIENCE });
+  await eventually(async () => {
+    const { status } = await world.client.workflow.getHandle(`batch:${batch.id}`).describe();
+    expect(status.name).toBe('COMPLETED');
+  });
+  await expect(batch.retryCallback('idle')).rejects.toThrow(refused('CALLBACK_RUNNING'));
+  gate(batch.id).open();
+  await idle('completed');
+  expect(calls.get(batch.id)).toEqual([1, 2, 1, 2, 1]);
+  // A write of an alert that comes late, or again, changes nothing.
+  for (const alert of [1, 2])
+    await markAlertCallbackScheduled(world.batches.database, { batchId: batch.id, round: 1, alert });
+  await idle('completed');
 });
 
 test('the command runs it again, and asks before', async () => {

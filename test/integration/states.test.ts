@@ -204,7 +204,7 @@ describe('the rows of callbacks', () => {
       await insertBatch();
       await table('batch_callbacks').insert({ batch_id: ID, event: 'idle', callback: 'Mail', status: from });
       await markAlerted(database, { ...running, alerts: 1 });
-      await markAlertCallbackScheduled(database, running);
+      await markAlertCallbackScheduled(database, { ...running, alert: 1 });
       again.push({ from, to: await callbackStatus(), event: 'markAlerted' });
     }
     const isAgain = ({ event }: Transition) => event === 'markAlerted';
