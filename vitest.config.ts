@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './test/support/longest-first.ts';
 import { measureSlowness } from './test/support/machine.ts';
-import { IN_FULL, LOAD } from './test/support/projects.ts';
+import { IN_FULL, LOAD, OWN_RUNTIME } from './test/support/projects.ts';
 
 /** See `measureSlowness`. A run of a slow machine can be asked for by hand. */
 const slowness = Number(process.env['TEST_SLOWNESS']) || measureSlowness();
@@ -11,7 +11,8 @@ const timeoutScale = Math.min(1, 0.35 * slowness);
 const slowEnv = { TEST_SLOWNESS: String(slowness) };
 /** Races are played in many rounds, each a batch: the fast set plays a share of them, the slow set all. */
 const fastEnv = { ...slowEnv, TEST_ROUNDS: '0.2' };
-const shortEnv = { ...fastEnv, BATCH_JOBS_TIMEOUT_SCALE: String(timeoutScale) };
+/** Temporal's debug mode runs workflows in the thread of their worker: a thread of its own takes 0.6 s of CPU to start. */
+const shortEnv = { ...fastEnv, BATCH_JOBS_TIMEOUT_SCALE: String(timeoutScale), TEMPORAL_DEBUG: '1' };
 const limits = { testTimeout: 120_000 * slowness, hookTimeout: 120_000 * slowness };
 const globalSetup = ['test/support/global-setup.ts'];
 
@@ -42,7 +43,7 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/{integration,replay}/**/*.test.ts'],
-          exclude: LOAD,
+          exclude: [...LOAD, ...OWN_RUNTIME],
           globalSetup,
           env: shortEnv,
           ...limits,
@@ -52,6 +53,18 @@ export default defineConfig({
           isolate: false,
           setupFiles: ['test/support/no-open-clients.ts'],
           // After the unit tests: vitest wants an order where projects differ in their workers.
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        // As those, each in a process of its own.
+        test: {
+          name: 'runtime',
+          include: OWN_RUNTIME,
+          globalSetup,
+          env: shortEnv,
+          ...limits,
+          maxWorkers: 5,
           sequence: { groupOrder: 1 },
         },
       },

@@ -170,23 +170,6 @@ describe('jobLimits', () => {
 });
 
 describe('a limited batch', () => {
-  test.concurrent('retries its jobs, delays them, and fails those that cannot succeed', async () => {
-    const batch = await createBatch(world, { maxConcurrentJobs: 5 });
-    const { failTimes, failForGood, noop } = world.fixtures.jobs;
-    await batch.jobs(async () => {
-      for (let i = 0; i < 60; i++) await failTimes.performAsync(i, i % 4);
-      for (let i = 0; i < 5; i++) await failForGood.performAsync(i);
-      for (let i = 0; i < 5; i++) await noop.set({ startDelay: '2s' }).performAsync(i);
-    });
-    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
-      status: 'failed',
-      complete: 50,
-      failed: 20,
-    });
-    await expectConsistent(world, batch);
-    expect(await batch.failedJobs().where('attempts', 3)).toHaveLength(15);
-  });
-
   test('goes on after one of its workers was killed, within its limit', async () => {
     const batch = await countedBatch(world, 1_000, 300, { maxConcurrentJobs: 16 });
     await untilStarted(world, batch, 40);
@@ -225,57 +208,4 @@ describe('a limited batch', () => {
     await expectConsistent(world, batch);
     expect(peakOf(await runsOfJobs(world, batch.id), paused)).toBeLessThanOrEqual(20);
   });
-
-  test.concurrent('goes on with the other task queues when one has no worker', async () => {
-    const batch = await createBatch(world, { maxConcurrentJobs: 1 });
-    const { record } = world.fixtures.jobs;
-    await batch.jobs(async () => {
-      for (let i = 0; i < 20; i++) {
-        await record.set({ taskQueue: `${world.schema}-nobody` }).performAsync(i);
-        await record.performAsync(i);
-      }
-    });
-    await eventually(async () => expect((await batch.progress()).complete).toBe(20), 60_000);
-    await batch.cancel();
-    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'cancelled', cancelled: 20 });
-  });
-
-  test.concurrent('is stopped by its deadline while jobs wait for their turn', async () => {
-    const batch = await countedBatch(world, 100, 1_000, { maxConcurrentJobs: 1, deadline: '3s' });
-    const progress = await batch.wait({ timeout: PATIENCE });
-    expect(progress).toMatchObject({ status: 'failed', failed: 0, pending: 0 });
-    expect(progress.cancelled).toBeGreaterThan(90);
-  });
-});
-
-test('a runner that is terminated as its batch gets a limit is replaced by the batch itself', async () => {
-  const batch = await countedBatch(world, 400, 300, { continueAsNewAfterEvents: 80 });
-  await untilStarted(world, batch, 50);
-  const runner = world.client.workflow.getHandle(`batch:${batch.id}/runner/1`);
-  await Promise.all([batch.update({ maxConcurrentJobs: 20 }), runner.terminate('by an operator')]);
-  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 400 });
-  await expectConsistent(world, batch);
-});
-
-test('a range that is handed back twice, late or in pieces that cannot be changes nothing', async () => {
-  const batch = await countedBatch(world, 1_000, 100, { continueAsNewAfterEvents: 80 });
-  await untilStarted(world, batch, 50);
-  const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
-  const pace = { size: 5, window: 2 };
-  const range = { ready: [[1, 10]], lost: [], suspect: [], delayed: [], completed: 0, failed: 0, pace };
-  for (const message of [
-    {},
-    { runner: '1' },
-    { runner: '1', range: { ...range, ready: [[1, 5_000]] } },
-    { runner: 'nobody', range },
-    { runner: 'constructor', range },
-  ])
-    await handle.signal('rangeReturned', message);
-  await batch.update({ maxConcurrentJobs: 20 });
-  await eventually(async () => {
-    const { runners } = await handle.query<{ runners: Record<string, { inline: boolean }> }>('state');
-    expect(Object.values(runners).every(({ inline }) => inline)).toBe(true);
-  });
-  await handle.signal('rangeReturned', { runner: '1', range });
-  await expectCompleted(world, batch, 1_000);
 });

@@ -1,19 +1,10 @@
 const integration = (names: readonly string[]) => names.map((name) => `test/integration/${name}.test.ts`);
 
-/**
- * Files that load the machine, measure how long something takes, or need a Temporal runtime of their own: what is logged
- * goes to that of the process.
- */
-export const LOAD = integration([
-  'failed-attempts',
-  'limits',
-  'observability',
-  'priority',
-  'races',
-  'rates',
-  'results',
-  'shared-task-queue',
-]);
+/** Files that load the machine, or measure how long something takes. */
+export const LOAD = integration(['limits', 'priority', 'races', 'rates', 'results']);
+
+/** Files that need a Temporal runtime of their own: what workers log and measure goes to that of the process. */
+export const OWN_RUNTIME = integration(['failed-attempts', 'observability', 'shared-task-queue']);
 
 /**
  * Files that the slow set runs once more: with the true waits, because their promises are about time, and with all
