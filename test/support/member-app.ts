@@ -1,11 +1,8 @@
-import { readFile, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client, type ClientOptions } from '@temporalio/client';
 import { Worker } from '@temporalio/worker';
 import { BatchPlugin } from '../../src/index.ts';
-import { bundleWorkflows } from './workflow-bundle.ts';
+import { bundleOfApp } from './workflow-bundle.ts';
 import type { World } from './world.ts';
 
 /** An app that has workflows of its own, and starts them inside enrolment blocks. */
@@ -24,14 +21,14 @@ let named = 0;
 
 /** A plain worker on a task queue of its own, which knows nothing of batches. */
 export async function startMemberApp(world: World): Promise<MemberApp> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'temporal-batch-jobs-app-'));
-  const file = await bundleWorkflows(folder, {
-    workflowsPath: fileURLToPath(new URL('member-workflows.ts', import.meta.url)),
-  });
-  const code = await readFile(file, 'utf8');
-  await rm(folder, { recursive: true });
+  const code = await bundleOfApp(fileURLToPath(new URL('member-workflows.ts', import.meta.url)));
   const taskQueue = `${world.taskQueue}-app`;
-  const worker = await Worker.create({ connection: world.connection, taskQueue, workflowBundle: { code } });
+  const worker = await Worker.create({
+    connection: world.connection,
+    taskQueue,
+    workflowBundle: { code },
+    debugMode: true,
+  });
   const running = worker.run();
   const openClient: MemberApp['openClient'] = (options = {}) =>
     new Client({ connection: world.client.connection, plugins: [new BatchPlugin()], ...options });

@@ -81,6 +81,7 @@ export function createOrderApp(world: World, bundles: OrderBundles): OrderApp {
         connection: world.connection,
         taskQueue,
         activities: createOrderActivities(),
+        debugMode: true,
         ...(isPlain
           ? { workflowBundle: bundles.plain }
           : { plugins: [new BatchPlugin()], workflowBundle: bundles.withPlugin }),

@@ -1,13 +1,10 @@
-import { readFile, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Client, WorkflowHandle } from '@temporalio/client';
 import type { WorkflowResultType } from '@temporalio/common';
 import { Worker, type WorkerOptions } from '@temporalio/worker';
 import type { ExecuteBatchOptions } from '../../workflows/index.ts';
 import type * as workflows from './step-workflows.ts';
-import { bundleWorkflows } from './workflow-bundle.ts';
+import { bundleOfApp } from './workflow-bundle.ts';
 import type { World } from './world.ts';
 
 /** An app that has workflows of its own, in which batches are steps. */
@@ -33,17 +30,13 @@ export async function startStepApp(
   world: World,
   { client = world.client, ...options }: { client?: Client } & Pick<WorkerOptions, 'dataConverter'> = {},
 ): Promise<StepApp> {
-  const folder = await mkdtemp(path.join(tmpdir(), 'temporal-batch-jobs-app-'));
-  const file = await bundleWorkflows(folder, {
-    workflowsPath: fileURLToPath(new URL('step-workflows.ts', import.meta.url)),
-  });
-  const code = await readFile(file, 'utf8');
-  await rm(folder, { recursive: true });
+  const code = await bundleOfApp(fileURLToPath(new URL('step-workflows.ts', import.meta.url)));
   const taskQueue = `${world.taskQueue}-app`;
   const worker = await Worker.create({
     connection: world.connection,
     taskQueue,
     workflowBundle: { code },
+    debugMode: true,
     ...options,
   });
   const running = worker.run();

@@ -1,4 +1,5 @@
-import { writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleWorkflowCode, DefaultLogger, type BundleOptions } from '@temporalio/worker';
@@ -51,4 +52,22 @@ async function writeScale(folder: string, timeoutScale: string): Promise<string>
      export const interceptors = () => ({});\n`,
   );
   return file;
+}
+
+const ofApps = new Map<string, Promise<string>>();
+
+/** Bundles workflows of an app, once in a process: that takes seconds of CPU. @returns the code */
+export function bundleOfApp(workflowsPath: string): Promise<string> {
+  const bundle = ofApps.get(workflowsPath) ?? makeBundleOfApp(workflowsPath);
+  ofApps.set(workflowsPath, bundle);
+  return bundle;
+}
+
+async function makeBundleOfApp(workflowsPath: string): Promise<string> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'temporal-batch-jobs-app-'));
+  try {
+    return await readFile(await bundleWorkflows(folder, { workflowsPath }), 'utf8');
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 }
