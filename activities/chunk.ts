@@ -525,12 +525,13 @@ class ChunkRun {
 
   async #sayDrained(running: number): Promise<void> {
     const { client } = this.#deps.batches;
-    const { workflowId } = activityInfo().workflowExecution!;
+    // Of this run alone: once that is over, nobody waits for this chunk any more.
+    const { workflowId, runId } = activityInfo().workflowExecution!;
     const { runner, chunk } = this.#input;
     try {
       const left = await this.#leave();
       await client.workflow
-        .getHandle(workflowId)
+        .getHandle(workflowId, runId)
         .signal(chunkDrainedSignal, { runner, chunk, running, ...(left ? { left } : {}) });
     } catch (error) {
       log.warn('More jobs could not be asked for; they come when this chunk has ended', { error });

@@ -189,8 +189,9 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   });
   // Each round has this workflow id: what was sent to the one before may arrive in this one.
   onSignal(messages.callbackEndedSignal, (message) => {
-    const isOurs = message.round === round && state.firing.includes(message.event);
-    if (isOurs) apply(rules.fired(state, message.event));
+    const { event, alert } = message;
+    const isOfNow = message.round === round && (event !== 'idle' || alert === state.calledForAlert);
+    if (isOfNow && state.firing.includes(event)) apply(rules.fired(state, event));
   });
   onSignal(messages.jobFailedSignal, (message) => {
     if (message.round === round) apply(rules.failuresNoticed(state, message));

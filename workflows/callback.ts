@@ -50,6 +50,7 @@ export async function batchCallback(input: CallbackWorkflowInput): Promise<void>
       await getExternalWorkflowHandle(batchWorkflowId).signal(callbackEndedSignal, {
         event: registration.event,
         round,
+        alert,
       });
     } catch (error) {
       log.warn('The batch workflow is gone', { batchId: input.batchId, error: String(error) });

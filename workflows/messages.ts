@@ -76,8 +76,12 @@ export interface ChunkDrainedMessage {
   readonly left?: ChunkLeft;
 }
 
-/** Sent by the workflow that runs a callback of a round once that has ended: see `fire` in batch.ts. */
-export const callbackEndedSignal = defineSignal<[{ event: BatchEvent; round: number }]>('callbackEnded');
+/**
+ * Sent by the workflow that runs a callback of a round once that has ended: see `fire` in batch.ts. The number of the
+ * alert tells apart what ran for `idle`.
+ */
+export const callbackEndedSignal =
+  defineSignal<[{ event: BatchEvent; round: number; alert: number }]>('callbackEnded');
 
 /**
  * Sent by workers whose workflows are jobs of the batch: these have ended. A hint, which may be lost, late, repeated or

@@ -31,6 +31,11 @@ export interface RangeState {
   /** Jobs that were cancelled in an earlier round and do not run in this one. */
   readonly cancelled: number;
   readonly pace: Pace;
+  /**
+   * Number of the newest chunk; absent: there was none. It goes on in later runs of the workflow, so that a late message
+   * of a chunk is never taken for that of another one.
+   */
+  readonly newestChunk?: number;
 }
 
 interface Delayed {
@@ -101,7 +106,17 @@ export function leftOf({ ready, lost, suspect, delayed }: RangeState): Span[] {
 /** Whether a message from outside holds a range of these positions. */
 export function isRangeOf(range: unknown, positions: readonly Span[]): range is RangeState {
   if (typeof range !== 'object' || range === null) return false;
-  const { ready, lost, suspect, delayed, completed, failed, cancelled, pace } = range as Partial<RangeState>;
+  const {
+    ready,
+    lost,
+    suspect,
+    delayed,
+    completed,
+    failed,
+    cancelled,
+    pace,
+    newestChunk = 0,
+  } = range as Partial<RangeState>;
   const lists = [
     ready,
     lost,
@@ -117,7 +132,7 @@ export function isRangeOf(range: unknown, positions: readonly Span[]): range is 
   const left = (lists as Span[][]).reduce((sum, list) => sum + countOf(list), 0);
   const counts = [completed, failed, cancelled];
   return (
-    counts.every((count) => Number.isSafeInteger(count) && count! >= 0) &&
+    [...counts, newestChunk].every((count) => Number.isSafeInteger(count) && count! >= 0) &&
     completed! + failed! + cancelled! + left <= countOf(positions)
   );
 }

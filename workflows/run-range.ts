@@ -108,7 +108,6 @@ const NO_LIMIT: Share = {};
  */
 export async function runRange(initial: RangeState, options: RangeOptions): Promise<RangeState> {
   let state = initial;
-  let started = 0;
   /** The chunks that run, by their numbers, oldest first; and the numbers of those whose jobs have all started. */
   const inFlight = new Map<number, { readonly chunk: Chunk; readonly dispatchedAt: number }>();
   const drained = new Set<number>();
@@ -160,11 +159,13 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     wake = true;
   });
 
+  const nextNumber = () => (state.newestChunk ?? 0) + 1;
   const flying = () => union([...inFlight.values()].map(({ chunk }) => chunk.spans));
   const oldestAt = () => inFlight.values().next().value?.dispatchedAt;
 
   const run = async (dispatched: Chunk, share: ChunkShare | undefined) => {
-    const number = ++started;
+    const number = nextNumber();
+    state = { ...state, newestChunk: number };
     inFlight.set(number, { chunk: dispatched, dispatchedAt: Date.now() });
     // Without what it has left to others by then.
     const ended = () => inFlight.get(number)!.chunk;
@@ -280,7 +281,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     const part = { range: state, kept: formatSpans(flying()), idle: inFlight.size === drained.size };
     hasGivenBack = true;
     // At once: what ends while the message is sent is not in it.
-    state = initialRange([], state.pace);
+    state = { ...initialRange([], state.pace), newestChunk: nextNumber() - 1 };
     reported = { ...reported, completed: 0, failed: 0, idle: part.idle };
     await options.giveBack!(part);
   };
@@ -305,7 +306,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     isShort = false;
     shares?.rest();
     while (isDue(state, Date.now()) && mayDispatch()) {
-      const share = shares ? shares.take(started + 1) : NO_LIMIT;
+      const share = shares ? shares.take(nextNumber()) : NO_LIMIT;
       if (!share) {
         isShort = true;
         break;

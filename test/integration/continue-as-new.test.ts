@@ -3,7 +3,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Batch, BatchOptions } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
-import { runsOf } from '../support/histories.ts';
+import { createGates } from '../support/gates.ts';
+import { decoded, runsOf, type Run } from '../support/histories.ts';
 import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 import { waitMs } from '../../workflows/timeouts.ts';
@@ -11,10 +12,11 @@ import { waitMs } from '../../workflows/timeouts.ts';
 /** After this time a batch knows that a runner of an earlier run is gone, and another one has its jobs. */
 const REPLACED_MS = waitMs('childCheck') + waitMs('runnerReplacement');
 
+const { gate, jobs } = createGates();
 let world: World;
 beforeAll(async () => {
   world = await createWorld();
-  await world.startWorker();
+  await world.startWorker({ jobs: [...Object.values(world.fixtures.jobs), ...Object.values(jobs)] });
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
@@ -53,6 +55,37 @@ test.concurrent('a batch that runs its jobs itself carries what is left to its n
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
   expect((await runsOf(world.client, `batch:${batch.id}`)).length).toBeGreaterThan(1);
 });
+
+test.concurrent(
+  'a late message of a chunk of an earlier run is not taken for that of one that runs',
+  async () => {
+    // So many that the batch runs its jobs itself.
+    const batch = await createBatch(world, { continueAsNewAfterEvents: 100 });
+    const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
+    await batch.jobs(async () => {
+      await world.fixtures.jobs.noop.performAsync(1);
+      await jobs.pass.set({ startDelay: '8s' }).performAsync(batch.id);
+    });
+    await Promise.all(Array.from({ length: 100 }, () => handle.signal('completed', FROM_NOBODY)));
+    await untilNewRun(batch);
+    await gate(batch.id).arrivals(1);
+    const chunks = (await runsOf(world.client, handle.workflowId)).flatMap(chunksOf);
+    expect(chunks.length).toBeGreaterThan(1);
+    expect(new Set(chunks.map(({ runner, chunk }) => `${runner}/${chunk}`)).size).toBe(chunks.length);
+
+    // As a worker that was frozen, or an operator, may send it: the job is another chunk's to run.
+    const left = { delayed: [], remaining: '2', unknown: '' };
+    for (const { runner, chunk } of chunks.slice(0, -1))
+      await handle.signal('chunkDrained', { runner, chunk, running: 1, left });
+    // Answered after the signals.
+    await batch.update({ failWhenFailed: 'all' });
+    gate(batch.id).open();
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 2 });
+    await expectConsistent(world, batch);
+    const all = (await runsOf(world.client, handle.workflowId)).flatMap(chunksOf);
+    expect(all.filter(({ spans }) => spans === '2')).toHaveLength(1);
+  },
+);
 
 test.concurrent(
   'a runner that is terminated after its batch continued as new is replaced all the same',
@@ -100,6 +133,15 @@ async function waitingBatch(startDelayMs: number, options: Partial<BatchOptions>
   return batch;
 }
 
+/** Inputs of the chunks that a run has scheduled. */
+function chunksOf({ history }: Run): { runner: string; chunk: number; spans: string }[] {
+  return history.events!.flatMap(({ activityTaskScheduledEventAttributes: activity }) =>
+    activity?.activityType?.name === 'runChunk'
+      ? (decoded(activity.input!.payloads) as { runner: string; chunk: number; spans: string }[])
+      : [],
+  );
+}
+
 function runnerOf(batch: Batch): WorkflowHandle {
   return world.client.workflow.getHandle(`batch:${batch.id}/runner/1`);
 }
@@ -112,12 +154,15 @@ async function endOf(batch: Batch, timeout: number) {
   return { status, complete, runs: (await world.ledger.of(batch.id, 'job')).length };
 }
 
+/** Changes nothing. */
+const FROM_NOBODY = { runner: 'nobody', completed: 0, failed: 0, ended: false };
+
 /** Messages make history; a batch that is told things often enough continues as new. */
 async function untilNewRun(batch: Batch): Promise<void> {
   const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
   const { runId } = await handle.describe();
   await eventually(async () => {
-    await handle.signal('completed', { runner: 'nobody', completed: 0, failed: 0, ended: false });
+    await handle.signal('completed', FROM_NOBODY);
     expect((await handle.describe()).runId).not.toBe(runId);
   });
 }
