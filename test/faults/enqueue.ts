@@ -53,7 +53,7 @@ export async function enqueue(options: EnqueueOptions): Promise<void> {
     }
     const { total } =
       plan.enqueuer.openEnded === null
-        ? await created.jobs(() => enrol(options, blocksOf(plan)[0]!), isResuming ? { resume: true } : {})
+        ? await runBlock(options, created, blocksOf(plan)[0]!, isResuming ? { resume: true } : {})
         : await fillAndSeal(options, created);
     ledger.write({ what: 'closed', batch, total });
   } catch (error) {
@@ -114,17 +114,27 @@ async function fillAndSeal(options: EnqueueOptions, batch: Batch): Promise<{ tot
 
 /** Runs one of several blocks. One that throws as planned leaves the batch as open as it was. */
 async function fill(options: EnqueueOptions, batch: Batch, block: BlockPlan): Promise<void> {
+  try {
+    await runBlock(options, batch, block);
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+  }
+}
+
+/** Calls `jobs()` again as long as it could not call its block. */
+async function runBlock(
+  options: EnqueueOptions,
+  batch: Batch,
+  block: BlockPlan,
+  jobsOptions: { readonly resume?: true } = {},
+): Promise<{ total: number }> {
   let hasBegun = false;
   const run = () =>
     batch.jobs(() => {
       hasBegun = true;
       return enrol(options, block);
-    });
-  try {
-    await persist(run, () => !hasBegun);
-  } catch (error) {
-    if (!(error instanceof BlockError)) throw error;
-  }
+    }, jobsOptions);
+  return persist(run, () => !hasBegun);
 }
 
 async function enrol(options: EnqueueOptions, block: BlockPlan): Promise<void> {
