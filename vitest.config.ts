@@ -11,7 +11,8 @@ const timeoutScale = Math.min(1, 0.35 * slowness);
 const slowEnv = { TEST_SLOWNESS: String(slowness) };
 /** Races are played in many rounds, each a batch: the fast set plays a share of them, the slow set all. */
 const fastEnv = { ...slowEnv, TEST_ROUNDS: '0.1' };
-const shortEnv = { ...fastEnv, BATCH_JOBS_TIMEOUT_SCALE: String(timeoutScale) };
+/** Worker processes, too, run workflows in their main thread: see CONTRIBUTING.md. */
+const shortEnv = { ...fastEnv, BATCH_JOBS_TIMEOUT_SCALE: String(timeoutScale), TEMPORAL_DEBUG: '1' };
 const limits = { testTimeout: 120_000 * slowness, hookTimeout: 120_000 * slowness };
 const globalSetup = ['test/support/global-setup.ts'];
 

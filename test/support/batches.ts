@@ -17,12 +17,9 @@ export async function runBatch(
 }
 
 export async function createBatch(world: World, options: Partial<BatchOptions> = {}): Promise<Batch> {
-  const batch = await world.batches.create({ description: 'A test', ...options });
   const { onComplete, onFailure, onSettled } = world.fixtures.callbacks;
-  await batch.on('complete', onComplete);
-  await batch.on('failure', onFailure);
-  await batch.on('settled', onSettled);
-  return batch;
+  const callbacks = { complete: onComplete, failure: onFailure, settled: onSettled, ...options.callbacks };
+  return world.batches.create({ description: 'A test', ...options, callbacks });
 }
 
 /**
