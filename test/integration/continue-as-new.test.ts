@@ -114,7 +114,7 @@ test.concurrent(
 test.concurrent(
   'a runner that is terminated just before its batch continues as new is replaced at once',
   async () => {
-    const batch = await waitingBatch(0.15 * REPLACED_MS, { continueAsNewAfterEvents: 90 });
+    const batch = await waitingBatch(0.15 * REPLACED_MS, { continueAsNewAfterEvents: 70 });
     await eventually(async () => expect((await runnerOf(batch).describe()).status.name).toBe('RUNNING'));
     await runnerOf(batch).terminate('by an operator');
     await untilNewRun(batch);

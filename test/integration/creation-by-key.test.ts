@@ -160,11 +160,11 @@ describe('creating a batch of an id that exists', () => {
 
   test('that came to nothing makes a new one, also while it is being removed', async () => {
     await inRounds(20, 4, async () => {
-      const id = newId();
-      const first = await createBatch(world, { id });
+      const options = { id: newId(), description: 'A test' };
+      const first = await world.batches.create(options);
       const emptied = codeOf(first.jobs(() => {}));
       await delay(Math.random() * 30);
-      const again = await world.batches.create({ id, description: 'A test' });
+      const again = await world.batches.create(options);
       expect(await emptied).toBe('EMPTY_BATCH');
       // It was the one that was about to be removed, or is a new one.
       const code = await codeOf(again.jobs(() => record.performAsync('again')));
@@ -175,14 +175,14 @@ describe('creating a batch of an id that exists', () => {
   });
 
   test('does not disturb those who wait for it, nor does a workflow of its id that comes to nothing', async () => {
-    const id = newId();
-    const batch = await createBatch(world, { id });
+    const options = { id: newId(), description: 'A test' };
+    const batch = await world.batches.create(options);
     await batch.jobs(() => record.performAsync(1));
     await batch.wait({ timeout: PATIENCE });
-    const late = await startWorkflow(world, id);
+    const late = await startWorkflow(world, options.id);
     await expect(late.result()).rejects.toThrow('Workflow execution failed');
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 1 });
-    expect(await (await world.batches.create({ id, description: 'A test' })).wait()).toMatchObject({
+    expect(await (await world.batches.create(options)).wait()).toMatchObject({
       total: 1,
     });
   });

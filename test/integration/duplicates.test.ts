@@ -196,8 +196,15 @@ describe('updates', () => {
   });
 
   test('that register a callback get the same answer when they are delivered twice, also after it has run', async () => {
-    const batch = await createBatch(world);
-    await batch.on('complete', world.fixtures.callbacks.onComplete);
+    const batch = await world.batches.create({ description: 'Callbacks by `on`' });
+    const { onComplete, onFailure, onSettled } = world.fixtures.callbacks;
+    for (const [event, callback] of [
+      ['complete', onComplete],
+      ['failure', onFailure],
+      ['settled', onSettled],
+      ['complete', onComplete],
+    ] as const)
+      await batch.on(event, callback);
     await batch.jobs(() => world.fixtures.jobs.work.performAsync('work', 500));
     const registrations = await updatesOf(world.client, batch.id, 'register');
     expect(registrations).toHaveLength(4);
