@@ -10,7 +10,7 @@ import {
   peakOf,
   untilStarted,
 } from '../support/concurrency.ts';
-import { PATIENCE } from '../support/patience.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import type { World } from '../support/world.ts';
 
 // The limit `perSecond`.
@@ -47,7 +47,8 @@ test.concurrent.each([
   expect(mostIn(starts, 999)).toBeLessThanOrEqual(perSecond);
   expect(mostIn(starts, 4_999)).toBeLessThanOrEqual(5 * perSecond);
   const seconds = (Math.max(...starts) - Math.min(...starts)) / 1_000;
-  expect(jobs / seconds).toBeGreaterThan(0.8 * perSecond);
+  // A slow machine may not reach it.
+  expect(jobs / seconds).toBeGreaterThan((0.8 * perSecond) / SLOWNESS);
   await expectConsistent(world, batch);
 });
 
