@@ -13,22 +13,25 @@ beforeAll(async () => {
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
-test.concurrent('a limited batch retries its jobs, delays them, and fails those that cannot succeed', async () => {
-  const batch = await createBatch(world, { maxConcurrentJobs: 5 });
-  const { failTimes, failForGood, noop } = world.fixtures.jobs;
-  await batch.jobs(async () => {
-    for (let i = 0; i < 60; i++) await failTimes.performAsync(i, i % 4);
-    for (let i = 0; i < 5; i++) await failForGood.performAsync(i);
-    for (let i = 0; i < 5; i++) await noop.set({ startDelay: '2s' }).performAsync(i);
-  });
-  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
-    status: 'failed',
-    complete: 50,
-    failed: 20,
-  });
-  await expectConsistent(world, batch);
-  expect(await batch.failedJobs().where('attempts', 3)).toHaveLength(15);
-});
+test.concurrent(
+  'a limited batch retries its jobs, delays them, and fails those that cannot succeed',
+  async () => {
+    const batch = await createBatch(world, { maxConcurrentJobs: 5 });
+    const { failTimes, failForGood, noop } = world.fixtures.jobs;
+    await batch.jobs(async () => {
+      for (let i = 0; i < 60; i++) await failTimes.performAsync(i, i % 4);
+      for (let i = 0; i < 5; i++) await failForGood.performAsync(i);
+      for (let i = 0; i < 5; i++) await noop.set({ startDelay: '2s' }).performAsync(i);
+    });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
+      status: 'failed',
+      complete: 50,
+      failed: 20,
+    });
+    await expectConsistent(world, batch);
+    expect(await batch.failedJobs().where('attempts', 3)).toHaveLength(15);
+  },
+);
 
 test.concurrent('a limited batch goes on with the other task queues when one has no worker', async () => {
   const batch = await createBatch(world, { maxConcurrentJobs: 1 });
@@ -83,7 +86,7 @@ test.concurrent(
     await eventually(async () => {
       const { runners } = await handle.query<{ runners: Record<string, { inline: boolean }> }>('state');
       expect(Object.values(runners).every(({ inline }) => inline)).toBe(true);
-    });
+    }, 60_000);
     await handle.signal('rangeReturned', { runner: '1', range });
     await expectCompleted(world, batch, 1_000);
   },
