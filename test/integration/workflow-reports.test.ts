@@ -410,7 +410,7 @@ describe('a batch of workflows', () => {
     const plain = createOrderApp(world, app.bundles);
     const { stop } = await plain.startWorker({ plugins: [] });
     const examined = async (of: OrderApp) => {
-      const batch = await createBatch(world, { workflowCheckInterval: '9 seconds' });
+      const batch = await createBatch(world, { workflowCheckInterval: '14 seconds' });
       const handles: WorkflowHandle[] = [];
       await batch.jobs(async () => {
         for (let i = 0; i < 2; i++) handles.push(await of.enrol('waits'));
