@@ -1,4 +1,4 @@
-import { isGrpcServiceError, type Client } from '@temporalio/client';
+import { isGrpcServiceError, type Client, type WorkflowExecutionDescription } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { CALLS } from './timeouts.ts';
 
@@ -20,17 +20,24 @@ export async function unlessNotFound<T>(
   }
 }
 
-/** Whether a workflow of this id runs. @throws what Temporal answers, unless it knows none */
-export async function isWorkflowRunning(client: Client, workflowId: string): Promise<boolean> {
+/** The newest run of a workflow. @returns undefined where Temporal knows none @throws what else it answers */
+export async function describeWorkflow(
+  client: Client,
+  workflowId: string,
+): Promise<WorkflowExecutionDescription | undefined> {
   try {
-    const { status } = await client.withDeadline(Date.now() + CALLS.temporal, () =>
+    return await client.withDeadline(Date.now() + CALLS.temporal, () =>
       client.workflow.getHandle(workflowId).describe(),
     );
-    return status.name === 'RUNNING';
   } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return false;
+    if (error instanceof WorkflowNotFoundError) return undefined;
     throw error;
   }
+}
+
+/** Whether a workflow of this id runs. @throws what Temporal answers, unless it knows none */
+export async function isWorkflowRunning(client: Client, workflowId: string): Promise<boolean> {
+  return (await describeWorkflow(client, workflowId))?.status.name === 'RUNNING';
 }
 
 /** A namespace that is not found says nothing of what is in it. */

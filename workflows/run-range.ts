@@ -281,7 +281,7 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     const part = { range: state, kept: formatSpans(flying()), idle: inFlight.size === drained.size };
     hasGivenBack = true;
     // At once: what ends while the message is sent is not in it.
-    state = { ...initialRange([], state.pace), newestChunk: nextNumber() - 1 };
+    state = { ...state, ...initialRange([], state.pace) };
     reported = { ...reported, completed: 0, failed: 0, idle: part.idle };
     await options.giveBack!(part);
   };

@@ -1,11 +1,10 @@
 import type { Client, WorkflowExecutionStatusName } from '@temporalio/client';
-import { WorkflowNotFoundError } from '@temporalio/common';
 import type { LostRound } from '../../workflows/rounds.ts';
 import { closeReasonOf } from '../doctor/workflow-facts.ts';
 import { BatchTerminatedError } from '../errors.ts';
+import { describeWorkflow } from '../temporal-calls.ts';
 import { newestEvents } from '../temporal-history.ts';
 import { readFailure } from '../temporal-payloads.ts';
-import { CALLS } from '../timeouts.ts';
 import { batchWorkflowId } from './batch-client.ts';
 import { toBatchError } from './temporal-errors.ts';
 
@@ -38,11 +37,7 @@ export async function findLost(
   const { id, runId: firstExecutionRunId } = batch;
   const workflowId = batchWorkflowId(id);
   try {
-    const described = await unlessMissing(() =>
-      client.withDeadline(Date.now() + CALLS.temporal, () =>
-        client.workflow.getHandle(workflowId).describe(),
-      ),
-    );
+    const described = await describeWorkflow(client, workflowId);
     if (!described) {
       const { namespace } = client.options;
       return {
@@ -83,13 +78,4 @@ export function terminatedError(
     `Batch "${batchId}" does not move: ${reason}. ${advice}`,
     cause === undefined ? undefined : { cause },
   );
-}
-
-async function unlessMissing<T>(call: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await call();
-  } catch (error) {
-    if (error instanceof WorkflowNotFoundError) return undefined;
-    throw error;
-  }
 }

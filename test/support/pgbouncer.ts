@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { homedir, tmpdir } from 'node:os';
 import path from 'node:path';
@@ -48,10 +48,9 @@ async function isUsable({ file, env }: Program): Promise<boolean> {
 async function unpackPackages(): Promise<void> {
   const folder = await mkdtemp(path.join(tmpdir(), 'pgbouncer-'));
   try {
-    const { stdout } = await execa('apt-get', ['download', '--print-uris', ...PACKAGES], { cwd: folder });
     await execa('apt-get', ['download', ...PACKAGES], { cwd: folder });
-    const files = [...stdout.matchAll(/^'\S+' (\S+)/gm)].map(([, file]) => file!);
-    for (const file of files) await execa('dpkg-deb', ['--extract', file, 'root'], { cwd: folder });
+    for (const file of await readdir(folder))
+      await execa('dpkg-deb', ['--extract', file, 'root'], { cwd: folder });
     await mkdir(path.dirname(cache), { recursive: true });
     await rename(path.join(folder, 'root'), cache);
   } finally {
