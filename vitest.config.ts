@@ -4,7 +4,7 @@ import { measureSlowness } from './test/support/machine.ts';
 import { IN_FULL, LOAD, OWN_RUNTIME } from './test/support/projects.ts';
 
 /** See `measureSlowness`. A run of a slow machine can be asked for by hand. */
-const slowness = Number(process.env['TEST_SLOWNESS']) || measureSlowness();
+const slowness = Number(process.env['TEST_SLOWNESS']) || (await measureSlowness());
 /** Of the library's waits: see src/timeouts.ts. Longer where a machine is slow, which would miss heartbeats otherwise. */
 const timeoutScale = Math.min(1, 0.35 * slowness);
 

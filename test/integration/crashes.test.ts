@@ -3,7 +3,7 @@ import type { Batch } from '../../src/index.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { createCrashFixtures } from '../support/crash-fixtures.ts';
 import { eventually } from '../support/eventually.ts';
-import { PATIENCE } from '../support/patience.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { supervise } from '../support/supervise.ts';
 import { lockTable } from '../support/table-lock.ts';
 import { createWorld, type ProcessOptions, type WorkerProcess, type World } from '../support/world.ts';
@@ -203,7 +203,7 @@ async function timed300(world: World, meanwhile: (batch: Batch) => Promise<void>
 }
 
 /** A killed worker is noticed after 10 s at the latest, and what it ran runs again. */
-const MOST_SECONDS_LATER = 20;
+const MOST_SECONDS_LATER = 20 * SLOWNESS;
 
 /** Kills the one of these workers that started a job last: some are in flight there. @returns the others */
 async function killBusiest(world: World, batch: Batch, workers: readonly WorkerProcess[]) {

@@ -9,7 +9,7 @@ import { currentJob, defineCallback, defineJob, type Batch } from '../../src/ind
 import { createBatch, expectConsistent, firedCallbacks, openBlock } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { OWN_SERVERS } from '../support/own-servers.ts';
-import { PATIENCE } from '../support/patience.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { lockTable } from '../support/table-lock.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -115,7 +115,8 @@ const started = (fixtures: OutageFixtures, batch: Batch, count: number) =>
     ),
   );
 
-describe.concurrent('an outage', () => {
+// The outage of a minute is half of what other tests may take.
+describe.concurrent('an outage', { timeout: 240_000 * SLOWNESS }, () => {
   test('of Postgres of a minute delays batches that enrol, run and finish, and loses nothing', async () => {
     await using postgres = await startPostgres({
       env: OWN_SERVERS,
