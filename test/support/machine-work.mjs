@@ -18,4 +18,5 @@ const times = Array.from({ length: workerData.runs }, () => {
   work();
   return performance.now() - startedAt;
 });
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows
 parentPort.postMessage(times);
