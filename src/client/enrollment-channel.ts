@@ -11,6 +11,7 @@ import { CALLS } from '../timeouts.ts';
 import type { BatchClient } from './batch-client.ts';
 import { callBatch, handleOf } from './call-batch.ts';
 import type { EnrollmentChannel } from './enrollment.ts';
+import { SharedAnnouncements } from './shared-announcements.ts';
 import { toBatchError } from './temporal-errors.ts';
 import { whyClosed, type Asker } from './why-closed.ts';
 import { whyGone } from './why-gone.ts';
@@ -24,6 +25,9 @@ interface Line {
   readonly batchId: string;
   readonly asker: Asker;
 }
+
+/** @returns the error if the workflow has ended */
+type Tell = (upTo: number, queues: readonly string[]) => Promise<WorkflowNotFoundError | undefined>;
 
 /** Of the one block of a batch, which seals it. */
 export function blockChannel(batches: BatchClient, batchId: string, token: string): EnrollmentChannel {
@@ -43,13 +47,17 @@ export function blockChannel(batches: BatchClient, batchId: string, token: strin
 /** Of a block of an open-ended batch, which goes on after it. */
 export function openEndedChannel(batches: BatchClient, batchId: string, token: string): EnrollmentChannel {
   const line: Line = { batches, batchId, asker: { token } };
-  return addingChannel(line, (upTo, queues) => isGoneAfter(line, enrolledSignal, { token, upTo, queues }));
+  return addingChannel(line, token, (upTo, queues) =>
+    isGoneAfter(line, enrolledSignal, { token, upTo, queues }),
+  );
 }
 
 /** Of a handler that adds jobs to its own batch. */
 export function handlerChannel(batches: BatchClient, batchId: string, runId: string): EnrollmentChannel {
   const line: Line = { batches, batchId, asker: 'handler' };
-  return addingChannel(line, (upTo, queues) => isGoneAfter(line, jobsAddedSignal, { runId, upTo, queues }));
+  return addingChannel(line, `handler/${runId}`, (upTo, queues) =>
+    isGoneAfter(line, jobsAddedSignal, { runId, upTo, queues }),
+  );
 }
 
 /** Seals an open-ended batch. @returns the total; 0 if it was empty, and is gone */
@@ -57,15 +65,21 @@ export function sealOpenEnded(batches: BatchClient, batchId: string, token: stri
   return seal({ batches, batchId, asker: { token } }, { token, upTo: 0, queues: [] });
 }
 
-/** Announces, without sealing. Rows of a batch that has ended meanwhile have been run with the others. */
-function addingChannel(
-  line: Line,
-  tell: (upTo: number, queues: readonly string[]) => Promise<WorkflowNotFoundError | undefined>,
-): EnrollmentChannel {
+/**
+ * Announces, without sealing. Rows of a batch that has ended meanwhile have been run with the others.
+ *
+ * @param speaker in whose name the batch is told
+ */
+function addingChannel(line: Line, speaker: string, tell: Tell): EnrollmentChannel {
   const { batches, batchId } = line;
+  /** Up to where Temporal has taken an announcement. */
+  let told = 0;
   const announce: EnrollmentChannel['announce'] = async (upTo, queues) => {
-    const isGone = await tell(upTo, queues);
-    if (!isGone) return;
+    const isGone = await tellTogether(line, speaker, tell, { upTo, queues });
+    if (!isGone) {
+      told = Math.max(told, upTo);
+      return;
+    }
     const row = await batches.readRow(batchId, CALLS.database);
     if (row?.settled_at && row.stop_reason === null && row.total >= upTo && upTo > 0) return;
     throw await whyGone(batches, batchId, row, line.asker, isGone);
@@ -75,12 +89,33 @@ function addingChannel(
     seal: async (upTo, queues) => {
       if (upTo > 0) {
         const warning = 'Added jobs could not be announced yet; trying again';
-        await persistently(line, warning, () => announce(upTo, queues));
+        if (upTo > told) await persistently(line, warning, () => announce(upTo, queues));
         return upTo;
       }
       return (await batches.readRow(batchId))?.total ?? 0;
     },
   };
+}
+
+/** Announcements of each client that wait for an answer, by batch and speaker. */
+const SHARED = new WeakMap<BatchClient, Map<string, SharedAnnouncements<Awaited<ReturnType<Tell>>>>>();
+
+async function tellTogether(
+  { batches, batchId }: Line,
+  speaker: string,
+  tell: Tell,
+  { upTo, queues }: { readonly upTo: number; readonly queues: readonly string[] },
+): ReturnType<Tell> {
+  let ofClient = SHARED.get(batches);
+  if (!ofClient) SHARED.set(batches, (ofClient = new Map()));
+  const key = `${batchId}/${speaker}`;
+  let shared = ofClient.get(key);
+  if (!shared) ofClient.set(key, (shared = new SharedAnnouncements(tell)));
+  try {
+    return await shared.announce(upTo, queues);
+  } finally {
+    if (shared.isIdle) ofClient.delete(key);
+  }
 }
 
 /** Sends a signal. @returns the error if the workflow has ended */

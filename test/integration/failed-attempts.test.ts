@@ -113,7 +113,8 @@ test('a worker logs failed attempts with job, attempt, error and stack; of many 
     );
     expect(lines().length + omitted.reduce((sum, number) => sum + number, 0)).toBe(count);
   });
-  expect(lines().length % MAX_LOGGED_PER_SECOND).toBe(0);
+  // The last second may have had fewer than it may log.
+  expect(lines().length).toBeGreaterThanOrEqual(MAX_LOGGED_PER_SECOND);
   expect(lines().length).toBeLessThan(count / 2);
   await worker.stop();
 });
