@@ -137,18 +137,6 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   let toldIntervalMs = input.carried?.reportIntervalMs ?? rules.REPORT_INTERVAL_MS;
   let refusal: Refusal | undefined;
 
-  const apply = (next: BatchState) => {
-    state = rules.decided(rules.moved(state, next, Date.now()), settings);
-    if (!wantsContinueAsNew()) assign(true);
-    setCurrentDetails(batchDetails(input, state));
-    if (rules.isStranded(state) && !isRecounting) void shielded(recount);
-    if (state.written.created && !rules.isSteeringWritten(state) && !isSteering) void shielded(steer);
-  };
-  const assign = (mayRunInline: boolean) => {
-    const { state: dispatched, assignments } = rules.assignRanges(state, settings, mayRunInline);
-    state = dispatched;
-    for (const assignment of assignments) start(assignment);
-  };
   const start = (
     assignment: Assignment,
     range = initialRange(rules.positionsOf(state, assignment), assignment.pace),
@@ -156,6 +144,18 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     void shielded(() =>
       assignment.inline ? runInline({ assignment, range }) : startRunner(assignment, range),
     );
+  };
+  const assign = (mayRunInline: boolean) => {
+    const { state: dispatched, assignments } = rules.assignRanges(state, settings, mayRunInline);
+    state = dispatched;
+    for (const assignment of assignments) start(assignment);
+  };
+  const apply = (next: BatchState) => {
+    state = rules.decided(rules.moved(state, next, Date.now()), settings);
+    if (!wantsContinueAsNew()) assign(true);
+    setCurrentDetails(batchDetails(input, state));
+    if (rules.isStranded(state) && !isRecounting) void shielded(recount);
+    if (state.written.created && !rules.isSteeringWritten(state) && !isSteering) void shielded(steer);
   };
 
   onSignal(messages.enrolledSignal, (message) => {

@@ -138,6 +138,21 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
   let sample: readonly FailedJob[] = [];
   let toldSample: readonly FailedJob[] = [];
 
+  const nextNumber = () => (state.newestChunk ?? 0) + 1;
+  const flying = () => union([...inFlight.values()].map(({ chunk }) => chunk.spans));
+  const oldestAt = () => inFlight.values().next().value?.dispatchedAt;
+
+  // Timers are not cancelled when something else wakes the loop: an event less for each, and a late one is harmless.
+  const wakeAt = (time: number) => {
+    if (time >= timerAt) return;
+    timerAt = time;
+    void sleep(Math.max(1, time - Date.now()), { summary: 'Until retries or a report are due' }).then(() => {
+      if (timerAt === time) timerAt = Infinity;
+      wake = true;
+    });
+  };
+
+  // Called at once with what came before the first task.
   options.onDrained(({ chunk: number, running, left }) => {
     const flight = inFlight.get(number);
     if (!flight) return;
@@ -158,10 +173,6 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
     rushedInFlight = union([rushedInFlight, intersect(flying(), spans)]);
     wake = true;
   });
-
-  const nextNumber = () => (state.newestChunk ?? 0) + 1;
-  const flying = () => union([...inFlight.values()].map(({ chunk }) => chunk.spans));
-  const oldestAt = () => inFlight.values().next().value?.dispatchedAt;
 
   const run = async (dispatched: Chunk, share: ChunkShare | undefined) => {
     const number = nextNumber();
@@ -226,16 +237,6 @@ export async function runRange(initial: RangeState, options: RangeOptions): Prom
       shares?.release(number, hasStarted);
       wake = true;
     }
-  };
-
-  // Timers are not cancelled when something else wakes the loop: an event less for each, and a late one is harmless.
-  const wakeAt = (time: number) => {
-    if (time >= timerAt) return;
-    timerAt = time;
-    void sleep(Math.max(1, time - Date.now()), { summary: 'Until retries or a report are due' }).then(() => {
-      if (timerAt === time) timerAt = Infinity;
-      wake = true;
-    });
   };
 
   /**

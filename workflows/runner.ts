@@ -68,6 +68,11 @@ async function runRunner(input: RunnerInput): Promise<void> {
     setCurrentDetails(runnerDetails(input, steering, current));
   });
 
+  // Nobody counts any more: the batch's workflow was terminated. Its jobs stop here.
+  const batchIsGone = (error: unknown) => {
+    log.warn('The batch workflow is gone; this runner stops', { batchId, error: String(error) });
+    isBatchGone = true;
+  };
   const report = async (message: RunnerReport) => {
     const hasNewFailures = message.failed > failed;
     failed = message.failed;
@@ -79,11 +84,6 @@ async function runRunner(input: RunnerInput): Promise<void> {
     } catch (error) {
       batchIsGone(error);
     }
-  };
-  // Nobody counts any more: the batch's workflow was terminated. Its jobs stop here.
-  const batchIsGone = (error: unknown) => {
-    log.warn('The batch workflow is gone; this runner stops', { batchId, error: String(error) });
-    isBatchGone = true;
   };
   const giveBack = async (part: Pick<ReturnedRange, 'range' | 'kept' | 'idle'>) => {
     const message: ReturnedRange = { runner: input.runner, returns: returns++, ...part };

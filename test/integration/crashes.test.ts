@@ -49,7 +49,7 @@ test.concurrent(
     const victim = await world.spawnWorker();
     const batch = await createBatch(world);
     await batch.jobs(async () => {
-      for (let i = 0; i < 300; i++) await world.fixtures.jobs.work.performAsync(i, 300);
+      for (let i = 0; i < 1_000; i++) await world.fixtures.jobs.work.performAsync(i, 300);
     });
     await progressed(batch, 20);
     victim.kill('SIGTERM');
@@ -59,9 +59,9 @@ test.concurrent(
     const started = await world.ledger.of(batch.id, 'job');
     expect(started).toHaveLength(complete);
     await world.startWorker();
-    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 300 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 1_000 });
     const jobs = await world.ledger.of(batch.id, 'job');
-    expect(jobs).toHaveLength(300);
+    expect(jobs).toHaveLength(1_000);
     expect(jobs.every(({ attempt }) => attempt === 1)).toBe(true);
   },
 );

@@ -4,6 +4,8 @@ import { WorkflowNotFoundError } from '@temporalio/common';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Batch, BatchOptions } from '../../src/index.ts';
 import { rangesQuery, stateQuery, workflowsEndedSignal } from '../../workflows/messages.ts';
+import { initialRange } from '../../workflows/range-state.ts';
+import type { RunnerInput } from '../../workflows/runner.ts';
 import { createBatch, expectConsistent, firedCallbacks } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
 import { startMemberApp, type MemberApp } from '../support/member-app.ts';
@@ -322,3 +324,41 @@ async function remove(handle: WorkflowHandleWithFirstExecutionRunId): Promise<vo
   });
   await eventually(() => expect(handle.describe()).rejects.toBeInstanceOf(WorkflowNotFoundError));
 }
+
+describe('a runner whose first task comes late', () => {
+  test.each<[signal: string, message: object]>([
+    ['rushed', { spans: '1' }],
+    [
+      'chunkDrained',
+      { runner: '9', chunk: 1, running: 0, left: { delayed: [], remaining: '1', unknown: '' } },
+    ],
+    ['steered', { number: 0, isPaused: false, isStopped: false, isLimited: false, reportIntervalMs: 1_000 }],
+    ['ping', {}],
+  ])('takes what it was told before: %s', async (signal, message) => {
+    const batch = await createBatch(world);
+    const input: RunnerInput = {
+      batchId: batch.id,
+      batchWorkflowId: `batch:${batch.id}`,
+      round: 1,
+      runner: '9',
+      lane: '',
+      limitedNames: [],
+      unknownJobTimeoutMs: 1_000,
+      noticeFailures: false,
+      maxHistoryEvents: 1_000,
+      steering: { number: 0, isPaused: false, isStopped: false, isLimited: false, reportIntervalMs: 1_000 },
+      range: initialRange([]),
+      returns: 0,
+    };
+    const handle = await world.client.workflow.signalWithStart('batchRunner', {
+      workflowId: `batch:${batch.id}/runner/9`,
+      taskQueue: world.taskQueue,
+      args: [input],
+      signal,
+      signalArgs: [message],
+    });
+    await eventually(async () => expect((await handle.describe()).status.name).toBe('COMPLETED'));
+    await batch.cancel();
+    await batch.wait({ timeout: PATIENCE });
+  });
+});
