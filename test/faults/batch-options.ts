@@ -14,8 +14,9 @@ export function optionsOf(plan: BatchPlan, batchId: string): BatchOptions {
     ...(plan.workflowCheckMs === null ? {} : { workflowCheckInterval: plan.workflowCheckMs }),
     autoSeal: plan.enqueuer.openEnded === null,
     enrollmentTimeout: plan.enrollmentTimeoutMs,
-    // For a batch whose enqueuer was lost before its block, or whose blocks nobody seals.
-    openTimeout: '30 seconds',
+    // For a batch whose enqueuer was lost before its block, or whose blocks nobody seals. Longer than two outages that
+    // hold up an enqueuer before its block.
+    openTimeout: '60 seconds',
     ...(plan.continueAsNewAfterEvents === null
       ? {}
       : { continueAsNewAfterEvents: plan.continueAsNewAfterEvents }),
