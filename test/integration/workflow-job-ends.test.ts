@@ -326,13 +326,21 @@ async function remove(handle: WorkflowHandleWithFirstExecutionRunId): Promise<vo
 }
 
 describe('a runner whose first task comes late', () => {
+  const STEERING = {
+    number: 0,
+    isPaused: false,
+    isStopped: false,
+    isLimited: false,
+    reportIntervalMs: 1_000,
+  };
+
   test.each<[signal: string, message: object]>([
     ['rushed', { spans: '1' }],
     [
       'chunkDrained',
       { runner: '9', chunk: 1, running: 0, left: { delayed: [], remaining: '1', unknown: '' } },
     ],
-    ['steered', { number: 0, isPaused: false, isStopped: false, isLimited: false, reportIntervalMs: 1_000 }],
+    ['steered', STEERING],
     ['ping', {}],
   ])('takes what it was told before: %s', async (signal, message) => {
     const batch = await createBatch(world);
@@ -346,7 +354,7 @@ describe('a runner whose first task comes late', () => {
       unknownJobTimeoutMs: 1_000,
       noticeFailures: false,
       maxHistoryEvents: 1_000,
-      steering: { number: 0, isPaused: false, isStopped: false, isLimited: false, reportIntervalMs: 1_000 },
+      steering: STEERING,
       range: initialRange([]),
       returns: 0,
     };
