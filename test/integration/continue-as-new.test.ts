@@ -5,7 +5,7 @@ import { createBatch, expectConsistent, firedCallbacks } from '../support/batche
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
 import { decoded, runsOf, type Run } from '../support/histories.ts';
-import { PATIENCE } from '../support/patience.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 import { waitMs } from '../../workflows/timeouts.ts';
 
@@ -46,7 +46,10 @@ test.concurrent('a batch that runs its jobs itself carries what is left to its n
   const { failTimes } = world.fixtures.jobs;
   await batch.jobs(async () => {
     for (let i = 0; i < 24; i++)
-      await (i % 3 === 0 ? failTimes.set({ startDelay: '5s' }) : failTimes).performAsync(i, i % 4);
+      await (i % 3 === 0 ? failTimes.set({ startDelay: 5_000 * SLOWNESS }) : failTimes).performAsync(
+        i,
+        i % 4,
+      );
   });
   await untilNewRun(batch);
   const expected = { status: 'failed', total: 24, complete: 18, failed: 6 };
@@ -64,7 +67,7 @@ test.concurrent(
     const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
     await batch.jobs(async () => {
       await world.fixtures.jobs.noop.performAsync(1);
-      await jobs.pass.set({ startDelay: '8s' }).performAsync(batch.id);
+      await jobs.pass.set({ startDelay: 8_000 * SLOWNESS }).performAsync(batch.id);
     });
     await Promise.all(Array.from({ length: 100 }, () => handle.signal('completed', FROM_NOBODY)));
     await untilNewRun(batch);

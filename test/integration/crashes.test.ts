@@ -168,7 +168,8 @@ test.concurrent(
     await world.startWorker({ taskQueue });
     const batch = await createBatch(world);
     await batch.jobs(async () => {
-      for (let i = 0; i < 3; i++) await world.fixtures.jobs.record.set({ startDelay: '3s' }).performAsync(i);
+      for (let i = 0; i < 3; i++)
+        await world.fixtures.jobs.record.set({ startDelay: 3_000 * SLOWNESS }).performAsync(i);
     });
     const rows = world.knex.withSchema(world.schema).from('batch_jobs').where('batch_id', batch.id);
     await rows.andWhere('position', 2).update({ task_queue: taskQueue });

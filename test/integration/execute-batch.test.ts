@@ -54,7 +54,7 @@ const record = (count: number) => times(count, (index) => ({ name: 'Record', arg
 
 /** The batch of a step, once it is there. */
 function batchOf(id: string, { batches }: World = world): Promise<Batch> {
-  return eventually(() => batches.find(id), 30_000);
+  return eventually(() => batches.find(id));
 }
 
 /** A workflow that waits for a batch which somebody terminates. */
@@ -119,7 +119,7 @@ describe('a batch that is a step of a workflow', () => {
     // It is a batch as any other, and a step that is gone does not hold it up.
     const batch = await world.batches.find(batchId);
     expect(await batch.retryFailed({ failWhenFailed: 'all' })).toEqual({ round: 2, queued: false });
-    expect(await batch.wait({ timeout: '20s' })).toMatchObject({ status: 'complete', ...counts });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', ...counts });
   });
 
   test('takes more jobs than a payload carries from a handler', async () => {

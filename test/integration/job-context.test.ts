@@ -2,6 +2,7 @@ import { activityInfo } from '@temporalio/activity';
 import { expect, test } from 'vitest';
 import { currentJob, defineJob } from '../../src/index.ts';
 import { createBatch } from '../support/batches.ts';
+import { eventually } from '../support/eventually.ts';
 import { createWorld } from '../support/world.ts';
 
 test('a handler sees the activity of its own batch, also when a job of another one made room for it', async () => {
@@ -23,9 +24,10 @@ test('a handler sees the activity of its own batch, also when a job of another o
     ),
   );
   // Its callbacks are not of this worker.
-  const isDone = async () =>
-    (await Promise.all(batches.map((batch) => batch.progress()))).every((p) => p.pending === 0);
-  await expect.poll(isDone, { timeout: 30_000 }).toBe(true);
+  await eventually(async () => {
+    const progress = await Promise.all(batches.map((batch) => batch.progress()));
+    expect(progress.map(({ pending }) => pending)).toEqual(batches.map(() => 0));
+  });
   expect(seen).toHaveLength(150);
   expect(seen.filter(({ batchId, workflowId }) => !workflowId.startsWith(`batch:${batchId}`))).toEqual([]);
 });

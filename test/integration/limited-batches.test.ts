@@ -42,7 +42,7 @@ test.concurrent('a limited batch goes on with the other task queues when one has
       await record.performAsync(i);
     }
   });
-  await eventually(async () => expect((await batch.progress()).complete).toBe(20), 60_000);
+  await eventually(async () => expect((await batch.progress()).complete).toBe(20));
   await batch.cancel();
   expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'cancelled', cancelled: 20 });
 });
@@ -86,7 +86,7 @@ test.concurrent(
     await eventually(async () => {
       const { runners } = await handle.query<{ runners: Record<string, { inline: boolean }> }>('state');
       expect(Object.values(runners).every(({ inline }) => inline)).toBe(true);
-    }, 60_000);
+    });
     await handle.signal('rangeReturned', { runner: '1', range });
     await expectCompleted(world, batch, 1_000);
   },

@@ -4,7 +4,7 @@ import type { SteerBatchInput } from '../../activities/contract.ts';
 import { insertCallback } from '../../src/database/callbacks.ts';
 import { createBatch, expectConsistent, firedCallbacks, openBlock } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
-import { PATIENCE } from '../support/patience.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { lockTable } from '../support/table-lock.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -102,7 +102,7 @@ describe('with one worker', () => {
   test('a stop that only its row knows of stays, and has no jobs started', async () => {
     const batch = await createBatch(world);
     await batch.jobs(() =>
-      world.fixtures.jobs.work.set({ startDelay: '2s' }).performBulk([
+      world.fixtures.jobs.work.set({ startDelay: 2_000 * SLOWNESS }).performBulk([
         [1, 0],
         [2, 0],
       ]),

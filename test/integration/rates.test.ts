@@ -84,6 +84,6 @@ test.concurrent('does not hold up a cancel, nor a pause', async () => {
   await batch.pause();
   await batch.resume();
   await batch.cancel();
-  expect(await batch.wait({ timeout: '15s' })).toMatchObject({ status: 'cancelled', total: 100 });
+  expect(await batch.wait({ timeout: 15_000 * SLOWNESS })).toMatchObject({ status: 'cancelled', total: 100 });
   expect(await startsOf(batch)).toHaveLength((await batch.progress()).complete);
 });

@@ -4,7 +4,7 @@ import { createBatch } from '../support/batches.ts';
 import { doctor } from '../support/doctor.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
-import { PATIENCE } from '../support/patience.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 // What docs/operations.md says of a mirror that is restored to an earlier moment, while batches run.
@@ -58,7 +58,9 @@ test('after a restore, jobs whose outcome was lost are cancelled at the end and 
   const restore = await backUp();
   gate('after').open();
   await ended(lostOutcomes, 2);
-  await lostRows.jobs(() => world.fixtures.jobs.record.set({ startDelay: '2s' }).performAsync('never'));
+  await lostRows.jobs(() =>
+    world.fixtures.jobs.record.set({ startDelay: 2_000 * SLOWNESS }).performAsync('never'),
+  );
   const lostBatch = await createBatch(world, { autoSeal: false });
   await worker.stop();
 

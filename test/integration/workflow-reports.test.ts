@@ -11,7 +11,7 @@ import { examine } from '../support/doctor.ts';
 import { eventually } from '../support/eventually.ts';
 import { decoded, runOf, type History } from '../support/histories.ts';
 import { bundleOrders, createOrderApp, type OrderApp } from '../support/order-app.ts';
-import { PATIENCE } from '../support/patience.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -342,7 +342,11 @@ describe('a batch of workflows', () => {
       // Of the newest run, whichever that is.
       await world.client.workflow.getHandle(workflowId).signal('go');
     }
-    expect(await batch.wait({ timeout: '5s' })).toMatchObject({ status: 'failed', complete: 3, failed: 1 });
+    expect(await batch.wait({ timeout: 5_000 * SLOWNESS })).toMatchObject({
+      status: 'failed',
+      complete: 3,
+      failed: 1,
+    });
     expect(await batch.failedJobs()).toMatchObject([
       { workflowId: handles[1]!.workflowId, errorClass: 'CardDeclined', errorMessage: 'no funds' },
     ]);
@@ -355,14 +359,21 @@ describe('a batch of workflows', () => {
       Promise.all(Array.from({ length: 40 }, () => app.enrol('waits'))),
     );
     await Promise.all(handles.map((handle) => handle.signal('go')));
-    expect(await batch.wait({ timeout: '10s' })).toMatchObject({ status: 'complete', complete: 40 });
+    expect(await batch.wait({ timeout: 10_000 * SLOWNESS })).toMatchObject({
+      status: 'complete',
+      complete: 40,
+    });
     await expectConsistent(world, batch);
   });
 
   test('counts no children of its workflows', async () => {
     const { batch, handles } = await enrolled(async () => [await app.enrol('hasChild')]);
     await handles[0]!.signal('go');
-    expect(await batch.wait({ timeout: '5s' })).toMatchObject({ status: 'complete', total: 1, complete: 1 });
+    expect(await batch.wait({ timeout: 5_000 * SLOWNESS })).toMatchObject({
+      status: 'complete',
+      total: 1,
+      complete: 1,
+    });
   });
 
   test.each([
@@ -383,7 +394,11 @@ describe('a batch of workflows', () => {
       await other.enrol('returns');
       await other.enrol('fails', { args: ['no funds'] });
     });
-    expect(await batch.wait({ timeout: '20s' })).toMatchObject({ status: 'failed', complete: 1, failed: 1 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
+      status: 'failed',
+      complete: 1,
+      failed: 1,
+    });
     await expectConsistent(world, batch);
     await stop();
   });

@@ -1,12 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { SLOWNESS } from './patience.ts';
+import { PATIENCE, SLOWNESS } from './patience.ts';
 
 /**
  * Repeats an assertion until it holds; fails with its last error when the deadline passes.
  *
- * @param timeoutMs on the reference machine: a slower one gets more
+ * @param timeoutMs where the promise is about time; on the reference machine: a slower one gets more
  */
-export async function eventually<T>(assertion: () => T | Promise<T>, timeoutMs = 30_000): Promise<T> {
+export async function eventually<T>(
+  assertion: () => T | Promise<T>,
+  timeoutMs = PATIENCE / SLOWNESS,
+): Promise<T> {
   const deadline = Date.now() + timeoutMs * SLOWNESS;
   let pauseMs = 25;
   for (;;) {
