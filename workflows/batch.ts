@@ -281,7 +281,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     const workflowId = currentId();
     // A later alert has another callback, of which the end of this one says nothing.
     const isNeeded = () => state.firing.includes(event) && currentId() === workflowId;
-    watchEarlier(workflowId, isNeeded, (error) => giveUpCallback(event, error));
+    watchEarlier(workflowId, isNeeded, (error) => callbackEnded(event, state.calledForAlert, error));
   }
   apply(state);
 
@@ -631,12 +631,18 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     startingChildren--;
   }
 
-  /** Somebody terminated a runner: another one takes its range, after a pause in case that keeps happening. */
-  async function replace(runner: string, error: unknown): Promise<void> {
+  /**
+   * Another runner takes the range of one that was terminated, or that has ended though its last report could not be
+   * taken. After a pause, in case that keeps happening.
+   *
+   * @param error absent: it returned, as it does after its last report
+   */
+  async function replace(runner: string, error?: unknown): Promise<void> {
+    if (error === undefined && state.runners[runner]?.inline !== false) return;
     log.warn('A runner was lost; another one takes its range', {
       batchId,
       runner,
-      error: describeFailure(error).message,
+      error: error === undefined ? 'it ended without a report that counts' : describeFailure(error).message,
     });
     // The next run would not know that it is lost before it asks.
     startingChildren++;
@@ -779,14 +785,22 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
             forSchema({ batchId, round, batchWorkflowId: workflowInfo().workflowId, registration, alert }),
           ],
         }),
-      (error) => giveUpCallback(event, error),
+      (error) => callbackEnded(event, alert, error),
     );
     startingChildren--;
   }
 
-  /** Somebody terminated the callback's workflow. It may have done its work: it is not started again. */
-  async function giveUpCallback(event: BatchEvent, error: unknown): Promise<void> {
+  /**
+   * The callback's workflow has ended. Whoever terminated it, it may have done its work: it is not started again.
+   *
+   * @param error absent: it returned, as it does after it has said so
+   */
+  async function callbackEnded(event: BatchEvent, alert: number, error?: unknown): Promise<void> {
     if (!state.firing.includes(event)) return;
+    if (error === undefined) {
+      if (event !== 'idle' || alert === state.calledForAlert) apply(rules.fired(state, event));
+      return;
+    }
     await callbackFailed({ batchId, round, registration: state.callbacks[event]! }, error);
     apply(rules.fired(state, event));
   }

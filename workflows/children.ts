@@ -17,15 +17,15 @@ export const OUTLIVES_RUN = {
 /**
  * Starts a child and watches it.
  *
- * @param onLost told why it ended, if not by returning: somebody terminated it
+ * @param onEnded told that it has ended, and why, if not by returning: somebody terminated it
  */
 export async function startWatched(
   start: () => Promise<{ result(): Promise<unknown> }>,
-  onLost: (error: unknown) => unknown,
+  onEnded: (error?: unknown) => unknown,
 ): Promise<void> {
   try {
     const child = await start();
-    void child.result().catch(onLost);
+    void child.result().then(() => onEnded(), onEnded);
   } catch (error) {
     if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
   }

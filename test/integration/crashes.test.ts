@@ -7,6 +7,7 @@ import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { supervise } from '../support/supervise.ts';
 import { lockTable } from '../support/table-lock.ts';
 import { createWorld, type ProcessOptions, type WorkerProcess, type World } from '../support/world.ts';
+import type { BatchState } from '../../workflows/batch-state.ts';
 import { waitMs } from '../../workflows/timeouts.ts';
 
 const progressed = (batch: { progress(): Promise<{ complete: number }> }, complete: number) =>
@@ -157,6 +158,33 @@ test.concurrent('a runner that somebody terminates is replaced, and nothing is c
     complete: 400,
   });
   await expectConsistent(world, batch);
+});
+
+test.concurrent('a runner whose reports do not count any more is replaced once it has ended', async () => {
+  await using world = await createWorld();
+  await world.startWorker();
+  // So long that the batch's first run does not end meanwhile: the next one would ask.
+  const batch = await createBatch(world, { continueAsNewAfterEvents: 99 });
+  const { work } = world.fixtures.jobs;
+  await batch.jobs(() => work.performBulk(Array.from({ length: 400 }, (_, i) => [i, 1_000])));
+  await progressed(batch, 10);
+  const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
+  const { runners } = await handle.query<BatchState>('state');
+  const [runner, { from, to }] = Object.entries(runners).at(-1)!;
+  // As if it had given back all but what is in flight, which is all: what it says from now on is of an earlier time.
+  const range = { ready: [], lost: [], suspect: [], delayed: [], completed: 0, failed: 0, cancelled: 0 };
+  await handle.signal('rangeReturned', {
+    runner,
+    returns: 0,
+    range: { ...range, pace: { size: 25, window: 8 } },
+    kept: `${from}-${to}`,
+    idle: false,
+  });
+  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 400 });
+  await expectConsistent(world, batch);
+  expect(
+    (await world.client.workflow.getHandle(`batch:${batch.id}/runner/${runner}`).describe()).status.name,
+  ).toBe('COMPLETED');
 });
 
 test.concurrent(
