@@ -189,9 +189,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
   });
   // Each round has this workflow id: what was sent to the one before may arrive in this one.
   onSignal(messages.callbackEndedSignal, (message) => {
-    const { event, alert } = message;
-    const isOfNow = message.round === round && (event !== 'idle' || alert === state.calledForAlert);
-    if (isOfNow && state.firing.includes(event)) apply(rules.fired(state, event));
+    if (message.round === round) callbackEnded(message.event, message.alert);
   });
   onSignal(messages.jobFailedSignal, (message) => {
     if (message.round === round) apply(rules.failuresNoticed(state, message));
@@ -281,7 +279,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     const workflowId = currentId();
     // A later alert has another callback, of which the end of this one says nothing.
     const isNeeded = () => state.firing.includes(event) && currentId() === workflowId;
-    watchEarlier(workflowId, isNeeded, (error) => callbackEnded(event, state.calledForAlert, error));
+    watchEarlier(workflowId, isNeeded, (error) => giveUpCallback(event, error));
   }
   apply(state);
 
@@ -625,24 +623,25 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
           ],
         }),
       (error) => replace(runner, error),
+      () => runnerReturned(runner),
     );
     // What changed while it started was told to nobody.
     if (steering().number > given.number) await tell(runnerWorkflowId(runner), steering());
     startingChildren--;
   }
 
-  /**
-   * Another runner takes the range of one that was terminated, or that has ended though its last report could not be
-   * taken. After a pause, in case that keeps happening.
-   *
-   * @param error absent: it returned, as it does after its last report
-   */
-  async function replace(runner: string, error?: unknown): Promise<void> {
-    if (error === undefined && state.runners[runner]?.inline !== false) return;
+  /** A runner returned, as it does after its last report. One that is still needed had none that counts. */
+  function runnerReturned(runner: string): void {
+    if (state.runners[runner]?.inline === false)
+      void replace(runner, new Error('it ended without a report that counts'));
+  }
+
+  /** A runner was lost: another one takes its range, after a pause in case that keeps happening. */
+  async function replace(runner: string, error: unknown): Promise<void> {
     log.warn('A runner was lost; another one takes its range', {
       batchId,
       runner,
-      error: error === undefined ? 'it ended without a report that counts' : describeFailure(error).message,
+      error: describeFailure(error).message,
     });
     // The next run would not know that it is lost before it asks.
     startingChildren++;
@@ -785,22 +784,21 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
             forSchema({ batchId, round, batchWorkflowId: workflowInfo().workflowId, registration, alert }),
           ],
         }),
-      (error) => callbackEnded(event, alert, error),
+      (error) => giveUpCallback(event, error),
+      () => callbackEnded(event, alert),
     );
     startingChildren--;
   }
 
-  /**
-   * The callback's workflow has ended. Whoever terminated it, it may have done its work: it is not started again.
-   *
-   * @param error absent: it returned, as it does after it has said so
-   */
-  async function callbackEnded(event: BatchEvent, alert: number, error?: unknown): Promise<void> {
+  /** The callback's workflow said that it has ended, or returned. That of an earlier alert says nothing of a later one. */
+  function callbackEnded(event: BatchEvent, alert: number): void {
+    const isOfNow = event !== 'idle' || alert === state.calledForAlert;
+    if (isOfNow && state.firing.includes(event)) apply(rules.fired(state, event));
+  }
+
+  /** Somebody terminated the callback's workflow. It may have done its work: it is not started again. */
+  async function giveUpCallback(event: BatchEvent, error: unknown): Promise<void> {
     if (!state.firing.includes(event)) return;
-    if (error === undefined) {
-      if (event !== 'idle' || alert === state.calledForAlert) apply(rules.fired(state, event));
-      return;
-    }
     await callbackFailed({ batchId, round, registration: state.callbacks[event]! }, error);
     apply(rules.fired(state, event));
   }

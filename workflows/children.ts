@@ -17,15 +17,17 @@ export const OUTLIVES_RUN = {
 /**
  * Starts a child and watches it.
  *
- * @param onEnded told that it has ended, and why, if not by returning: somebody terminated it
+ * @param onLost told why it ended, if not by returning: somebody terminated it
+ * @param onReturned told that it has returned: what it had to say, it has said before
  */
 export async function startWatched(
   start: () => Promise<{ result(): Promise<unknown> }>,
-  onEnded: (error?: unknown) => unknown,
+  onLost: (error: unknown) => unknown,
+  onReturned: () => unknown,
 ): Promise<void> {
   try {
     const child = await start();
-    void child.result().then(() => onEnded(), onEnded);
+    void child.result().then(onReturned, onLost);
   } catch (error) {
     if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
   }
