@@ -163,7 +163,7 @@ test.concurrent('a runner that somebody terminates is replaced, and nothing is c
 test.concurrent('a runner whose reports do not count any more is replaced once it has ended', async () => {
   await using world = await createWorld();
   await world.startWorker();
-  // So long that the batch's first run does not end meanwhile: the next one would ask.
+  // So short that runners have all jobs. The batch's first run does not end meanwhile: the next one would ask.
   const batch = await createBatch(world, { continueAsNewAfterEvents: 99 });
   const { work } = world.fixtures.jobs;
   await batch.jobs(() => work.performBulk(Array.from({ length: 400 }, (_, i) => [i, 1_000])));

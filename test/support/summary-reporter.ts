@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { stripVTControlCharacters } from 'node:util';
 import type { SerializedError } from 'vitest';
-import type { Reporter, TestModule, TestSuite } from 'vitest/node';
+import type { Reporter, TestCase, TestModule, TestSuite } from 'vitest/node';
 
 /**
  * Ends a run with a line for each failure, and one of counts that a script can read: `N passed, N failed`, and
@@ -23,17 +23,11 @@ function summarize(modules: readonly TestModule[], unhandledErrors: readonly Ser
   const counts = { passed: 0, failed: 0, skipped: 0 };
   const failures = unhandledErrors.map((error) => failure('outside of the tests', error));
   for (const module of modules) {
-    for (const holder of [module, ...module.children.allSuites()]) {
-      const name =
-        holder === module
-          ? module.relativeModuleId
-          : `${module.relativeModuleId} > ${(holder as TestSuite).fullName}`;
-      failures.push(...holder.errors().map((error) => failure(name, error)));
-    }
+    for (const holder of [module, ...module.children.allSuites()])
+      failures.push(...holder.errors().map((error) => failure(nameOf(holder), error)));
     for (const test of module.children.allTests()) {
       const { state, errors } = test.result();
-      if (state === 'failed')
-        failures.push(failure(`${module.relativeModuleId} > ${test.fullName}`, errors[0]));
+      if (state === 'failed') failures.push(failure(nameOf(test), errors[0]));
       // A test that an interrupted run never came to is pending for good.
       else counts[state === 'pending' ? 'skipped' : state]++;
     }
@@ -41,6 +35,10 @@ function summarize(modules: readonly TestModule[], unhandledErrors: readonly Ser
   counts.failed = failures.length;
   const skipped = counts.skipped === 0 ? '' : `, ${counts.skipped} skipped`;
   return [...failures, `${counts.passed} passed, ${counts.failed} failed${skipped}`];
+}
+
+function nameOf(one: TestModule | TestSuite | TestCase): string {
+  return one.type === 'module' ? one.relativeModuleId : `${one.module.relativeModuleId} > ${one.fullName}`;
 }
 
 function failure(where: string, error: SerializedError | undefined): string {
