@@ -35,7 +35,7 @@ import * as messages from './messages.ts';
 import { fence, mirror } from './mirror.ts';
 import { decidedBefore, endingOf, grown, jobsAdded, wroteEnding, wroteSeal } from './more-jobs.ts';
 import { callbackWorkflowId } from './names.ts';
-import { initialRange, type RangeState } from './range-state.ts';
+import { initialRange, isExhausted, type RangeState } from './range-state.ts';
 import { callbackFailed, runCallback } from './run-callback.ts';
 import * as rounds from './rounds.ts';
 import type { RoundRequest } from './rounds.ts';
@@ -632,8 +632,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
 
   /** A runner returned, as it does after its last report. One that is still needed had none that counts. */
   function runnerReturned(runner: string): void {
-    if (state.runners[runner]?.inline === false)
-      void replace(runner, new Error('it ended without a report that counts'));
+    if (state.runners[runner]) void replace(runner, new Error('it ended without a report that counts'));
   }
 
   /** A runner was lost: another one takes its range, after a pause in case that keeps happening. */
@@ -650,7 +649,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     });
     startingChildren--;
     // It may have handed its range back before.
-    if (state.runners[runner]?.inline !== false) return;
+    if (!state.runners[runner]) return;
     const { isLimited } = steering();
     const { state: next, assignment } = rules.runnerLost(state, runner, isLimited);
     shares.disturbed(Date.now());
@@ -676,7 +675,7 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     const { runner, lane } = assignment;
     const asker: Asker = { range: runner, lane, name: parseLane(lane).name };
     inlineRunning.add(runner);
-    await runRange(range, {
+    const left = await runRange(range, {
       batchId,
       round,
       runner,
@@ -701,7 +700,9 @@ async function runBatch(input: BatchInput): Promise<BatchResult> {
     drainedListeners.delete(runner);
     rushedListeners.delete(runner);
     shares.forget(asker);
-    if (!state.runners[runner]) inline.delete(runner);
+    const isOver = state.stop !== null || isExhausted(left);
+    if (isOver || !state.runners[runner]) inline.delete(runner);
+    if (isOver) runnerReturned(runner);
     inlineRunning.delete(runner);
   }
 
