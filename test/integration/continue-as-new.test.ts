@@ -117,12 +117,13 @@ test.concurrent(
 test.concurrent(
   'a runner that is terminated just before its batch continues as new is replaced at once',
   async () => {
-    const batch = await waitingBatch(0.15 * REPLACED_MS, { continueAsNewAfterEvents: 70 });
+    const batch = await waitingBatch(0.3 * REPLACED_MS, { continueAsNewAfterEvents: 70 });
     await eventually(async () => expect((await runnerOf(batch).describe()).status.name).toBe('RUNNING'));
+    const before = await runIdOf(batch);
     await runnerOf(batch).terminate('by an operator');
-    await untilNewRun(batch);
+    await untilNewRun(batch, before);
     // Long before the batch would look for it.
-    expect(await endOf(batch, 0.6 * REPLACED_MS)).toEqual(EACH_DONE_ONCE);
+    expect(await endOf(batch, 0.75 * REPLACED_MS)).toEqual(EACH_DONE_ONCE);
   },
 );
 
@@ -160,12 +161,21 @@ async function endOf(batch: Batch, timeout: number) {
 /** Changes nothing. */
 const FROM_NOBODY = { runner: 'nobody', completed: 0, failed: 0, ended: false };
 
-/** Messages make history; a batch that is told things often enough continues as new. */
-async function untilNewRun(batch: Batch): Promise<void> {
+/**
+ * Messages make history; a batch that is told things often enough continues as new.
+ *
+ * @param before the run that must be over: the batch's first by default
+ */
+async function untilNewRun(batch: Batch, before?: string): Promise<void> {
   const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
-  const { runId } = await handle.describe();
+  const left = before ?? (await handle.describe()).raw.workflowExecutionInfo?.firstRunId;
   await eventually(async () => {
+    if ((await runIdOf(batch)) !== left) return;
     await Promise.all(Array.from({ length: 20 }, () => handle.signal('completed', FROM_NOBODY)));
-    expect((await handle.describe()).runId).not.toBe(runId);
+    throw new Error('The batch has not continued as new');
   });
+}
+
+async function runIdOf(batch: Batch): Promise<string> {
+  return (await world.client.workflow.getHandle(`batch:${batch.id}`).describe()).runId;
 }
