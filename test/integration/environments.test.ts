@@ -11,6 +11,7 @@ import {
 import { expectConsistent } from '../support/batches.ts';
 import { examine } from '../support/doctor.ts';
 import { eventually } from '../support/eventually.ts';
+import { createGates } from '../support/gates.ts';
 import { PATIENCE } from '../support/patience.ts';
 import { startStepApp } from '../support/steps.ts';
 import type { BatchWorkerOptions } from '../../src/worker/index.ts';
@@ -22,7 +23,12 @@ let other: string;
 /** One client of Temporal has one worker for a task queue. */
 let connection: NativeConnection;
 const ran: string[] = [];
+const { gate } = createGates();
 const job = defineJob('NoteRun', async (name: string) => void ran.push(name));
+const heldRun = defineJob('NoteRunAndPass', async (name: string) => {
+  ran.push(name);
+  await gate(name).pass();
+});
 const failsOnce = defineJob(
   'FailsOnce',
   async (_batchId: string) => {
@@ -48,7 +54,11 @@ afterAll(async () => {
 const create = () => world.batches.create({ description: 'A test', callbacks: { complete: callback } });
 
 async function start(options: Partial<BatchWorkerOptions> = {}) {
-  const worker = await world.startWorker({ jobs: [job, failsOnce], callbacks: [callback], ...options });
+  const worker = await world.startWorker({
+    jobs: [job, heldRun, failsOnce],
+    callbacks: [callback],
+    ...options,
+  });
   onTestFinished(() => worker.stop());
   return worker;
 }
@@ -129,7 +139,7 @@ describe('where only workers of another schema poll the task queue,', () => {
     const batch = await create();
     await before.stop();
     await startWrong();
-    await batch.jobs(() => job.performAsync('waited'));
+    await batch.jobs(() => heldRun.performAsync(batch.id));
     await eventually(async () => {
       const { findings } = await examine(world, batch.id);
       const found = findings.find(({ code }) => code === 'DATABASE_MISMATCH');
@@ -140,9 +150,11 @@ describe('where only workers of another schema poll the task queue,', () => {
       reason: expect.stringContaining(await idOf(other)),
     });
     expect(await batch.progress()).toMatchObject({ pending: 1, failed: 0, cancelled: 0 });
-    expect(ran).not.toContain('waited');
+    expect(ran).not.toContain(batch.id);
     await startRight();
-    await batch.resume();
+    // The right worker may have started the job before it hears of the pause: the job holds the batch.
+    expect(await batch.resume()).toEqual({ queued: false });
+    gate(batch.id).open();
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 1 });
   });
 });
