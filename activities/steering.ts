@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks';
 import { log } from '@temporalio/activity';
 import { selectSteered } from '../src/database/batches.ts';
 import type { Database } from '../src/database/connect.ts';
@@ -27,8 +28,9 @@ export class SteeringWatch {
     this.#database = database;
   }
 
-  /** @returns how to stop listening */
-  listen(batchId: string, listener: Listener): () => void {
+  /** Whoever reads, and whenever: the listener sees its own activity. @returns how to stop listening */
+  listen(batchId: string, onSteering: Listener): () => void {
+    const listener = AsyncResource.bind(onSteering);
     const listeners = this.#listeners.get(batchId) ?? new Set();
     listeners.add(listener);
     this.#listeners.set(batchId, listeners);

@@ -116,3 +116,29 @@ test('a chunk that is said to leave jobs that it has run does not stop the batch
   await expectConsistent(world, batch);
   expect(await world.ledger.of(batch.id, 'job')).toHaveLength(1);
 });
+
+test('what a chunk gives back when its batch is changed goes to its own batch', async () => {
+  await using apart = await createWorld();
+  await apart.startWorker({ maxConcurrentJobs: 2, jobs: Object.values(jobs) });
+  const start = async (count: number) => {
+    const batch = await apart.batches.create({ description: 'A test' });
+    await batch.jobs(() => jobs.pass.performBulk(Array.from({ length: count }, () => [batch.id])));
+    await gate(batch.id).arrivals(1);
+    return batch;
+  };
+  // Its chunk is the first of the worker, and begins to look for changes.
+  const first = await start(1);
+  const second = await start(3);
+  await second.update({ failWhenFailed: 'all' });
+  const left = async ({ id }: Batch) =>
+    (await signalsOf(apart.client, id)).filter(
+      ({ name, args }) => name === 'chunkDrained' && Object.hasOwn(args[0] as object, 'left'),
+    );
+  await eventually(async () => expect(await left(second)).toHaveLength(1));
+  expect(await left(first)).toEqual([]);
+  for (const { id } of [first, second]) gate(id).open();
+  for (const batch of [first, second]) {
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
+    await expectConsistent(apart, batch);
+  }
+});
