@@ -2,16 +2,20 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createBatch, firedCallbacks } from '../support/batches.ts';
 import { expectCode } from '../support/codes.ts';
 import { eventually } from '../support/eventually.ts';
+import { createGates } from '../support/gates.ts';
 import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
+const gates = createGates();
 let world: World;
 let worker: Awaited<ReturnType<World['startWorker']>>;
 let callbacks: World['fixtures']['callbacks'];
 let record: World['fixtures']['jobs']['record'];
 beforeAll(async () => {
   world = await createWorld();
-  worker = await world.startWorker();
+  worker = await world.startWorker({
+    jobs: [...Object.values(world.fixtures.jobs), ...Object.values(gates.jobs)],
+  });
   callbacks = world.fixtures.callbacks;
   ({ record } = world.fixtures.jobs);
 });
@@ -68,8 +72,9 @@ test('callbacks that create was given run in a later round, too', async () => {
 
 test('a callback can be registered while the jobs run, and is refused after the end', async () => {
   const batch = await world.batches.create({ description: 'late registration' });
-  await batch.jobs(() => world.fixtures.jobs.work.performAsync('slow', 700));
+  await batch.jobs(() => gates.jobs.pass.performAsync(batch.id));
   await batch.on('complete', callbacks.onComplete);
+  gates.gate(batch.id).open();
   await batch.wait({ timeout: PATIENCE });
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete']);
   await expectCode(batch.on('settled', callbacks.onSettled), 'BATCH_SETTLED');

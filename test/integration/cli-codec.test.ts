@@ -8,6 +8,7 @@ import { BatchClient, defineJob, type Batch } from '../../src/index.ts';
 import { failureConverterPath } from '../../src/worker/index.ts';
 import { runCli } from '../support/cli.ts';
 import { dataConverter, ENCODING, payloadsOf, startCodecServer, type CodecServer } from '../support/codec.ts';
+import { eventually } from '../support/eventually.ts';
 import { PATIENCE } from '../support/patience.ts';
 import { bundleWorkflows } from '../support/workflow-bundle.ts';
 import { createWorld, type World } from '../support/world.ts';
@@ -98,10 +99,13 @@ describe('with --codec-endpoint', () => {
 
   test('the doctor reads what the workflow says of its block', async () => {
     const batch = await openBatch();
-    const { stdout } = await withCodec(`doctor ${batch.id} --json`);
-    const codes = (JSON.parse(stdout) as { findings: { code: string }[] }).findings.map(({ code }) => code);
-    expect(codes).toContain('BLOCK_OPEN');
-    expect(codes).not.toContain('PAYLOADS_ENCODED');
+    // A worker that is busy does not answer in time.
+    await eventually(async () => {
+      const { stdout } = await withCodec(`doctor ${batch.id} --json`);
+      const codes = (JSON.parse(stdout) as { findings: { code: string }[] }).findings.map(({ code }) => code);
+      expect(codes).toContain('BLOCK_OPEN');
+      expect(codes).not.toContain('PAYLOADS_ENCODED');
+    });
     await batch.cancel();
   });
 

@@ -5,13 +5,19 @@ import type { BatchOptions } from '../../src/index.ts';
 import { createBatch, runBatch } from '../support/batches.ts';
 import { runCli, type CliOptions } from '../support/cli.ts';
 import { eventually } from '../support/eventually.ts';
+import { createGates } from '../support/gates.ts';
 import { PATIENCE } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
+
+const { gate, jobs: gated } = createGates();
 
 let world: World;
 beforeAll(async () => {
   world = await createWorld();
-  await world.startWorker({ maxConcurrentJobs: 10 });
+  await world.startWorker({
+    maxConcurrentJobs: 10,
+    jobs: [...Object.values(world.fixtures.jobs), ...Object.values(gated)],
+  });
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
@@ -26,13 +32,26 @@ async function json(words: string, options?: CliOptions) {
   return { exitCode, stderr, value: stdout === '' ? undefined : JSON.parse(stdout) };
 }
 
-/** A batch whose jobs go on until it is cancelled, or for so long. */
-async function runningBatch(jobs = 3, ms = 60_000, options: Partial<BatchOptions> = {}) {
+/** A batch whose jobs go on until it is cancelled. */
+async function runningBatch(jobs: number, options: Partial<BatchOptions> = {}) {
   const batch = await createBatch(world, options);
   await batch.jobs(async () => {
-    for (let i = 0; i < jobs; i++) await world.fixtures.jobs.work.performAsync(i, ms);
+    for (let i = 0; i < jobs; i++) await world.fixtures.jobs.work.performAsync(i, 600_000);
   });
   return batch;
+}
+
+let gatesUsed = 0;
+
+/** A batch whose jobs wait at gates that are opened in this order: so many at each. */
+async function heldBatch(jobs: readonly number[], options: Partial<BatchOptions> = {}) {
+  const batch = await createBatch(world, options);
+  const names = jobs.map(() => `gate-${++gatesUsed}`);
+  await batch.jobs(async () => {
+    for (const [index, count] of jobs.entries())
+      for (let i = 0; i < count; i++) await gated.pass.performAsync(names[index]!);
+  });
+  return { batch, gates: names.map(gate) };
 }
 
 async function failedBatch(options: Partial<BatchOptions> = {}) {
@@ -64,10 +83,7 @@ async function rowsAlone(
 
 describe('batch-jobs list', () => {
   test('shows batches, newest first, and those of a status, an age, a description or a parent', async () => {
-    const parent = await runningBatch(1, 60_000, {
-      id: 'list-running',
-      description: 'Import of LISTED things',
-    });
+    const parent = await runningBatch(1, { id: 'list-running', description: 'Import of LISTED things' });
     await rowsAlone(['list-old'], 60 * 24 * 9, 'Listed long ago');
     await world.knex.raw(`update ??.batches set parent_batch_id = ? where id = 'list-old'`, [
       world.schema,
@@ -117,7 +133,7 @@ describe('batch-jobs list', () => {
 
 describe('batch-jobs status', () => {
   test('shows where a batch stands, by its rows alone', async () => {
-    const batch = await runningBatch(3, 60_000, { description: 'Slow work', maxConcurrentJobs: 2 });
+    const batch = await runningBatch(3, { description: 'Slow work', maxConcurrentJobs: 2 });
     const { exitCode, stdout } = await cli(`status ${batch.id}`, { env: NOWHERE });
     expect(exitCode).toBe(0);
     expect(stdout).toContain(`${batch.id} "Slow work"`);
@@ -139,8 +155,15 @@ describe('batch-jobs status', () => {
   });
 
   test('--watch follows a batch to its end, and ends with its outcome', async () => {
-    const batch = await runningBatch(4, 1_500, { maxConcurrentJobs: 2 });
-    const { exitCode, stdout, stderr } = await cli(`status ${batch.id} --watch`, { env: NOWHERE });
+    const { batch, gates } = await heldBatch([2, 2], { maxConcurrentJobs: 2 });
+    const { exitCode, stdout, stderr } = await cli(`status ${batch.id} --watch`, {
+      env: NOWHERE,
+      // It goes on once it has been seen where it stands.
+      onStdout: (text) => {
+        if (text.startsWith('    0 %')) gates[0]!.open();
+        if (text.startsWith('   50 %')) gates[1]!.open();
+      },
+    });
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
     const lines = stdout.trimEnd().split('\n');
     expect(lines.length).toBeGreaterThanOrEqual(4);
@@ -164,8 +187,10 @@ describe('batch-jobs status', () => {
   });
 
   test('--watch --json prints a line for each change, the outcome last', async () => {
-    const batch = await runningBatch(2, 1_200, { maxConcurrentJobs: 1 });
-    const { exitCode, stdout } = await cli(`status ${batch.id} --watch --json`);
+    const { batch, gates } = await heldBatch([2], { maxConcurrentJobs: 1 });
+    const { exitCode, stdout } = await cli(`status ${batch.id} --watch --json`, {
+      onStdout: () => gates[0]!.open(),
+    });
     expect(exitCode).toBe(0);
     const lines = stdout
       .trimEnd()
@@ -278,8 +303,8 @@ describe('batch-jobs jobs', () => {
     expect(exitCode).toBe(0);
     const [head, first, second] = stdout.split('\n');
     expect(head).toMatch(/^position +name +status +attempts +took +arguments +error$/);
-    expect(first).toMatch(/^ +1 +Record +complete +1 +\d+ ms +"fine"$/);
-    expect(second).toMatch(/^ +2 +FailForGood +failed +1 +\d+ ms +"a" +HopelessError: a cannot succeed$/);
+    expect(first).toMatch(/^ +1 +Record +complete +1 +[\d,]+ ms +"fine"$/);
+    expect(second).toMatch(/^ +2 +FailForGood +failed +1 +[\d,]+ ms +"a" +HopelessError: a cannot succeed$/);
     expect(stdout).toContain('There are more: --after 2');
     const positionsOf = async (words: string) =>
       (await json(`jobs ${batch.id} ${words}`)).value.jobs.map(
@@ -303,8 +328,10 @@ describe('batch-jobs jobs', () => {
 
 describe('batch-jobs wait', () => {
   test('waits for the end of a batch and its callbacks, and ends with its outcome', async () => {
-    const batch = await runningBatch(1, 1_200);
-    const { exitCode, stdout } = await cli(`wait ${batch.id} --timeout 30s`, { env: NOWHERE });
+    const batch = await createBatch(world);
+    await batch.jobs(() => world.fixtures.jobs.work.performAsync(1, 1_200));
+    const timeout = `${Math.round(PATIENCE)}ms`;
+    const { exitCode, stdout } = await cli(`wait ${batch.id} --timeout ${timeout}`, { env: NOWHERE });
     expect(exitCode).toBe(0);
     expect(stdout).toMatch(/is complete after \d+ s: 1 of 1 complete\.\n$/);
     expect(await world.ledger.of(batch.id, 'callback')).toHaveLength(2);
@@ -326,7 +353,7 @@ describe('batch-jobs wait', () => {
 
 describe('a command that changes a batch', () => {
   test('asks first on a terminal, and changes nothing unless the answer is yes', async () => {
-    const batch = await runningBatch(2, 60_000, { description: 'Asked for' });
+    const batch = await runningBatch(2, { description: 'Asked for' });
     const declined = await cli(`cancel ${batch.id}`, { answer: 'n\n' });
     expect(declined).toEqual({
       exitCode: 1,
@@ -341,7 +368,7 @@ describe('a command that changes a batch', () => {
   });
 
   test('pauses and resumes', async () => {
-    const batch = await runningBatch(30, 200);
+    const { batch, gates } = await heldBatch([30]);
     expect(await json(`pause ${batch.id} --yes`)).toMatchObject({
       exitCode: 0,
       value: { id: batch.id, action: 'pause' },
@@ -353,28 +380,30 @@ describe('a command that changes a batch', () => {
     });
     expect(paused).toMatch(new RegExp(`^batch-jobs resume ${batch.id} {3}lets it go on\\.$`, 'm'));
     expect((await cli(`resume ${batch.id} --yes`)).exitCode).toBe(0);
+    gates[0]!.open();
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
   });
 
   test('updates policy and limits', async () => {
-    const batch = await runningBatch(20, 300, { maxConcurrentJobs: 1, jobLimits: { Work: {} } });
+    const { batch, gates } = await heldBatch([20], { maxConcurrentJobs: 1, jobLimits: { Pass: {} } });
     const { exitCode, stdout } = await cli(
-      `update ${batch.id} --yes --max-concurrent-jobs none --fail-when-failed 5% --deadline 1h --job-limit Work.maxConcurrentJobs=8`,
+      `update ${batch.id} --yes --max-concurrent-jobs none --fail-when-failed 5% --deadline 1h --job-limit Pass.maxConcurrentJobs=8`,
     );
     expect({ exitCode, stdout }).toEqual({
       exitCode: 0,
-      stdout: `Batch ${batch.id} has failWhenFailed more than 5%, deadline 1h, maxConcurrentJobs none, jobLimits {"Work":{"maxConcurrentJobs":8}}.\n`,
+      stdout: `Batch ${batch.id} has failWhenFailed more than 5%, deadline 1h, maxConcurrentJobs none, jobLimits {"Pass":{"maxConcurrentJobs":8}}.\n`,
     });
     await eventually(async () =>
       expect((await json(`status ${batch.id}`)).value).toMatchObject({
         failWhenFailed: 'more than 5%',
-        limits: { jobLimits: { Work: { maxConcurrentJobs: 8 } } },
+        limits: { jobLimits: { Pass: { maxConcurrentJobs: 8 } } },
         deadlineAt: expect.any(String),
       }),
     );
     const status = await cli(`status ${batch.id}`);
-    expect(status.stdout).toMatch(/^limits +Work: 8 at once$/m);
+    expect(status.stdout).toMatch(/^limits +Pass: 8 at once$/m);
     expect(status.stdout).toMatch(/^fails +when more than 5% of its jobs fail$/m);
+    gates[0]!.open();
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
   });
 

@@ -221,7 +221,7 @@ describe('with a payload codec, nothing of the app is in clear text in a history
   test('of a batch with limits that is changed, paused and cancelled', async () => {
     const batch = await secretBatch({ maxConcurrentJobs: 2, jobLimits: { Works: { perSecond: 5 } } });
     await batch.jobs(async () => {
-      for (let i = 0; i < 50; i++) await works.performAsync(SECRET);
+      for (let i = 0; i < 200; i++) await works.performAsync(SECRET);
     });
     await batch.update({ perSecond: 2 });
     await batch.pause();

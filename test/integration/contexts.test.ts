@@ -6,6 +6,7 @@ import { BatchPlugin, outsideBlock, type Batch, type EnrollmentBlock } from '../
 import { createBatch, expectConsistent } from '../support/batches.ts';
 import { spawnEnqueuer } from '../support/enqueuers.ts';
 import { eventually } from '../support/eventually.ts';
+import { createGates } from '../support/gates.ts';
 import { PATIENCE } from '../support/patience.ts';
 import { createTaskQueue } from '../support/task-queue.ts';
 import { createWorld, type World } from '../support/world.ts';
@@ -76,6 +77,7 @@ describe('a queue that runs tasks in the context of other code', () => {
     bind: (task: () => Promise<unknown>) => () => Promise<unknown> = (task) => task,
   ): Promise<void> {
     const queue = createTaskQueue();
+    const ends = createGates().gate('ends');
     const block = (k: number) => async (own: EnrollmentBlock) => {
       const task = (i: number) => async () => {
         await delay(2);
@@ -83,7 +85,8 @@ describe('a queue that runs tasks in the context of other code', () => {
       };
       await Promise.all(Array.from({ length: N }, (_, i) => queue.add(bind(task(i)))));
       // Whichever of the blocks woke the queue outlives the tasks of the other, which run in its context.
-      await delay(200);
+      void ends.pass();
+      await ends.arrivals(2);
     };
     await Promise.all(made.map((batch, k) => batch.jobs(block(k))));
   }
@@ -122,6 +125,7 @@ describe('a queue that runs tasks in the context of other code', () => {
   test('fails loudly without: jobs() rejects when it sees the jids', async () => {
     const [first, second] = [await createBatch(world), await createBatch(world)];
     const queue = createTaskQueue();
+    const tasksEnd = createGates().gate('ends');
     const block = (k: number) => async () => {
       const jid = await record().performAsync(`own ${k}`);
       const task = async () => {
@@ -129,7 +133,8 @@ describe('a queue that runs tasks in the context of other code', () => {
         return record().performAsync(`queued ${k}`);
       };
       const jids = await Promise.all([queue.add(task), queue.add(task)]);
-      await delay(200);
+      void tasksEnd.pass();
+      await tasksEnd.arrivals(2);
       return [jid, jids];
     };
     const made = [first, second];

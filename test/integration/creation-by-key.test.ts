@@ -263,7 +263,7 @@ describe('resuming a block', () => {
       'BATCH_SETTLED',
     );
     const running = await createBatch(world);
-    await running.jobs(() => world.fixtures.jobs.work.performAsync(1, 1_000));
+    await running.jobs(() => world.fixtures.jobs.work.performAsync(1, 60_000));
     await expectCode(
       running.jobs(() => record.performAsync(2), { resume: true }),
       'ALREADY_ENROLLED',
@@ -276,6 +276,7 @@ describe('resuming a block', () => {
       running.jobs(() => {}, { restart: true } as never),
       'INVALID_OPTION',
     );
+    await running.cancel();
   });
 
   test('at once in several processes leaves it to one: every key is one job, in every round', async () => {

@@ -6,7 +6,7 @@ import type { RangeState } from '../../workflows/range-state.ts';
 import { createBatch, openBlock } from '../support/batches.ts';
 import { createTroubles, doctor, examine, type DoctorReport } from '../support/doctor.ts';
 import { eventually } from '../support/eventually.ts';
-import { PATIENCE } from '../support/patience.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -22,12 +22,12 @@ beforeAll(async () => {
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
-function finds(batch: Batch, codes: readonly string[], of = world, timeoutMs = 20_000) {
+function finds(batch: Batch, codes: readonly string[], of = world) {
   return eventually(async () => {
     const report = await examine(of, batch.id);
     expect(report.codes).toEqual(codes);
     return report;
-  }, timeoutMs);
+  });
 }
 
 test('a batch that is over is over, and is not in the list', async () => {
@@ -63,6 +63,9 @@ test('jobs that wait for their startDelay are waited for', async () => {
 test('jobs that wait for their retry say why they failed', async () => {
   const batch = await createBatch(world);
   await batch.jobs(() => troubles.failsForNow.performBulk([[], []]));
+  await eventually(async () =>
+    expect(await batch.pendingJobs()).toMatchObject([{ attempts: 1 }, { attempts: 1 }]),
+  );
   const report = await finds(batch, ['WAITING_FOR_RETRY']);
   expect(report).toMatchObject({ exitCode: 0, verdict: 'waiting' });
   expect(report.findings[0]).toMatchObject({
@@ -195,7 +198,7 @@ test('an open block is waited for while its process is heard, and needs attentio
   await enrolling;
 
   // A process that opened its block and died: nobody gives a sign of life for this token.
-  const silent = await createBatch(world, { enrollmentTimeout: '20s' });
+  const silent = await createBatch(world, { enrollmentTimeout: Math.round(20_000 * SLOWNESS) });
   await openBlock(world, silent.id);
   await eventually(async () => {
     expect(await examine(world, silent.id)).toMatchObject({
@@ -260,10 +263,13 @@ test('servers that do not answer are findings', async () => {
   const nowhere = await doctor(world, batch.id, '--address', '127.0.0.1:1');
   expect(nowhere.exitCode).toBe(1);
   expect(nowhere.stdout).toContain('✗ Temporal does not answer: 127.0.0.1:1');
-  const noRows = await doctor(world, batch.id, '--database-url', 'postgres://127.0.0.1:1/none');
-  expect(noRows.exitCode).toBe(1);
-  expect(noRows.stdout).toContain('✗ Postgres does not answer');
-  expect(noRows.stdout).toContain('jobs() was not');
+  // A worker that is busy does not answer in time what the doctor asks the batch.
+  await eventually(async () => {
+    const noRows = await doctor(world, batch.id, '--database-url', 'postgres://127.0.0.1:1/none');
+    expect(noRows.exitCode).toBe(1);
+    expect(noRows.stdout).toContain('✗ Postgres does not answer');
+    expect(noRows.stdout).toContain('jobs() was not');
+  });
 });
 
 test('a batch that nobody knows is an error', async () => {
@@ -287,7 +293,7 @@ test('without any worker the task queue is named; with one that lacks the workfl
   });
   await worker.stop();
   await workflow.signal('ping');
-  const report = await finds(batch, ['NO_WORKFLOW_WORKER', 'WAITING_FOR_START_DELAY'], alone, 45_000);
+  const report = await finds(batch, ['NO_WORKFLOW_WORKER', 'WAITING_FOR_START_DELAY'], alone);
   expect(report.exitCode).toBe(1);
   expect(report.findings[0]).toMatchObject({
     message: expect.stringContaining(`No worker polls task queue "${alone.taskQueue}"`),
@@ -300,7 +306,7 @@ test('without any worker the task queue is named; with one that lacks the workfl
     workflowsPath: fileURLToPath(new URL('../support/other-workflows.ts', import.meta.url)),
   });
   await other.runUntil(async () => {
-    const failing = await finds(batch, ['WORKFLOW_TASK_FAILING', 'WAITING_FOR_START_DELAY'], alone, 45_000);
+    const failing = await finds(batch, ['WORKFLOW_TASK_FAILING', 'WAITING_FOR_START_DELAY'], alone);
     expect(failing.findings[0]!.message).toMatch(/cannot go on with the workflow "batch:.*no such function/);
   });
 });

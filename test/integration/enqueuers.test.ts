@@ -80,7 +80,7 @@ test('an enqueuer that is killed in its block: what it announced runs, and the b
 test('an enqueuer that is killed while it streams: every job with a row is done, and no row is left over', async () => {
   await using enqueuer = await spawnEnqueuer(world);
   const batch = await createBatch(world, { enrollmentTimeout: '2s' });
-  enqueuer.enrol({ batchId: batch.id, name: 'a', count: 1_000_000, job: 'noop' });
+  enqueuer.enrol({ batchId: batch.id, name: 'a', count: 1_000_000, job: 'noop', thenHang: true });
   await eventually(async () => expect((await batch.progress()).complete).toBeGreaterThan(0));
   await enqueuer.kill();
   const { status, total, complete } = await batch.wait({ timeout: PATIENCE });

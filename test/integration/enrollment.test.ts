@@ -306,7 +306,7 @@ test('a batch whose enqueuer falls silent closes itself and ends failed', async 
 });
 
 test('rows that a dead enqueuer wrote and never announced are removed; those announced run', async () => {
-  const batch = await createBatch(world, { enrollmentTimeout: '1s' });
+  const batch = await createBatch(world, { enrollmentTimeout: 2_000 * SLOWNESS });
   const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
   const token = await openBlock(world, batch.id);
   const rows = [1, 2, 3, 4].map((i) => ['Record', JSON.stringify([i]), null, null, null] as const);
@@ -320,11 +320,11 @@ test('rows that a dead enqueuer wrote and never announced are removed; those ann
 });
 
 test('an enqueuer that is slow but alive is not closed', async () => {
-  const batch = await createBatch(world, { enrollmentTimeout: '1s' });
+  const batch = await createBatch(world, { enrollmentTimeout: 1_000 * SLOWNESS });
   await batch.jobs(async () => {
     await record.performAsync('first');
     // The scenario itself: three times enrollmentTimeout without a job.
-    await delay(3_000);
+    await delay(3_000 * SLOWNESS);
     await record.performAsync('last');
   });
   expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', total: 2 });
@@ -340,7 +340,7 @@ test('a batch whose block is never opened ends failed after openTimeout', async 
 });
 
 test('a batch finds the block of a process that died before it was heard, and closes it', async () => {
-  const batch = await createBatch(world, { enrollmentTimeout: '1s', openTimeout: '1 hour' });
+  const batch = await createBatch(world, { enrollmentTimeout: 2_000 * SLOWNESS, openTimeout: '1 hour' });
   const token = await openBlock(world, batch.id, { isHeard: false });
   const row = ['Record', '[1]', null, null, null] as const;
   expect(await insertJobs(world.batches.database, batch.id, 1, [row], token)).toBe(true);

@@ -3,14 +3,14 @@ import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { temporal } from '@temporalio/proto';
 import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { currentBatch, defineJob, type Batch } from '../../src/index.ts';
+import { currentBatch, defineCallback, defineJob, type Batch } from '../../src/index.ts';
 import type { ExecuteBatchOptions, StepJob } from '../../workflows/index.ts';
 import { expectConsistent } from '../support/batches.ts';
 import { codeOf } from '../support/codes.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
 import { runsOf } from '../support/histories.ts';
-import { PATIENCE } from '../support/patience.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { startStepApp, type StepApp } from '../support/steps.ts';
 import { lockTable } from '../support/table-lock.ts';
 import { createWorld, type World } from '../support/world.ts';
@@ -25,10 +25,14 @@ const addsMore = defineJob('AddsMore', async (count: number) => {
     for (let i = 0; i < count; i++) void world.fixtures.jobs.noop.set({ key: `more:${i}` }).performAsync(i);
   });
 });
+const heldCallback = defineCallback('Held', (batchId) => gates.gate(batchId).pass());
 beforeAll(async () => {
   world = await createWorld();
-  const { jobs } = world.fixtures;
-  await world.startWorker({ jobs: [...Object.values(jobs), ...Object.values(gates.jobs), addsMore] });
+  const { jobs, callbacks } = world.fixtures;
+  await world.startWorker({
+    jobs: [...Object.values(jobs), ...Object.values(gates.jobs), addsMore],
+    callbacks: [...Object.values(callbacks), heldCallback],
+  });
   app = await startStepApp(world);
   terminated = await terminatedStep('terminated');
 });
@@ -128,8 +132,9 @@ describe('a batch that is a step of a workflow', () => {
   });
 
   test('is stopped at a deadline that is a Date', async () => {
-    const at = Date.now() + 3_000;
-    const options = app.options({ id: newId(), jobs: work(5, 30_000), afterDeadline: 'cancel' });
+    // Its jobs are to be enrolled by then.
+    const at = Date.now() + Math.round(5_000 * SLOWNESS);
+    const options = app.options({ id: newId(), jobs: work(5, 300_000), afterDeadline: 'cancel' });
     const result = await app.execute('withDeadline', options, at);
     expect(result).toMatchObject({ status: 'cancelled', cancelled: 5 });
     expect((await world.batches.find(options.id!)).deadlineAt).toEqual(new Date(at));
@@ -179,31 +184,30 @@ describe('a batch that is a step of a workflow', () => {
 
   test('continues as new while it waits, before its end and after its cancellation', async () => {
     for (const isCancelled of [false, true]) {
-      const gate = `continued-${isCancelled}`;
-      const jobs = isCancelled
-        ? [{ name: 'EndsWhenAsked', args: [gate, 9_000] }]
-        : [{ name: 'Pass', args: [gate] }];
-      const options = app.options({ id: newId(), jobs, continueAsNewAfterEvents: 20 });
+      const id = newId();
+      const jobs = [isCancelled ? { name: 'EndsWhenAsked', args: [id, 0] } : { name: 'Pass', args: [id] }];
+      const options = app.options({ id, jobs, continueAsNewAfterEvents: 20 });
       const handle = await app.start('cancelledInIt', options);
-      const step = world.client.workflow.getHandle(`batch-step:${options.id}`);
-      await eventually(async () =>
-        expect(await (await batchOf(options.id!)).progress()).toMatchObject({ total: 1 }),
-      );
+      const step = world.client.workflow.getHandle(`batch-step:${id}`);
+      const batch = await batchOf(id);
+      await eventually(async () => expect(await batch.progress()).toMatchObject({ total: 1 }));
       if (isCancelled) {
-        await eventually(async () => expect(await startsOf(options.id!)).toHaveLength(1));
+        // It is not over before this callback has ended.
+        await batch.on('settled', heldCallback);
+        await eventually(async () => expect(await startsOf(id)).toHaveLength(1));
         await handle.cancel();
-        await eventually(async () => expect((await batchOf(options.id!)).stoppedAt).not.toBeNull());
+        await eventually(async () => expect((await batch.reload()).stoppedAt).not.toBeNull());
       }
       const reads = async () => (await step.describe()).historyLength;
       // Each makes it look, and look again: the batch is not over.
       for (let runs = 1; runs === 1; runs = (await runsOf(world.client, step.workflowId)).length) {
         const before = await reads();
-        await step.signal('batchEnded', { batchId: options.id });
+        await step.signal('batchEnded', { batchId: id });
         await eventually(async () => expect(Math.abs((await reads()) - before)).toBeGreaterThan(6));
       }
-      if (!isCancelled) gates.gate(gate).open();
+      gates.gate(id).open();
       expect(await handle.result()).toBe(isCancelled ? 'cancelled' : 'was not cancelled');
-      expect(await startsOf(options.id!)).toHaveLength(isCancelled ? 1 : 0);
+      expect(await startsOf(id)).toHaveLength(isCancelled ? 1 : 0);
     }
   });
 });
@@ -328,7 +332,7 @@ describe('cancelling the workflow', () => {
   test('that ends before its step does the same', async () => {
     const options = app.options({ id: newId(), jobs: work(5, 20_000) });
     await app.execute('leavesItsStep', options);
-    const batch = await world.batches.find(options.id!);
+    const batch = await batchOf(options.id!);
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'cancelled' });
   });
 });

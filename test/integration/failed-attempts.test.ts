@@ -76,11 +76,11 @@ test('a failed job keeps the stack of its last error, with its causes, and the c
     jobs: [{ errorStack: expect.stringMatching(stack) }, {}, {}],
   });
 
-  await batch.retryFailed();
   await worker.stop();
   const row = () =>
     world.knex.withSchema(world.schema).from('batch_jobs').where({ batch_id: batch.id, position: 1 }).first();
   const other = await world.startWorker({ jobs: [charge, refusedConnection], storeStacks: false });
+  await batch.retryFailed();
   await batch.wait({ timeout: PATIENCE });
   expect(await row()).toMatchObject({
     status: 'failed',

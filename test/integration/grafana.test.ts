@@ -124,12 +124,15 @@ describe('the dashboard', () => {
   });
 
   test('shows what does not move once it has been idle for longer than was chosen', async () => {
+    const moved = (minutesAgo: number) =>
+      world.knex
+        .withSchema(world.schema)
+        .from('batches')
+        .where('id', running.id)
+        .update('updated_at', world.knex.raw(`now() - ? * interval '1 minute'`, [minutesAgo]));
+    await moved(0);
     expect(await show('Batches that do not move')).toEqual([{ batches: '0' }]);
-    await world.knex
-      .withSchema(world.schema)
-      .from('batches')
-      .where('id', running.id)
-      .update('updated_at', world.knex.raw(`now() - interval '5 minutes'`));
+    await moved(5);
     expect(await show('Batches that do not move')).toEqual([{ batches: '1' }]);
     expect(await show('What does not move, and why')).toMatchObject([
       { id: running.id, reason: 'jobs_open' },

@@ -107,10 +107,11 @@ test('a batch that is paused says so', async () => {
 });
 
 test('a batch that is being stopped says why', async () => {
-  const batch = await running(() => gated.pass.performAsync('jobs'));
-  await gate('jobs').arrivals(1);
+  const batch = await running(() => gated.pass.performAsync('stopping'));
+  await gate('stopping').arrivals(1);
   await batch.cancel({ reason: 'the wrong file', gracePeriod: '1 hour' });
   expect(await seen(batch)).toMatchObject({ reason: 'stopping', detail: 'the wrong file' });
+  gate('stopping').open();
 });
 
 test('a batch that is not sealed waits for that, whatever its jobs do', async () => {
@@ -126,8 +127,13 @@ test('jobs that wait for their retry show an error of theirs, and not once it is
     await world.fixtures.jobs.failForGood.performAsync(1);
     await failsForNow.performAsync();
   });
-  await eventually(async () => expect(await seen(batch)).toMatchObject({ reason: 'waiting_for_retry' }));
-  expect(await seen(batch)).toMatchObject({ detail: 'BrokenError: not today', pending: 1 });
+  await eventually(async () =>
+    expect(await seen(batch)).toMatchObject({
+      reason: 'waiting_for_retry',
+      detail: 'BrokenError: not today',
+      pending: 1,
+    }),
+  );
   const due = (trx: Knex.Transaction) =>
     trx('batch_jobs').where('batch_id', batch.id).update('due_at', trx.raw(`now() - interval '1 second'`));
   expect(await seen(batch, due)).toMatchObject({ reason: 'jobs_open', detail: null });

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createBatch, expectConsistent } from '../support/batches.ts';
-import { countedBatch, expectCompleted, untilStarted } from '../support/concurrency.ts';
+import { countedBatch } from '../support/concurrency.ts';
 import { eventually } from '../support/eventually.ts';
-import { PATIENCE } from '../support/patience.ts';
+import { createGates } from '../support/gates.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 // What a batch with limits does beside keeping them: for that see limits.test.ts.
@@ -48,7 +49,10 @@ test.concurrent('a limited batch goes on with the other task queues when one has
 });
 
 test.concurrent('a limited batch is stopped by its deadline while jobs wait for their turn', async () => {
-  const batch = await countedBatch(world, 100, 1_000, { maxConcurrentJobs: 1, deadline: '3s' });
+  const batch = await countedBatch(world, 100, 1_000 * SLOWNESS, {
+    maxConcurrentJobs: 1,
+    deadline: Math.ceil(3_000 * SLOWNESS),
+  });
   const progress = await batch.wait({ timeout: PATIENCE });
   expect(progress).toMatchObject({ status: 'failed', failed: 0, pending: 0 });
   expect(progress.cancelled).toBeGreaterThan(90);
@@ -57,21 +61,38 @@ test.concurrent('a limited batch is stopped by its deadline while jobs wait for 
 test.concurrent(
   'a runner that is terminated as its batch gets a limit is replaced by the batch itself',
   async () => {
-    const batch = await countedBatch(world, 400, 300, { continueAsNewAfterEvents: 80 });
-    await untilStarted(world, batch, 50);
-    const runner = world.client.workflow.getHandle(`batch:${batch.id}/runner/1`);
+    await using apart = await createWorld();
+    const { gate, jobs } = createGates();
+    await apart.startWorker({ jobs: [jobs.pass] });
+    const batch = await createBatch(apart, { continueAsNewAfterEvents: 80 });
+    await batch.jobs(() => jobs.pass.performBulk(Array.from({ length: 400 }, () => ['held'] as const)));
+    await gate('held').arrivals(50);
+    const runner = apart.client.workflow.getHandle(`batch:${batch.id}/runner/1`);
     await Promise.all([batch.update({ maxConcurrentJobs: 20 }), runner.terminate('by an operator')]);
+    gate('held').open();
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 400 });
-    await expectConsistent(world, batch);
+    await expectConsistent(apart, batch);
   },
 );
 
 test.concurrent(
   'a range that is handed back twice, late or in pieces that cannot be changes nothing',
   async () => {
-    const batch = await countedBatch(world, 1_000, 100, { continueAsNewAfterEvents: 80 });
-    await untilStarted(world, batch, 50);
-    const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
+    await using apart = await createWorld();
+    const { gate, jobs } = createGates();
+    const { record } = apart.fixtures.jobs;
+    await apart.startWorker({ jobs: [record, jobs.pass] });
+    const batch = await createBatch(apart, { continueAsNewAfterEvents: 80 });
+    const values = (count: number) => Array.from({ length: count }, (_, i) => [i] as const);
+    await batch.jobs(async () => {
+      await record.performBulk(values(10));
+      await jobs.pass.performBulk(values(490).map(() => ['runner'] as const));
+      await record.performBulk(values(500));
+      // It starts last, and keeps the batch running for what comes late.
+      await jobs.pass.performAsync('batch');
+    });
+    await gate('runner').arrivals(50);
+    const handle = apart.client.workflow.getHandle(`batch:${batch.id}`);
     const pace = { size: 5, window: 2 };
     const range = { ready: [[1, 10]], lost: [], suspect: [], delayed: [], completed: 0, failed: 0, pace };
     for (const message of [
@@ -83,11 +104,15 @@ test.concurrent(
     ])
       await handle.signal('rangeReturned', message);
     await batch.update({ maxConcurrentJobs: 20 });
+    gate('runner').open();
     await eventually(async () => {
       const { runners } = await handle.query<{ runners: Record<string, { inline: boolean }> }>('state');
       expect(Object.values(runners).every(({ inline }) => inline)).toBe(true);
     });
     await handle.signal('rangeReturned', { runner: '1', range });
-    await expectCompleted(world, batch, 1_000);
+    gate('batch').open();
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 1_001 });
+    await expectConsistent(apart, batch);
+    expect(await apart.ledger.count(batch.id, 'job')).toBe(510);
   },
 );

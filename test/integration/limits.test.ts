@@ -12,7 +12,7 @@ import {
   untilStarted,
 } from '../support/concurrency.ts';
 import { eventually } from '../support/eventually.ts';
-import { PATIENCE } from '../support/patience.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import type { World } from '../support/world.ts';
 
 let world: World;
@@ -43,24 +43,27 @@ describe('maxConcurrentJobs', () => {
   });
 
   test.concurrent('holds within two seconds after it was lowered, and can be raised and lifted', async () => {
-    const batch = await countedBatch(world, 2_500, 250, { maxConcurrentJobs: 50 });
+    const twoSeconds = 2_000 * SLOWNESS;
+    const batch = await countedBatch(world, 2_500, 250 * SLOWNESS, { maxConcurrentJobs: 50 });
     await untilStarted(world, batch, 200);
     await batch.update({ maxConcurrentJobs: 5 });
     const lowered = await databaseNow(world);
-    await eventually(async () => expect(await databaseNow(world)).toBeGreaterThan(lowered + 5_000));
+    await eventually(async () =>
+      expect(await databaseNow(world)).toBeGreaterThan(lowered + 2.5 * twoSeconds),
+    );
     // Before the change: jobs may start by it before the answer has come.
     const raised = await databaseNow(world);
     await batch.update({ maxConcurrentJobs: 20 });
     await eventually(async () =>
-      expect(peakOf(await runsOfJobs(world, batch.id), raised + 2_000)).toBeGreaterThan(15),
+      expect(peakOf(await runsOfJobs(world, batch.id), raised + twoSeconds)).toBeGreaterThan(15),
     );
-    await eventually(async () => expect(await databaseNow(world)).toBeGreaterThan(raised + 5_000));
+    await eventually(async () => expect(await databaseNow(world)).toBeGreaterThan(raised + 2.5 * twoSeconds));
     const lifted = await databaseNow(world);
     await batch.update({ maxConcurrentJobs: null });
     const runs = await expectCompleted(world, batch, 2_500);
     expect(peakOf(runs, -Infinity, lowered)).toBeGreaterThan(40);
-    expect(peakOf(runs, lowered + 2_000, raised)).toBeLessThanOrEqual(5);
-    expect(peakOf(runs, lowered + 2_000, raised)).toBeGreaterThan(2);
+    expect(peakOf(runs, lowered + twoSeconds, raised)).toBeLessThanOrEqual(5);
+    expect(peakOf(runs, lowered + twoSeconds, raised)).toBeGreaterThan(2);
     expect(peakOf(runs, raised, lifted)).toBeLessThanOrEqual(20);
     expect(peakOf(runs, lifted)).toBeGreaterThan(50);
     expect(peakOf(runs, -Infinity, lifted)).toBeLessThanOrEqual(50);
@@ -70,7 +73,7 @@ describe('maxConcurrentJobs', () => {
     const batch = await createBatch(world, { maxConcurrentJobs: 4 });
     const { noteBothEnds } = countedJobs(world);
     await batch.jobs(async () => {
-      for (let i = 0; i < 2; i++) await noteBothEnds.performAsync('slow', 15_000);
+      for (let i = 0; i < 2; i++) await noteBothEnds.performAsync('slow', 15_000 * SLOWNESS);
       for (let i = 0; i < 60; i++) await noteBothEnds.performAsync(i, 100);
     });
     await eventually(async () => expect((await batch.progress()).complete).toBe(60), 12_000);
@@ -79,15 +82,19 @@ describe('maxConcurrentJobs', () => {
   });
 
   test.concurrent('of a batch whose runners run makes them hand back their ranges', async () => {
-    const batch = await countedBatch(world, 1_000, 200, { continueAsNewAfterEvents: 80 });
+    const twoSeconds = 2_000 * SLOWNESS;
+    const batch = await countedBatch(world, 1_500, 500 * SLOWNESS, { continueAsNewAfterEvents: 80 });
     await untilStarted(world, batch, 100);
     const { status } = await world.client.workflow.getHandle(`batch:${batch.id}/runner/1`).describe();
     expect(status.name).toBe('RUNNING');
     await batch.update({ maxConcurrentJobs: 10 });
     const limited = await databaseNow(world);
-    const runs = await expectCompleted(world, batch, 1_000);
-    expect(peakOf(runs, limited + 2_000)).toBeLessThanOrEqual(10);
-    expect(peakOf(runs, limited + 2_000)).toBeGreaterThan(7);
+    await eventually(async () => expect(await databaseNow(world)).toBeGreaterThan(limited + 3 * twoSeconds));
+    const lifted = await databaseNow(world);
+    await batch.update({ maxConcurrentJobs: null });
+    const runs = await expectCompleted(world, batch, 1_500);
+    expect(peakOf(runs, limited + twoSeconds, lifted)).toBeLessThanOrEqual(10);
+    expect(peakOf(runs, limited + twoSeconds, lifted)).toBeGreaterThan(7);
     expect(peakOf(runs, -Infinity, limited)).toBeGreaterThan(10);
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnComplete', 'OnSettled']);
   });
@@ -114,12 +121,14 @@ describe('jobLimits', () => {
   test.concurrent('limit the jobs of a name, and no others', async () => {
     const batch = await createBatch(world, { jobLimits: { NoteBothEnds: { maxConcurrentJobs: 3 } } });
     const { noteBothEnds } = countedJobs(world);
-    await batch.jobs(async () => {
-      for (let i = 0; i < 600; i++) {
-        if (i % 10 === 0) await noteBothEnds.performAsync(i, 100);
-        else await world.fixtures.jobs.work.performAsync(i, 50);
-      }
-    });
+    const { work } = world.fixtures.jobs;
+    await batch.jobs(() =>
+      Promise.all(
+        Array.from({ length: 600 }, (_, i) =>
+          i % 10 === 0 ? noteBothEnds.performAsync(i, 100) : work.performAsync(i, 50),
+        ),
+      ),
+    );
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 600 });
     await expectConsistent(world, batch);
     const runs = (await runsOfJobs(world, batch.id)).filter(({ to }) => to < Infinity);
@@ -136,16 +145,15 @@ describe('jobLimits', () => {
       jobLimits: { NoteBothEnds: { maxConcurrentJobs: 4 }, FailLate: { maxConcurrentJobs: null } },
     });
     const { noteBothEnds, failLate } = countedJobs(world);
-    await batch.jobs(async () => {
-      for (let i = 0; i < 300; i++) {
-        await (i % 2 === 0 ? noteBothEnds : noteBothEnds.set({ taskQueue: queue })).performAsync(i, 100);
-        await (i % 3 === 0 ? failLate : failLate.set({ taskQueue: queue })).performAsync(
-          i,
-          i % 50 === 0 ? 1 : 0,
-          50,
-        );
-      }
-    });
+    const onOther = { taskQueue: queue };
+    await batch.jobs(() =>
+      Promise.all(
+        Array.from({ length: 300 }, (_, i) => [
+          (i % 2 === 0 ? noteBothEnds : noteBothEnds.set(onOther)).performAsync(i, 100 * SLOWNESS),
+          (i % 3 === 0 ? failLate : failLate.set(onOther)).performAsync(i, i % 50 === 0 ? 1 : 0, 50),
+        ]).flat(),
+      ),
+    );
     await eventually(async () => expect((await batch.progress()).complete).toBeGreaterThan(50));
     const raised = await databaseNow(world);
     await batch.update({ jobLimits: { NoteBothEnds: { maxConcurrentJobs: 8 } } });
@@ -171,7 +179,7 @@ describe('jobLimits', () => {
 
 describe('a limited batch', () => {
   test('goes on after one of its workers was killed, within its limit', async () => {
-    const batch = await countedBatch(world, 1_000, 300, { maxConcurrentJobs: 16 });
+    const batch = await countedBatch(world, 1_000, 300 * SLOWNESS, { maxConcurrentJobs: 16 });
     await untilStarted(world, batch, 40);
     // One that runs jobs now: else the kill would hit none.
     const { pid } = (await runsOfJobs(world, batch.id)).find(({ to }) => to === Infinity)!;
@@ -191,13 +199,14 @@ describe('a limited batch', () => {
   });
 
   test.concurrent('can be paused, resumed and cancelled', async () => {
-    const batch = await countedBatch(world, 500, 100, { maxConcurrentJobs: 10 });
+    const twoSeconds = 2_000 * SLOWNESS;
+    const batch = await countedBatch(world, 500, 500 * SLOWNESS, { maxConcurrentJobs: 10 });
     await untilStarted(world, batch, 20);
     await batch.pause();
     const paused = await databaseNow(world);
-    await eventually(async () => expect(await databaseNow(world)).toBeGreaterThan(paused + 3_000));
+    await eventually(async () => expect(await databaseNow(world)).toBeGreaterThan(paused + 1.5 * twoSeconds));
     const runs = await runsOfJobs(world, batch.id);
-    expect(peakOf(runs, paused + 2_000)).toBe(0);
+    expect(peakOf(runs, paused + twoSeconds)).toBe(0);
     await batch.update({ maxConcurrentJobs: 20 });
     await batch.resume();
     await untilStarted(world, batch, runs.length + 40);

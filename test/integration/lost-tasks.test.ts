@@ -4,7 +4,8 @@ import type { SteerBatchInput } from '../../activities/contract.ts';
 import { insertCallback } from '../../src/database/callbacks.ts';
 import { createBatch, expectConsistent, firedCallbacks, openBlock } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
-import { PATIENCE, SLOWNESS } from '../support/patience.ts';
+import { createGates } from '../support/gates.ts';
+import { PATIENCE } from '../support/patience.ts';
 import { lockTable } from '../support/table-lock.ts';
 import { createWorld, type World } from '../support/world.ts';
 
@@ -13,6 +14,7 @@ import { createWorld, type World } from '../support/world.ts';
  * with what has come meanwhile, and may decide otherwise: what it had written must hold all the same.
  */
 let world: World;
+const { gate, jobs: gated } = createGates();
 beforeAll(async () => {
   world = await createWorld();
 });
@@ -22,17 +24,20 @@ test('a block that was closed for its silence stays closed, though it is heard w
   const first = await world.spawnWorker();
   const batch = await createBatch(world, { enrollmentTimeout: '1s' });
   const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
-  const token = await openBlock(world, batch.id);
   // The seal is written, and its task does not end: what follows waits for the table of callbacks.
   const lock = await lockTable(world, 'batch_callbacks');
-  await eventually(async () => expect(await lock.waiting()).toHaveLength(1));
+  const token = await openBlock(world, batch.id);
+  await eventually(async () => expect(await lock.waiting()).not.toEqual([]));
   first.kill('SIGKILL');
   await first.exited;
   await lock.release();
   await handle.signal('enrolled', { token, upTo: 0, queues: [] });
-  await world.spawnWorker();
+  // Sent before there is a worker: with one, the batch may be over when it arrives.
   const sealed = handle.executeUpdate('seal', { args: [{ token, upTo: 0, queues: [] }] });
-  await expect(sealed).rejects.toMatchObject({ cause: { type: 'ENROLLMENT_TIMED_OUT' } });
+  await Promise.all([
+    expect(sealed).rejects.toMatchObject({ cause: { type: 'ENROLLMENT_TIMED_OUT' } }),
+    world.spawnWorker(),
+  ]);
   expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed' });
   expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
   await expectConsistent(world, batch);
@@ -56,7 +61,7 @@ async function steerAsLost(
 
 describe('with one worker', () => {
   beforeAll(async () => {
-    await world.startWorker();
+    await world.startWorker({ jobs: [...Object.values(world.fixtures.jobs), ...Object.values(gated)] });
   });
 
   test('an outcome that was written stays, though the task that runs again would decide otherwise', async () => {
@@ -64,11 +69,12 @@ describe('with one worker', () => {
     const database = { knex: world.knex, schema: world.schema };
     const failed = { batchId: batch.id, round: 1, outcome: 'failed', settled: false, total: null } as const;
     const events = { schedule: ['failure'], skip: ['complete', 'cancelled'] } as const;
-    await batch.jobs(() => world.fixtures.jobs.work.performBulk([[1, 1_000]]));
+    await batch.jobs(() => gated.pass.performAsync(batch.id));
     // What a task wrote that was lost: a job had failed, before more failures were allowed.
     expect(await markFinished(database, { ...failed, ...events })).toMatchObject({ total: 1 });
     const complete = { ...failed, outcome: 'complete', schedule: ['complete'], skip: ['failure'] } as const;
     expect(await markFinished(database, complete)).toEqual({ decided: 'failed' });
+    gate(batch.id).open();
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'failed', complete: 1 });
     expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure', 'OnSettled']);
     await expectConsistent(world, batch);
@@ -101,8 +107,9 @@ describe('with one worker', () => {
 
   test('a stop that only its row knows of stays, and has no jobs started', async () => {
     const batch = await createBatch(world);
+    const taskQueue = `${world.taskQueue}-later`;
     await batch.jobs(() =>
-      world.fixtures.jobs.work.set({ startDelay: 2_000 * SLOWNESS }).performBulk([
+      world.fixtures.jobs.work.set({ taskQueue }).performBulk([
         [1, 0],
         [2, 0],
       ]),
@@ -111,6 +118,8 @@ describe('with one worker', () => {
       isPaused: false,
       stop: { outcome: 'failed', reason: 'a job has failed', graceMs: 100 },
     });
+    // Until now no worker could have started them.
+    await world.startWorker({ taskQueue });
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
       status: 'failed',
       complete: 0,

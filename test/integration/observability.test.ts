@@ -149,6 +149,8 @@ test('every metric, span and log field of docs/observability.md is emitted, and 
       expect.objectContaining({ event: 'idle', status: 'completed' }),
     ),
   );
+  await gates.gate(batch.id).arrivals(1);
+  await eventually(async () => expect(await batch.progress()).toMatchObject({ complete: 2, failed: 1 }));
   expect(valueOf(await telemetry.metrics(), 'batch_jobs.jobs.running', { task_queue: world.taskQueue })).toBe(
     1,
   );
@@ -329,6 +331,8 @@ test('counts workflows that became jobs because nobody said what came of their s
     total: 2,
   });
   expect((await enrolled()) - before).toBe(2);
+  // Before the workflow counts as not started, and the batch settles.
+  await batch.cancel();
 
   // The batch is sealed meanwhile.
   const sealing = hangingClient(app);
@@ -346,9 +350,9 @@ test('counts workflows that became jobs because nobody said what came of their s
   const outer = await createBatch(world);
   await outer.jobs(() => startsAndEnds.performAsync());
   await eventually(async () => expect(await outer.progress()).toMatchObject({ complete: 1, total: 2 }));
-  expect((await enrolled()) - before).toBe(5);
-  await batch.cancel();
+  await eventually(async () => expect((await enrolled()) - before).toBe(5));
   await outer.cancel();
+  for (const one of [batch, outer]) await one.wait({ timeout: PATIENCE });
 });
 
 test('counts a job once, though it is added again under its key', async () => {

@@ -1,13 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createBatch, firedCallbacks, runBatch } from '../support/batches.ts';
 import { eventually } from '../support/eventually.ts';
-import { PATIENCE } from '../support/patience.ts';
+import { createGates } from '../support/gates.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
+const gates = createGates();
 let world: World;
 beforeAll(async () => {
   world = await createWorld();
-  await world.startWorker();
+  await world.startWorker({ jobs: [...Object.values(world.fixtures.jobs), ...Object.values(gates.jobs)] });
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
@@ -121,12 +123,13 @@ describe('the outcome of a batch', () => {
   test("with failWhen 'immediate' is failed while other jobs still run, and nothing fires twice", async () => {
     const batch = await createBatch(world, { failWhen: 'immediate' });
     await batch.jobs(async () => {
-      await world.fixtures.jobs.work.performAsync('slow', 3_000);
+      await gates.jobs.pass.performAsync(batch.id);
       await world.fixtures.jobs.failForGood.performAsync('bad');
     });
     await eventually(async () => expect(await firedCallbacks(world, batch.id)).toEqual(['OnFailure']));
     expect(await batch.progress()).toMatchObject({ status: 'failed', pending: 1 });
     expect(batch.settledAt).toBeNull();
+    gates.gate(batch.id).open();
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
       status: 'failed',
       complete: 1,
@@ -187,8 +190,8 @@ describe('a job', () => {
       jobs.failTimes
         .set({
           // The server's timers may be a second late.
-          retry: { initialInterval: '400ms', backoffCoefficient: 1, maximumAttempts: 50 },
-          scheduleToCloseTimeout: '3s',
+          retry: { initialInterval: Math.ceil(400 * SLOWNESS), backoffCoefficient: 1, maximumAttempts: 50 },
+          scheduleToCloseTimeout: 3_000 * SLOWNESS,
         })
         .performAsync('a', 99),
     );

@@ -332,7 +332,8 @@ describe('a batch that is being pruned', () => {
     const trx = await knex.transaction();
     await trx.raw(revive, { schema, id: 'revived' });
     // Locked, and not committed yet.
-    const first = await Promise.race([prune(), delay(10_000, 'It waits for the lock')]);
+    const late = delay(PATIENCE, 'It waits for the lock', { ref: false });
+    const first = await Promise.race([prune(), late]);
     await trx.commit();
     expect(first).toEqual({ batches: 0, jobs: 0 });
     expect(await prune()).toEqual({ batches: 0, jobs: 0 });
@@ -466,7 +467,14 @@ describe('a worker that shuts down', () => {
     await using own = await createWorld();
     const { client, knex, schema, taskQueue } = own;
     const worker = await own.startWorker();
-    await settledBatch('long', { jobs: 60 * SLICE_SIZE, of: own });
+    await settledBatch('long', { jobs: 2 * SLICE_SIZE, of: own });
+    // Holds the prune in its second slice.
+    const holder = await knex.transaction();
+    const { rowCount } = await holder.raw(
+      `select 1 from ??.batch_jobs where batch_id = 'long' and position > ? for update`,
+      [schema, SLICE_SIZE],
+    );
+    expect(rowCount).toBe(SLICE_SIZE);
     const workflow = await client.workflow.start<typeof pruneWorkflow>('pruneBatches', {
       workflowId: `${taskQueue}-prune`,
       taskQueue,
@@ -474,7 +482,9 @@ describe('a worker that shuts down', () => {
     });
     const left = async () => (await knex.withSchema(schema).from('batches').pluck('pruned_at')) as unknown[];
     await eventually(async () => expect(await left()).toEqual([expect.any(Date)]));
-    await worker.stop();
+    const stopping = worker.stop();
+    await holder.rollback();
+    await stopping;
     expect(await left()).toEqual([expect.any(Date)]);
     await own.startWorker();
     expect(await workflow.result()).toMatchObject({ batches: 1 });

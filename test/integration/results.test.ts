@@ -14,6 +14,7 @@ import { MAX_JSON_BYTES } from '../../src/json-value.ts';
 import { ByteBudget } from '../../src/worker/byte-budget.ts';
 import { Slots } from '../../src/worker/slots.ts';
 import { expectConsistent } from '../support/batches.ts';
+import { createGates } from '../support/gates.ts';
 import { nested, randomValue, textOf } from '../support/json-values.ts';
 import { PATIENCE } from '../support/patience.ts';
 import { forSeeds } from '../support/random.ts';
@@ -329,30 +330,35 @@ describe('rows', () => {
     const { database } = world.batches;
     const results = new Map<string, number[]>();
     let runs = 0;
+    const SLOTS = 30;
+    const bothRun = createGates().gate('both run');
     const numbered = defineJob(
       'Give',
       async (key: number) => {
         const run = ++runs;
         const { jid } = currentJob();
         results.set(jid, [...(results.get(jid) ?? []), run]);
+        await bothRun.pass();
         await delay((run * 7 + key) % 40);
         return run;
       },
       storing,
     );
-    const activities = createActivities({
-      batches: world.batches,
-      callbacks: new Map(),
-      database,
-      isDraining: () => false,
-      jobs: new Map([['Give', numbered]]),
-      slots: new Slots(30),
-      bytes: new ByteBudget(64 * 1024 * 1024),
-      storesStacks: true,
-      attemptLog: new AttemptLog(() => ({ warn: () => {} })),
-      steering: new SteeringWatch(database),
-      unknownNames: new UnknownNames(world.client, () => 'this worker'),
-    });
+    // As of two workers, each with slots of its own.
+    const createWorker = () =>
+      createActivities({
+        batches: world.batches,
+        callbacks: new Map(),
+        database,
+        isDraining: () => false,
+        jobs: new Map([['Give', numbered]]),
+        slots: new Slots(SLOTS),
+        bytes: new ByteBudget(64 * 1024 * 1024),
+        storesStacks: true,
+        attemptLog: new AttemptLog(() => ({ warn: () => {} })),
+        steering: new SteeringWatch(database),
+        unknownNames: new UnknownNames(world.client, () => 'this worker'),
+      });
     const chunk = { runner: '1', chunk: 1, taskQueue: null, careful: false, failUnknown: false };
     const input = {
       ...chunk,
@@ -362,9 +368,12 @@ describe('rows', () => {
       noticeFailures: false,
       steering: 0,
     };
-    const once = () => new MockActivityEnvironment().run(() => activities.runChunk(input));
-    const reports = await Promise.all([once(), once()]);
-    expect(reports).toMatchObject([
+    const once = () => new MockActivityEnvironment().run(() => createWorker().runChunk(input));
+    const reports = Promise.all([once(), once()]);
+    // More than one of them can hold.
+    await bothRun.arrivals(SLOTS + 1);
+    bothRun.open();
+    expect(await reports).toMatchObject([
       { completed: TOTAL, failed: 0 },
       { completed: TOTAL, failed: 0 },
     ]);
@@ -417,10 +426,10 @@ describe('a reader', () => {
     const total = 20_000;
     const batch = await world.batches.create({ description: 'Squares' });
     await batch.on('complete', sumUp);
+    statements = [];
     await batch.jobs(async () => {
       for (let n = 1; n <= total; n++) await square.performAsync(n);
     });
-    statements = [];
     await batch.wait({ timeout: PATIENCE });
     const sum = (total * (total + 1) * (2 * total + 1)) / 6;
     expect(read.get(batch.id)).toEqual({ count: total, sum, isInOrder: true });

@@ -3,7 +3,7 @@ import { createBatch, firedCallbacks, runBatch } from '../support/batches.ts';
 import { createContractFixtures } from '../support/contract-fixtures.ts';
 import { eventually } from '../support/eventually.ts';
 import { createGates } from '../support/gates.ts';
-import { PATIENCE } from '../support/patience.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 const { gate, jobs: gated } = createGates();
@@ -92,7 +92,10 @@ test('the options of a call hold for that call, and for each part that it sets',
 test('a job whose retries would outlast scheduleToCloseTimeout ends before, with its last error', async () => {
   const { batch, progress } = await runBatch(world, (jobs) =>
     jobs.failTimes
-      .set({ retry: { initialInterval: '300ms', maximumAttempts: Infinity }, scheduleToCloseTimeout: '4s' })
+      .set({
+        retry: { initialInterval: Math.ceil(300 * SLOWNESS), maximumAttempts: Infinity },
+        scheduleToCloseTimeout: 4_000 * SLOWNESS,
+      })
       .performAsync('x', 99),
   );
   expect(progress).toMatchObject({ status: 'failed', failed: 1 });
@@ -100,7 +103,7 @@ test('a job whose retries would outlast scheduleToCloseTimeout ends before, with
   expect(job).toMatchObject({ errorClass: 'BrokenError', errorMessage: 'x failed' });
   expect(job!.attempts).toBe((await world.ledger.of(batch.id, 'job')).length);
   expect(job!.attempts).toBeGreaterThan(1);
-  expect(job!.finishedAt!.getTime() - job!.createdAt.getTime()).toBeLessThan(8_000);
+  expect(job!.finishedAt!.getTime() - job!.createdAt.getTime()).toBeLessThan(8_000 * SLOWNESS);
 });
 
 test("a failed job shows its last error, in the class and the message of the user's own", async () => {

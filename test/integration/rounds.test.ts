@@ -33,13 +33,19 @@ function healing() {
   );
 }
 
+/** Takes long in so many rounds, unless it is stopped, and a moment in later ones. */
+const slowRounds = defineJob('SlowRounds', async (rounds: number) => {
+  const { round, signal } = currentJob();
+  await delay(round <= rounds ? 60_000 : 10, undefined, { signal });
+});
+
 beforeAll(async () => {
   world = await createWorld();
   gates = createGates();
   heals = healing();
   await world.startWorker({
     maxConcurrentJobs: 20,
-    jobs: [...Object.values(world.fixtures.jobs), ...Object.values(gates.jobs), heals],
+    jobs: [...Object.values(world.fixtures.jobs), ...Object.values(gates.jobs), heals, slowRounds],
   });
 });
 afterAll(() => world[Symbol.asyncDispose]());
@@ -246,12 +252,14 @@ describe('retryFailed', () => {
 });
 
 describe('of a cancelled batch', () => {
-  async function cancelledBatch(): Promise<Batch> {
+  /** @param rounds in which most of its jobs take so long that they are there to be cancelled */
+  async function cancelledBatch(rounds = 1): Promise<Batch> {
     const batch = await createBatch(world);
     await batch.on('cancelled', world.fixtures.callbacks.another);
     await batch.jobs(async () => {
       await world.fixtures.jobs.failForGood.performAsync(0);
-      for (let i = 1; i <= 300; i++) await world.fixtures.jobs.work.performAsync(i, 100);
+      for (let i = 1; i <= 10; i++) await world.fixtures.jobs.noop.performAsync(i);
+      for (let i = 11; i <= 300; i++) await slowRounds.performAsync(rounds);
     });
     await eventually(async () => expect((await batch.progress()).failed).toBe(1));
     await batch.cancel();
@@ -296,7 +304,7 @@ describe('of a cancelled batch', () => {
   });
 
   test('a round can be cancelled, too, and what it left is retried by the next', async () => {
-    const batch = await cancelledBatch();
+    const batch = await cancelledBatch(2);
     await batch.retryFailed({ cancelled: true });
     await batch.cancel({ reason: 'again', gracePeriod: '1ms' });
     const { cancelled } = await batch.wait({ timeout: PATIENCE });

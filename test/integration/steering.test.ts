@@ -5,14 +5,21 @@ import { markComplete, markFailures } from '../../src/database/chunks.ts';
 import { createBatch, expectConsistent, firedCallbacks, runBatch } from '../support/batches.ts';
 import { codeOf } from '../support/codes.ts';
 import { eventually } from '../support/eventually.ts';
-import { PATIENCE } from '../support/patience.ts';
+import { createGates } from '../support/gates.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { inRounds } from '../support/rounds.ts';
 import { createWorld, type World } from '../support/world.ts';
 
+/** The worker's. */
+const SLOTS = 20;
+const gates = createGates();
 let world: World;
 beforeAll(async () => {
   world = await createWorld();
-  await world.startWorker({ maxConcurrentJobs: 20 });
+  await world.startWorker({
+    maxConcurrentJobs: SLOTS,
+    jobs: [...Object.values(world.fixtures.jobs), ...Object.values(gates.jobs)],
+  });
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
@@ -47,7 +54,7 @@ describe('cancelling', () => {
     expect(progress.cancelled + progress.complete).toBe(2_000);
     expect(progress.cancelled).toBeGreaterThan(1_500);
     // A worker may hear of it a second later.
-    expect(await startsOf(batch)).toBeLessThan(starts + 100);
+    expect(await startsOf(batch)).toBeLessThan(starts + 100 * SLOWNESS);
     expect(await firedCallbacks(world, batch.id)).toEqual(CANCELLED);
     await expectConsistent(world, batch);
     expect(batch.stopReason).toBe('no longer needed');
@@ -57,7 +64,7 @@ describe('cancelling', () => {
   });
 
   test('twice changes nothing, also after the batch has settled', async () => {
-    const batch = await workingBatch(200, 300);
+    const batch = await workingBatch(200, 5_000);
     await started(batch, 1);
     await Promise.all([batch.cancel({ reason: 'first' }), batch.cancel({ reason: 'second' })]);
     await batch.cancel();
@@ -119,14 +126,14 @@ describe('cancelling', () => {
       cancelled: 5,
       failed: 0,
     });
-    expect(Date.now() - startedAt).toBeLessThan(8_000);
+    expect(Date.now() - startedAt).toBeLessThan(8_000 * SLOWNESS);
   });
 
   test('lets a handler that ends in its grace period be complete', async () => {
     const batch = await createBatch(world);
     await batch.jobs(async () => {
       await world.fixtures.jobs.endsWhenAsked.performAsync('a', 300);
-      for (let i = 0; i < 15; i++) await world.fixtures.jobs.work.performAsync(i, 3_000);
+      for (let i = 0; i < 15; i++) await world.fixtures.jobs.work.performAsync(i, 60_000);
     });
     await started(batch, 16);
     await batch.cancel();
@@ -171,9 +178,10 @@ describe('cancelling', () => {
   test('races the last job, again and again: one outcome, one callback each time', async () => {
     const seen = new Set<string>();
     await inRounds(60, 4, async (round) => {
-      const batch = await workingBatch(3, 30);
-      // From before the first job has started to after the last has ended, on a slow machine too.
-      await delay(5 * (round % 60));
+      // From before the first job has ended to after the last has: on any machine, in the first and last round.
+      const batch = await workingBatch(3, round === 1 ? 60_000 : 30);
+      if (round === 60) await batch.wait({ timeout: PATIENCE });
+      else await delay(5 * round);
       const error = await codeOf(batch.cancel({ gracePeriod: '1s' }));
       const { status, complete, cancelled, pending } = await batch.wait({ timeout: PATIENCE });
       seen.add(status);
@@ -193,22 +201,30 @@ describe('cancelling', () => {
 
 describe('pausing', () => {
   test('lets what runs end and starts nothing more until it is resumed', async () => {
-    const batch = await workingBatch(300, 100);
-    await started(batch, 20);
+    const batch = await createBatch(world);
+    await batch.jobs(async () => {
+      // They leave no room for others until their gate opens.
+      for (let i = 0; i < SLOTS; i++) await gates.jobs.pass.performAsync(batch.id);
+      for (let i = 0; i < 280; i++) await world.fixtures.jobs.work.performAsync(i, 100);
+    });
+    await gates.gate(batch.id).arrivals(SLOTS);
     await batch.pause();
     await batch.pause();
     expect((await batch.reload()).pausedAt).toBeInstanceOf(Date);
-    // Workers hear of it within a second, and what runs takes a tenth of one.
-    await delay(2_000);
+    // Workers hear of it within a second.
+    await delay(2_000 * SLOWNESS);
+    gates.gate(batch.id).open();
+    await eventually(async () => expect((await batch.progress()).complete).toBeGreaterThanOrEqual(SLOTS));
     const starts = await startsOf(batch);
+    // What runs takes a tenth of a second.
     await delay(1_500);
     expect(await startsOf(batch)).toBe(starts);
     const progress = await batch.progress();
-    expect(progress).toMatchObject({ status: 'running', complete: starts, pending: 300 - starts });
-    expect(starts).toBeLessThan(300);
+    expect(progress).toMatchObject({ status: 'running', complete: SLOTS + starts, pending: 280 - starts });
+    expect(starts).toBeLessThan(280);
     await batch.resume();
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 300 });
-    expect(await startsOf(batch)).toBe(300);
+    expect(await startsOf(batch)).toBe(280);
     expect((await batch.reload()).pausedAt).toBeNull();
   });
 
@@ -220,7 +236,7 @@ describe('pausing', () => {
       await batch.pause();
       for (let i = 0; i < 1_000; i++) await world.fixtures.jobs.noop.performAsync(i);
     });
-    await delay(2_000);
+    await delay(2_000 * SLOWNESS);
     const { complete } = await batch.progress();
     await delay(1_000);
     expect((await batch.progress()).complete).toBe(complete);
@@ -230,7 +246,7 @@ describe('pausing', () => {
   });
 
   test('a paused batch can be cancelled', async () => {
-    const batch = await workingBatch(300, 100);
+    const batch = await workingBatch(300, 5_000);
     await batch.pause();
     await batch.cancel();
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'cancelled' });
@@ -274,11 +290,12 @@ describe('a failure policy', () => {
     const batch = await createBatch(world, { failWhen: 'immediate', failWhenFailed: { moreThan: 1 } });
     await batch.jobs(async () => {
       for (let i = 0; i < 2; i++) await world.fixtures.jobs.failForGood.performAsync(i);
-      await world.fixtures.jobs.work.performAsync('slow', 4_000);
+      await gates.jobs.pass.performAsync(batch.id);
     });
     await eventually(async () =>
       expect(await batch.progress()).toMatchObject({ status: 'failed', pending: 1 }),
     );
+    gates.gate(batch.id).open();
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({
       status: 'failed',
       complete: 1,
@@ -306,7 +323,7 @@ describe('a failure policy', () => {
     const batch = await createBatch(world, { afterFailure: 'cancelRemaining' });
     await batch.jobs(async () => {
       await world.fixtures.jobs.failForGood.performAsync('bad');
-      for (let i = 0; i < 500; i++) await world.fixtures.jobs.work.performAsync(i, 500);
+      for (let i = 0; i < 500; i++) await world.fixtures.jobs.work.performAsync(i, 5_000);
     });
     const progress = await batch.wait({ timeout: PATIENCE });
     expect(progress).toMatchObject({ status: 'failed', failed: 1, pending: 0 });
@@ -321,14 +338,20 @@ describe('a failure policy', () => {
     const seen = new Set<string>();
     await inRounds(40, 4, async (round) => {
       const batch = await createBatch(world, { failWhen: 'immediate' });
+      const { failsAfter, work } = world.fixtures.jobs;
       await batch.jobs(async () => {
-        await world.fixtures.jobs.failsAfter.performAsync('bad', 40);
-        await world.fixtures.jobs.work.performAsync('slow', 900);
+        // The first round is changed before its failure on any machine, and the last one after.
+        await (round === 1
+          ? gates.jobs.passAndFail.performAsync(batch.id)
+          : failsAfter.performAsync('bad', 40));
+        await work.performAsync('slow', 900);
       });
-      await delay((round * 37) % 600);
+      if (round === 40) await eventually(async () => expect((await batch.progress()).status).toBe('failed'));
+      else await delay((round * 37) % 600);
       expect([undefined, 'BATCH_SETTLED']).toContain(
         await codeOf(batch.update({ failWhenFailed: { moreThan: 1 } })),
       );
+      gates.gate(batch.id).open();
       const { status } = await batch.wait({ timeout: PATIENCE });
       seen.add(status);
       expect(await firedCallbacks(world, batch.id)).toEqual([
@@ -342,8 +365,11 @@ describe('a failure policy', () => {
 });
 
 describe('a deadline', () => {
+  /** Enough to create a batch and enrol hundreds of jobs. */
+  const DEADLINE_MS = Math.ceil(3_000 * SLOWNESS);
+
   test('stops what has not ended, and the batch is failed', async () => {
-    const batch = await workingBatch(500, 1_000, { deadline: '3s' });
+    const batch = await workingBatch(500, 5_000, { deadline: DEADLINE_MS });
     expect(batch.deadlineAt).toBeInstanceOf(Date);
     const progress = await batch.wait({ timeout: PATIENCE });
     expect(progress).toMatchObject({ status: 'failed', failed: 0, pending: 0 });
@@ -354,7 +380,7 @@ describe('a deadline', () => {
   });
 
   test("with afterDeadline 'cancel' leaves it cancelled", async () => {
-    const batch = await workingBatch(500, 1_000, { deadline: '2s', afterDeadline: 'cancel' });
+    const batch = await workingBatch(500, 5_000, { deadline: DEADLINE_MS, afterDeadline: 'cancel' });
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'cancelled', failed: 0 });
     expect(await firedCallbacks(world, batch.id)).toEqual(CANCELLED);
   });
@@ -366,10 +392,10 @@ describe('a deadline', () => {
   });
 
   test('can be moved, set and taken away while the batch runs', async () => {
-    const batch = await workingBatch(60, 1_000, { deadline: '1s' });
+    const batch = await workingBatch(80, 1_000, { deadline: DEADLINE_MS });
     await batch.update({ deadline: null });
     expect((await batch.reload()).deadlineAt).toBeNull();
-    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 60 });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 80 });
     const other = await workingBatch(500, 1_000);
     await other.update({ deadline: '1s', afterDeadline: 'cancel' });
     expect(await other.wait({ timeout: PATIENCE })).toMatchObject({ status: 'cancelled' });
@@ -378,9 +404,10 @@ describe('a deadline', () => {
   test('races the last job, again and again: one outcome, one callback each time', async () => {
     const seen = new Set<string>();
     await inRounds(40, 4, async (round) => {
-      const batch = await workingBatch(3, 1_000);
-      // From well before the jobs end to well after, on a slow machine too.
-      await batch.update({ deadline: 100 + ((round * 57) % 2_200) });
+      // From well before the jobs end to well after: the first and the last round on any machine.
+      const batch = await workingBatch(3, round === 1 ? 60_000 : 1_000);
+      const deadline = round === 40 ? '1 hour' : 100 + ((round * 57) % 2_200);
+      expect([undefined, 'BATCH_SETTLED']).toContain(await codeOf(batch.update({ deadline })));
       const { status, complete, cancelled } = await batch.wait({ timeout: PATIENCE });
       seen.add(status);
       expect(complete + cancelled).toBe(3);
@@ -395,7 +422,7 @@ describe('a deadline', () => {
 });
 
 test('an outcome that comes after the batch has settled changes nothing', async () => {
-  const batch = await workingBatch(200, 400);
+  const batch = await workingBatch(200, 5_000);
   await started(batch, 1);
   await batch.cancel({ gracePeriod: '100ms' });
   const progress = await batch.wait({ timeout: PATIENCE });

@@ -136,12 +136,12 @@ test('a failed job whose worker was killed before it reported is in the sample, 
   const batch = await createBatch(own, { description: 'Its worker is killed' });
   await batch.jobs(async () => {
     await own.fixtures.jobs.failForGood.performAsync('line 1');
-    await own.fixtures.jobs.work.performAsync('line 2', 2_000);
+    await own.fixtures.jobs.work.performAsync('line 2', 300_000);
   });
   await eventually(async () => expect(await batch.progress()).toMatchObject({ failed: 1, pending: 1 }));
   first.kill('SIGKILL');
   await first.exited;
-  await own.startWorker();
+  await own.startWorker({ jobs: [defineJob('Work', async () => {})] });
   await batch.wait({ timeout: PATIENCE });
   const workflowId = `batch:${batch.id}`;
   expect(await currentDetails(workflowId, own)).toContain(

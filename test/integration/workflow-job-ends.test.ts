@@ -10,7 +10,7 @@ import { createBatch, expectConsistent, firedCallbacks } from '../support/batche
 import { eventually } from '../support/eventually.ts';
 import { startMemberApp, type MemberApp } from '../support/member-app.ts';
 import { finishSignal } from '../support/member-workflows.ts';
-import { PATIENCE } from '../support/patience.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -102,7 +102,7 @@ describe('a workflow that is a job', () => {
 
   test('fails when it was deleted', async () => {
     const started = await startJob('waits');
-    await started.batch.pause();
+    await pause(started.batch);
     await remove(started.handle);
     await started.batch.resume();
     expect(await endOf(started)).toEqual(failed('WorkflowDeletedError'));
@@ -141,8 +141,9 @@ describe('a workflow that is a job', () => {
   });
 
   test('has ended though another workflow has its id by now', async () => {
-    const started = await startJob('continues', [1]);
-    await started.batch.pause();
+    const started = await startJob('waitsAndContinues');
+    await pause(started.batch);
+    await started.handle.signal(finishSignal);
     await started.handle.result();
     const { workflowId } = started.handle;
     const other = await app.client.workflow.start('waits', { workflowId, taskQueue: app.taskQueue });
@@ -176,7 +177,7 @@ describe('a workflow that is a job', () => {
     const runner = world.client.workflow.getHandle(`batch:${started.batch.id}/runner/1`);
     const runOf = async () => (await runner.describe()).runId;
     const first = await eventually(runOf);
-    await eventually(async () => expect(await runOf()).not.toBe(first), 40_000);
+    await eventually(async () => expect(await runOf()).not.toBe(first));
     await started.handle.signal(finishSignal);
     expect(await endOf(started)).toEqual(COMPLETE);
   });
@@ -193,7 +194,7 @@ describe('a batch that was stopped', () => {
 
   test('leaves another workflow alone that has the id of its own by now', async () => {
     const { batch, handle } = await startJob('waits');
-    await batch.pause();
+    await pause(batch);
     await handle.terminate();
     const { workflowId } = handle;
     const other = await app.client.workflow.start('waits', { workflowId, taskQueue: app.taskQueue });
@@ -253,15 +254,17 @@ describe('what is said of workflows that have ended', () => {
     // new hears no hints.
     ['in a runner', true, { continueAsNewAfterEvents: 90 }],
   ])('makes the batch look at once: %s', async (_where, hasRunner, options) => {
-    const { batch, handle } = await startJob('waits', [], { batch: options });
+    const { batch, handle } = await startJob('waits', [], {
+      batch: { ...options, workflowCheckInterval: '1 hour' },
+    });
     const state = await world.client.workflow.getHandle(`batch:${batch.id}`).query(stateQuery);
     expect(Object.values(state.runners)).toMatchObject([{ inline: !hasRunner }]);
-    // So old that it is looked at every 30 seconds.
+    // So old that it is looked at twice an hour or less.
     await world.knex.raw(
-      `update ??.batch_jobs set created_at = created_at - interval '10 minutes' where batch_id = ?`,
+      `update ??.batch_jobs set created_at = created_at - interval '10 hours' where batch_id = ?`,
       [world.schema, batch.id],
     );
-    await eventually(async () => expect(await nextLookOf(batch)).toBeGreaterThan(Date.now() + 20_000));
+    await eventually(async () => expect(await nextLookOf(batch)).toBeGreaterThan(Date.now() + 600_000));
     await handle.signal(finishSignal);
     await handle.result();
     const { workflowId } = handle;
@@ -271,7 +274,7 @@ describe('what is said of workflows that have ended', () => {
       await world.client.workflow.getHandle(`batch:${batch.id}`).signal(workflowsEndedSignal, hint);
     }
     expect(await endOf({ batch })).toEqual(COMPLETE);
-    expect(Date.now() - saidAt).toBeLessThan(15_000);
+    expect(Date.now() - saidAt).toBeLessThan(15_000 * SLOWNESS);
   });
 
   test('wrongly changes nothing', async () => {
@@ -291,6 +294,13 @@ describe('what is said of workflows that have ended', () => {
 async function looksAt({ batch }: Started): Promise<number> {
   const { events } = await world.client.workflow.getHandle(`batch:${batch.id}`).fetchHistory();
   return (events ?? []).filter((event) => event.activityTaskCompletedEventAttributes).length;
+}
+
+/** Resolves once nothing looks at the workflows of a batch any more. */
+async function pause(batch: Batch): Promise<void> {
+  await batch.pause();
+  const handle = world.client.workflow.getHandle(`batch:${batch.id}`);
+  await eventually(async () => expect((await handle.describe()).raw.pendingActivities ?? []).toEqual([]));
 }
 
 /** When the only job of a batch is looked at next; undefined: it is not known now. */

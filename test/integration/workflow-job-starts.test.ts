@@ -7,7 +7,7 @@ import { spawnEnqueuer } from '../support/enqueuers.ts';
 import { eventually } from '../support/eventually.ts';
 import { startMemberApp, type MemberApp } from '../support/member-app.ts';
 import { finishSignal } from '../support/member-workflows.ts';
-import { PATIENCE } from '../support/patience.ts';
+import { PATIENCE, SLOWNESS } from '../support/patience.ts';
 import { lockTable } from '../support/table-lock.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { createWorld, type World } from '../support/world.ts';
@@ -143,7 +143,7 @@ describe('a start whose answer is lost', () => {
     const workflowId = app.newId();
     await batch.jobs(async () => {
       proxy.holdAnswers();
-      const start = client.withDeadline(Date.now() + 1_500, () =>
+      const start = client.withDeadline(Date.now() + 1_500 * SLOWNESS, () =>
         client.workflow.start('waits', optionsOf(workflowId)),
       );
       await expect(start).rejects.toThrow('Failed to start Workflow');
@@ -248,8 +248,9 @@ test('a batch that closes its block is not sealed before what was being started 
   const workflow = { ...optionsOf(workflowId), workflowType: 'returns', hangs: 'after' as const };
   enqueuer.enrol({ batchId: batch.id, name: 'a', count: 1, workflow });
   await eventually(() => statusOf(workflowId));
-  await enqueuer.kill();
+  // Before the death of the enqueuer, so that the batch cannot close the block before.
   await using lock = await lockTable(world, 'batch_starts');
+  await enqueuer.kill();
   await eventually(async () => expect(await lock.waiting()).toHaveLength(1));
   expect(await batch.progress()).toMatchObject({ status: 'pending' });
   await lock.release();

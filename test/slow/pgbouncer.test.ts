@@ -2,6 +2,7 @@ import { inject, expect, onTestFinished, test } from 'vitest';
 import knexFactory from 'knex';
 import { defineCallback, defineJob } from '../../src/index.ts';
 import { expectConsistent } from '../support/batches.ts';
+import { createGates } from '../support/gates.ts';
 import { findPgBouncer, startPgBouncer } from '../support/pgbouncer.ts';
 import { ownDatabase } from '../support/own-database.ts';
 import { PATIENCE } from '../support/patience.ts';
@@ -81,14 +82,18 @@ test.skipIf(!pgbouncer)(
       pool: { min: 0, max: CONNECTIONS },
     });
     onTestFinished(() => sessions.destroy());
+    // All at once, so that each has a session of its own.
+    const asked = createGates().gate('asked');
     const shown = await Promise.all(
       Array.from({ length: CONNECTIONS }, () =>
         sessions.transaction(async (trx) => {
           const { rows } = await trx.raw(
             `select pg_backend_pid() as pid, current_setting('statement_timeout') as statement_timeout,
              current_setting('timezone') as timezone, current_setting('datestyle') as datestyle,
-             (select count(*) from pg_prepared_statements)::integer as prepared, pg_sleep(0.2)`,
+             (select count(*) from pg_prepared_statements)::integer as prepared`,
           );
+          void asked.pass();
+          await asked.arrivals(CONNECTIONS);
           return rows[0];
         }),
       ),

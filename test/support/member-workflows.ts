@@ -5,6 +5,7 @@ import {
   defineSignal,
   defineUpdate,
   executeChild,
+  makeContinueAsNewFunc,
   proxyActivities,
   setHandler,
   sleep,
@@ -40,6 +41,12 @@ export async function continues(times: number): Promise<void> {
   if (times > 0) await continueAsNew<typeof continues>(times - 1);
 }
 
+/** Waits, and goes on in another run, which returns. */
+export async function waitsAndContinues(): Promise<void> {
+  await waits();
+  await makeContinueAsNewFunc<typeof returns>({ workflowType: 'returns' })(undefined);
+}
+
 /** For a workflow with a retry policy. */
 export async function failsAtFirst(times: number): Promise<void> {
   if (workflowInfo().attempt <= times)
@@ -53,7 +60,7 @@ export async function hasChildren(count: number): Promise<void> {
 
 export async function callsActivity(name: string, arg: string): Promise<void> {
   const activities = proxyActivities<Record<string, (arg: string) => Promise<void>>>({
-    startToCloseTimeout: '10s',
+    startToCloseTimeout: '1 minute',
     retry: { maximumAttempts: 1 },
   });
   await activities[name]!(arg);

@@ -32,12 +32,6 @@ export async function fails(message: string): Promise<void> {
   throw ApplicationFailure.nonRetryable(message, 'CardDeclined');
 }
 
-/** For a retry policy of the workflow. */
-export async function failsUntil(attempt: number): Promise<number> {
-  if (workflowInfo().attempt < attempt) throw ApplicationFailure.create({ type: 'TryAgain' });
-  return workflowInfo().attempt;
-}
-
 /** So many further runs, the last of which waits. */
 export async function continues(times: number): Promise<string> {
   if (times > 0) await continueAsNew<typeof continues>(times - 1);
