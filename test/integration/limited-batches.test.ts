@@ -83,11 +83,11 @@ test.concurrent(
     const { record } = apart.fixtures.jobs;
     await apart.startWorker({ jobs: [record, jobs.pass] });
     const batch = await createBatch(apart, { continueAsNewAfterEvents: 80 });
-    const values = (count: number) => Array.from({ length: count }, (_, i) => [i] as const);
+    const times = <T>(count: number, value: T) => Array.from({ length: count }, (): [T] => [value]);
     await batch.jobs(async () => {
-      await record.performBulk(values(10));
-      await jobs.pass.performBulk(values(490).map(() => ['runner'] as const));
-      await record.performBulk(values(500));
+      await record.performBulk(times(10, 'first'));
+      await jobs.pass.performBulk(times(490, 'runner'));
+      await record.performBulk(times(500, 'last'));
       // It starts last, and keeps the batch running for what comes late.
       await jobs.pass.performAsync('batch');
     });
