@@ -79,14 +79,18 @@ test('a batch of which no job ends for alertAfterIdle gives one alert, and anoth
 });
 
 test('a batch that moves, or has no job that is pending, gives none', async () => {
-  const reference = await waitingBatch(1, { alertAfterIdle: Math.round(4_000 * SLOWNESS) });
+  const reference = await waitingBatch(2, { alertAfterIdle: '10 minutes' });
   const batch = await createBatch(world, { alertAfterIdle: '10 minutes' });
   await batch.on('idle', onIdle);
   await batch.jobs(async () => {
     await world.fixtures.jobs.record.performAsync(1);
     // The block is open, and all its jobs have ended.
     await eventually(async () => expect((await batch.progress()).complete).toBe(1));
-    await batch.update({ alertAfterIdle: Math.round(3_000 * SLOWNESS) });
+    await batch.update({ alertAfterIdle: Math.round(2_000 * SLOWNESS) });
+    // It stands still from a later moment on, and may do so for longer: by its alert the batch would have given one.
+    gateOf(reference, 1).open();
+    await eventually(async () => expect((await reference.progress()).complete).toBe(1));
+    await reference.update({ alertAfterIdle: Math.round(4_000 * SLOWNESS) });
     await eventually(async () => expect(await callsOf(reference)).toBe(1));
     await world.fixtures.jobs.record.performAsync(2);
   });
@@ -95,7 +99,7 @@ test('a batch that moves, or has no job that is pending, gives none', async () =
   expect(await batch.callbacks()).toContainEqual(
     expect.objectContaining({ event: 'idle', status: 'skipped' }),
   );
-  gateOf(reference, 1).open();
+  gateOf(reference, 2).open();
   await reference.wait({ timeout: PATIENCE });
 });
 
