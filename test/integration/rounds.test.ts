@@ -259,9 +259,10 @@ describe('of a cancelled batch', () => {
     await batch.jobs(async () => {
       await world.fixtures.jobs.failForGood.performAsync(0);
       for (let i = 1; i <= 10; i++) await world.fixtures.jobs.noop.performAsync(i);
+      // Before the others take all slots.
+      await eventually(async () => expect((await batch.progress()).failed).toBe(1));
       for (let i = 11; i <= 300; i++) await slowRounds.performAsync(rounds);
     });
-    await eventually(async () => expect((await batch.progress()).failed).toBe(1));
     await batch.cancel();
     await batch.wait({ timeout: PATIENCE });
     return batch;
