@@ -392,7 +392,7 @@ describe('a deadline', () => {
   });
 
   test('can be moved, set and taken away while the batch runs', async () => {
-    const batch = await workingBatch(80, 1_000, { deadline: DEADLINE_MS });
+    const batch = await workingBatch(80, 1_000 * SLOWNESS, { deadline: DEADLINE_MS });
     await batch.update({ deadline: null });
     expect((await batch.reload()).deadlineAt).toBeNull();
     expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 80 });
