@@ -25,6 +25,7 @@ import { MEMBER_BATCH } from '../src/jobs/member-batch.ts';
 import { MAX_JSON_BYTES } from '../src/json-value.ts';
 import { describeError, retryDelay, stackOf } from '../src/jobs/outcome.ts';
 import { resultJson } from '../src/jobs/result.ts';
+import type { LimitRef } from '../src/worker/permits.ts';
 import { acquire } from '../src/worker/slots.ts';
 import { CALLS, CHECKS, waitMs } from '../src/timeouts.ts';
 import { jobFailure, MAX_CHUNK_SAMPLE, sampled, type FailedJob } from '../workflows/failed-sample.ts';
@@ -41,6 +42,7 @@ import { isShareUsed } from './loop-share.ts';
 import { Outbox, type FailedAttempt } from './outbox.ts';
 import { patiently } from './patiently.ts';
 import { RunningJobs, timedOut, type TimeLimit } from './running-jobs.ts';
+import { PermitSlots } from './permit-slots.ts';
 import { ShareSlots, type JobSlots } from './share.ts';
 import type { RowSteering } from './steering.ts';
 import { nextLookMs } from './workflow-look.ts';
@@ -57,6 +59,20 @@ const DRAINED_AFTER_MS = 50;
 const NOTICE_INTERVAL_MS = 1_000;
 /** A chunk that waits for its last jobs collects for so long what others are to run again. */
 const LEFT_INTERVAL_MS = 500;
+
+/** Every waiting chunk keeps an activity slot. Above this number, chunks wait for two requests only. */
+const MAX_PATIENT_CHUNKS = 10;
+
+/** Jobs of a chunk that share arguments, slots and a place in line. */
+interface JobRun {
+  readonly jobs: readonly ChunkJob[];
+  readonly args: ChunkArgs;
+  slots: JobSlots;
+  /** Index of the first job that has not started. */
+  next: number;
+  /** The jobs that have not started leave the worker because they got no permit for too long. */
+  isOut: boolean;
+}
 
 /** Runs the jobs of a chunk and writes their outcomes. A second execution runs what is still pending. */
 export async function runChunk(dependencies: ActivityDependencies, input: ChunkInput): Promise<ChunkReport> {
@@ -80,7 +96,6 @@ class ChunkRun {
   readonly #outbox: Outbox;
   readonly #args: ChunkArgs;
   readonly #running: RunningJobs;
-  readonly #slots: JobSlots;
   /** Undefined: nobody observes. */
   readonly #telemetry: ChunkTelemetry | undefined;
   readonly #remaining: number[] = [];
@@ -114,9 +129,12 @@ class ChunkRun {
   #steering: number;
   /** The batch was stopped: handlers were asked to end, and what has not ended is no failure. */
   #isStopped = false;
-  /** Ends the wait for arguments or a slot, if anything waits; and what to do with the jobs behind it then. */
-  #withdraw: (() => boolean) | undefined;
-  #giveBackWaiting: () => void = () => {};
+  /** One function per run that gives back its jobs that wait for arguments or a slot. */
+  readonly #giveUps = new Set<() => void>();
+  /** Number of runs with unstarted jobs, and number of running jobs. */
+  #unstarted = 0;
+  #open = 0;
+  #drainedTimer: NodeJS.Timeout | undefined;
   #starting: number[] = [];
   #marking: Promise<void> | undefined;
   /** The database stayed away: the chunk runs again later. */
@@ -130,15 +148,18 @@ class ChunkRun {
     this.#steering = input.steering;
     const { bytes, database } = dependencies;
     this.#outbox = new Outbox(database, input, { bytes, onFailed: (failed) => this.#notice(failed) });
-    this.#args = new ChunkArgs({
-      budget: bytes,
-      read: (positions) => this.#retrying(() => selectArgs(database, input.batchId, positions)),
-      isStopping: () => this.#isStopping(),
-      ...(input.share ? { sliceBytes: MAX_JSON_BYTES } : {}),
-    });
+    this.#args = this.#argsWith(input.share ? { sliceBytes: MAX_JSON_BYTES } : {});
     this.#running = new RunningJobs(this.#givenUp.signal);
-    const { slots } = dependencies;
-    this.#slots = input.share ? new ShareSlots(slots, input.share, () => this.#isStopping()) : slots;
+  }
+
+  #argsWith(options: { readonly sliceBytes?: number }): ChunkArgs {
+    const { bytes, database } = this.#deps;
+    return new ChunkArgs({
+      budget: bytes,
+      read: (positions) => this.#retrying(() => selectArgs(database, this.#input.batchId, positions)),
+      isStopping: () => this.#isStopping(),
+      ...options,
+    });
   }
 
   #listen(): void {
@@ -163,10 +184,7 @@ class ChunkRun {
       this.#running.stop(new Error('The batch was stopped'), graceMs);
     }
     // Nobody frees a slot for what will not start.
-    if (this.#withdraw?.()) {
-      this.#withdraw = undefined;
-      this.#giveBackWaiting();
-    }
+    for (const giveUp of this.#giveUps) giveUp();
   }
 
   async run(): Promise<ChunkReport> {
@@ -174,14 +192,11 @@ class ChunkRun {
     let jobs: readonly ChunkJob[] = [];
     try {
       jobs = await this.#load();
-      const runnable = this.#fitting(jobs.filter((job) => this.#sort(job)));
-      this.#args.setOrder(runnable);
+      const runs = this.#runsOf(this.#fitting(jobs.filter((job) => this.#sort(job))));
       await this.#askMembers();
       const looks = this.#lookAtExecutions();
-      if (this.#input.careful) await this.#runWatched(runnable);
-      else await this.#runTogether(runnable);
+      await this.#runAll(runs);
       await looks;
-      this.#error ??= this.#args.error;
       if (this.#error !== undefined) throw this.#error;
     } finally {
       this.#running.close();
@@ -385,54 +400,145 @@ class ChunkRun {
     return jobs.slice(0, share.maxJobs);
   }
 
+  /** Splits jobs into runs: one for jobs without a limit, and one for each limit and key. */
+  #runsOf(jobs: readonly ChunkJob[]): JobRun[] {
+    const limited = new Map<string, { readonly limit: LimitRef; readonly jobs: ChunkJob[] }>();
+    const unlimited: ChunkJob[] = [];
+    for (const job of jobs) {
+      const limit = job.options?.limit;
+      if (!limit) {
+        unlimited.push(job);
+        continue;
+      }
+      const id = JSON.stringify([limit.name, limit.key]);
+      const group = limited.get(id);
+      if (group) group.jobs.push(job);
+      else limited.set(id, { limit, jobs: [job] });
+    }
+    this.#args.setOrder(unlimited);
+    const runs = [...limited.values()].map((group) => this.#runUnder(group.limit, group.jobs));
+    if (unlimited.length > 0)
+      runs.push({ jobs: unlimited, args: this.#args, slots: this.#deps.slots, next: 0, isOut: false });
+    return runs;
+  }
+
+  #runUnder(limit: LimitRef, jobs: readonly ChunkJob[]): JobRun {
+    const { permits, slots: ofWorker } = this.#deps;
+    const group = permits.group(limit);
+    const slots = new PermitSlots(group, ofWorker, () => this.#isOver(run));
+    const args = this.#argsWith({ sliceBytes: MAX_JSON_BYTES });
+    args.setOrder(jobs);
+    const run: JobRun = { jobs, args, slots, next: 0, isOut: false };
+    const leave = group.join(() => jobs.length - run.next);
+    const timer = setInterval(
+      () => {
+        const isCrowded = permits.chunks > MAX_PATIENT_CHUNKS;
+        const patienceMs = isCrowded ? 2 * waitMs('permitPoll') : waitMs('permitPatience');
+        if (slots.idleMs > patienceMs && !group.isInSlotLine) run.isOut = true;
+      },
+      waitMs('permitPoll') / 2,
+    );
+    permits.chunks++;
+    this.#unlisten.push(() => {
+      permits.chunks--;
+      clearInterval(timer);
+      leave();
+      args.close();
+    });
+    // The wait for permits is not the worker's queue time.
+    this.#queueMs ??= Math.max(0, Date.now() - this.#scheduledAt);
+    return run;
+  }
+
+  /** Whether no further job of the run may start. */
+  #isOver(run: JobRun): boolean {
+    return run.isOut || this.#isStopping();
+  }
+
+  /** Leaves a job to another chunk: at once, or after a pause if it got no permit. */
+  #pass(run: JobRun, job: ChunkJob): void {
+    if (!run.isOut || this.#isStopping()) {
+      this.#remaining.push(job.position);
+      return;
+    }
+    const pauseMs = Math.max(2 * waitMs('permitPoll'), this.#ageOf(job) / 10);
+    this.#dueAt.set(job.position, Date.now() + Math.min(waitMs('permitPauseMax'), pauseMs));
+  }
+
+  async #runAll(runs: readonly JobRun[]): Promise<void> {
+    this.#unstarted = runs.length;
+    const start = (run: JobRun) => (this.#input.careful ? this.#runWatched(run) : this.#runTogether(run));
+    const { share } = this.#input;
+    if (share && runs.length > 0) {
+      // One run at a time: they have one share of the batch's limits together.
+      const slots = new ShareSlots(this.#deps.slots, share, () => this.#isStopping());
+      for (const run of runs) {
+        run.slots = slots.through(run.slots);
+        await start(run);
+      }
+    } else await Promise.all(runs.map(start));
+    clearTimeout(this.#drainedTimer);
+    this.#sayLeft = undefined;
+    for (const { args } of runs) this.#error ??= args.error;
+  }
+
   /** Starts each job as soon as it has a slot, and waits for the ends of all. Without a promise for each. */
-  #runTogether(jobs: readonly ChunkJob[]): Promise<void> {
-    if (jobs.length === 0) return Promise.resolve();
-    const slots = this.#slots;
+  #runTogether(run: JobRun): Promise<void> {
+    const { jobs, args, slots } = run;
     return new Promise((resolve) => {
-      let next = 0;
       let running = 0;
-      let drainedTimer: NodeJS.Timeout | undefined;
+      /** Ends the wait for arguments or a slot, if it waits. */
+      let withdraw: (() => boolean) | undefined;
       const ended = () => {
         running--;
+        this.#open--;
         slots.release();
         endIfDone();
       };
       const endIfDone = () => {
-        if (running > 0 || next < jobs.length) return;
-        clearTimeout(drainedTimer);
-        this.#sayLeft = undefined;
+        if (running > 0 || run.next < jobs.length) return;
+        this.#giveUps.delete(giveUp);
         resolve();
       };
+      const drained = () => {
+        if (--this.#unstarted > 0 || this.#open === 0) return;
+        this.#drainedTimer = this.#sayDrainedSoon(() => this.#open);
+      };
       const giveBack = () => {
-        for (; next < jobs.length; next++) this.#remaining.push(jobs[next]!.position);
-        if (running > 0) drainedTimer ??= this.#sayDrainedSoon(() => running);
+        for (; run.next < jobs.length; run.next++) this.#pass(run, jobs[run.next]!);
+        drained();
         endIfDone();
+      };
+      const giveUp = () => {
+        if (!withdraw?.()) return;
+        withdraw = undefined;
+        giveBack();
       };
       // Arguments first, then a slot: who has a slot never waits for the memory that others hold.
       const take = () => {
-        this.#withdraw = undefined;
-        if (!this.#args.whenLoaded(next, takeHere)) {
-          this.#withdraw = () => this.#args.withdraw();
+        withdraw = undefined;
+        if (!args.whenLoaded(run.next, takeHere)) {
+          withdraw = () => args.withdraw();
           return false;
         }
         const isFree = slots.take(goOnHere);
-        if (!isFree) this.#withdraw = () => slots.withdraw(goOnHere);
+        if (!isFree) withdraw = () => slots.withdraw(goOnHere);
         return isFree;
       };
       /** Goes on with a slot that is taken. */
       const goOn = () => {
-        this.#withdraw = undefined;
+        withdraw = undefined;
         for (;;) {
-          if (this.#isStopping() || this.#args.error !== undefined) {
+          if (this.#isOver(run) || args.error !== undefined) {
             slots.release();
             giveBack();
             return;
           }
           running++;
-          this.#start(jobs[next++]!, ended);
-          if (next === jobs.length) {
-            if (running > 0) drainedTimer ??= this.#sayDrainedSoon(() => running);
+          this.#open++;
+          this.#start(run, jobs[run.next++]!, ended);
+          if (run.next === jobs.length) {
+            drained();
             return;
           }
           if (isShareUsed()) {
@@ -445,46 +551,47 @@ class ChunkRun {
       // A slot is freed by a job of any batch: what goes on with it is to see this chunk's activity, not that job's.
       const goOnHere = AsyncResource.bind(goOn);
       const takeHere = () => {
-        this.#withdraw = undefined;
-        if (this.#isStopping()) giveBack();
+        withdraw = undefined;
+        if (this.#isOver(run)) giveBack();
         else if (take()) goOn();
       };
-      this.#giveBackWaiting = giveBack;
+      this.#giveUps.add(giveUp);
       if (take()) goOn();
     });
   }
 
   /** Runs jobs of which one may kill its worker: each start is recorded, and those that were lost so run alone. */
-  async #runWatched(jobs: readonly ChunkJob[]): Promise<void> {
-    const slots = this.#slots;
+  async #runWatched(run: JobRun): Promise<void> {
+    const { jobs, args, slots } = run;
     const running = new Set<Promise<unknown>>();
     for (const [index, job] of jobs.entries()) {
-      await new Promise<void>((loaded) => this.#args.whenLoaded(index, loaded) && loaded());
-      if (this.#args.error !== undefined) break;
+      await new Promise<void>((loaded) => args.whenLoaded(index, loaded) && loaded());
+      if (args.error !== undefined) break;
       if (job.losses >= LOSSES_BEFORE_SOLO) {
-        await slots.runExclusive(() => this.#watch(job));
+        await slots.runExclusive(() => this.#watch(run, job));
         continue;
       }
       const free = acquire(slots);
       if (free) await free;
-      const run = this.#watch(job)
+      const watched = this.#watch(run, job)
         .catch((error: unknown) => (this.#error ??= error))
         .finally(() => {
           slots.release();
-          running.delete(run);
+          running.delete(watched);
         });
-      running.add(run);
+      running.add(watched);
     }
     await Promise.all(running);
   }
 
-  async #watch(row: ChunkJob): Promise<void> {
-    if (this.#isStopping()) {
-      this.#remaining.push(row.position);
+  async #watch(run: JobRun, row: ChunkJob): Promise<void> {
+    run.next++;
+    if (this.#isOver(run)) {
+      this.#pass(run, row);
       return;
     }
     await this.#mark(row.position);
-    await new Promise<void>((ended) => this.#start(row, ended));
+    await new Promise<void>((ended) => this.#start(run, row, ended));
     // What has ended must not count as lost when the next job kills the worker.
     await this.#outbox.drain();
   }
@@ -553,15 +660,15 @@ class ChunkRun {
   }
 
   /** Runs a job's handler and hands its outcome to the outbox. */
-  #start(row: ChunkJob, ended: () => void): void {
+  #start(run: JobRun, row: ChunkJob, ended: () => void): void {
     const job = this.#deps.jobs.get(row.worker_class)!;
-    const args = this.#args.take(row);
+    const args = run.args.take(row);
     const limit = this.#timeLimit(row, job);
     if (limit.ms <= 0 || !args) {
       // Without arguments another execution of the chunk has decided it meanwhile: its row is read at the end.
       if (args) this.#failLate(row, job, limit);
       else this.#outbox.contested++;
-      this.#args.release(row);
+      run.args.release(row);
       ended();
       return;
     }
@@ -604,7 +711,7 @@ class ChunkRun {
       this.#telemetry?.attemptEnded(job.name, outcome, { ms: busyMs, error, trace });
       this.#ran++;
       this.#busyMs += busyMs;
-      this.#args.release(row);
+      run.args.release(row);
       this.#outbox.whenRoom(ended);
     });
   }

@@ -3,6 +3,7 @@ import type { Database } from '../src/database/connect.ts';
 import type { Callback } from '../src/jobs/define-callback.ts';
 import type { Job } from '../src/jobs/define-job.ts';
 import type { ByteBudget } from '../src/worker/byte-budget.ts';
+import type { Permits } from '../src/worker/permits.ts';
 import type { Slots } from '../src/worker/slots.ts';
 import type { AttemptLog } from './attempt-log.ts';
 import type { SteeringWatch } from './steering.ts';
@@ -21,6 +22,8 @@ export interface ActivityDependencies {
   readonly batches: BatchClient;
   /** The worker's limit for jobs that run at once. */
   readonly slots: Slots;
+  /** The worker's permits for jobs under limits over all batches. */
+  readonly permits: Permits;
   /** The worker's bound for arguments and outcomes in memory. */
   readonly bytes: ByteBudget;
   /** Logs names that the worker does not know. */

@@ -13,7 +13,7 @@ const MAX_WAIT_MS = 500;
  * the worker has. One job waits at a time.
  */
 export class ShareSlots implements JobSlots {
-  readonly #slots: Slots;
+  #slots: JobSlots;
   readonly #isStopping: () => boolean;
   readonly #maxRunning: number;
   readonly #pacer: Pacer | undefined;
@@ -27,12 +27,18 @@ export class ShareSlots implements JobSlots {
   #timer: NodeJS.Timeout | undefined;
 
   /** @param isStopping whether nothing starts any more: then nothing needs to wait for its turn to learn of it */
-  constructor(slots: Slots, share: ChunkShare, isStopping: () => boolean) {
+  constructor(slots: JobSlots, share: ChunkShare, isStopping: () => boolean) {
     const { maxConcurrentJobs = Infinity, perSecond, waitMs = 0 } = share;
     this.#slots = slots;
     this.#isStopping = isStopping;
     this.#maxRunning = maxConcurrentJobs;
     this.#pacer = perSecond === undefined ? undefined : new Pacer(perSecond, performance.now() + waitMs);
+  }
+
+  /** Sets the slots that jobs take after their share. Call it only while no job runs. */
+  through(slots: JobSlots): this {
+    this.#slots = slots;
+    return this;
   }
 
   take(start: () => void): boolean {

@@ -1,3 +1,5 @@
+import { nearestName } from './near-miss.ts';
+
 /** Stable codes of the errors that this library throws. Branch on these, not on message texts. */
 export type BatchErrorCode =
   | 'ACTIVITY_ENROLLED'
@@ -41,6 +43,7 @@ export type BatchErrorCode =
   | 'TEMPORAL_ACCESS_DENIED'
   | 'TEMPORAL_OVERLOADED'
   | 'TEMPORAL_UNAVAILABLE'
+  | 'UNKNOWN_LIMIT'
   | 'WAIT_TIMED_OUT'
   | 'WORKER_BUSY'
   | 'WORKER_FAILING'
@@ -220,10 +223,32 @@ export class JobEndedError extends BatchError {
   }
 }
 
-/**
- * Thrown by `jobs` when a block was opened for this batch before, in this or any other process; by `performAsync` when
- * another process has taken the block over.
- */
+/** Most known names that a message lists. */
+const MAX_NAMES = 20;
+
+/** Thrown by `performAsync` for a job under a limit that does not exist. The job is not enrolled. */
+export class UnknownLimitError extends BatchError {
+  /** The unknown name. */
+  readonly limit: string;
+
+  constructor(limit: string, known: readonly string[]) {
+    const nearest = nearestName(limit, known);
+    const names = known.slice(0, MAX_NAMES).map((name) => `"${name}"`);
+    const list = [...names, ...(known.length > MAX_NAMES ? ['…'] : [])].join(', ');
+    super(
+      'UNKNOWN_LIMIT',
+      `There is no limit "${limit}"${nearest === undefined ? '' : ` (did you mean "${nearest}"?)`}. ` +
+        `${list === '' ? 'No limit was set.' : `Limits that were set: ${list}.`} ` +
+        'Set it with batches.limits.set, or `batch-jobs limits`, before jobs under it are started.',
+    );
+    this.limit = limit;
+  }
+
+  static {
+    this.prototype.name = 'UnknownLimitError';
+  }
+}
+
 /** Thrown by `update` for `jobLimits` of a name that had no entry when the batch was created. Nothing has changed. */
 export class JobNotLimitedError extends BatchError {
   static {
@@ -231,7 +256,10 @@ export class JobNotLimitedError extends BatchError {
   }
 }
 
-/** Thrown by `jobs` when a block was opened for this batch before, in this or any other process. */
+/**
+ * Thrown by `jobs` when a block was opened for this batch before, in this or any other process; by `performAsync` when
+ * another process has taken the block over.
+ */
 export class AlreadyEnrolledError extends BatchError {
   static {
     this.prototype.name = 'AlreadyEnrolledError';

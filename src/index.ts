@@ -17,6 +17,7 @@ export type {
   WaitOptions,
 } from './client/batch.ts';
 export type { RoundRecord } from './database/rounds.ts';
+export type { KeyLimitOptions, LimitOptions, LimitRecord, Limits } from './client/limits.ts';
 export type { BatchPriority } from './client/batch-priority.ts';
 export type { EachResultOptions, StoredResult } from './client/results.ts';
 export { currentBatch, type CurrentBatch } from './client/current-batch.ts';
@@ -61,6 +62,7 @@ export {
   TemporalAccessDeniedError,
   TemporalOverloadedError,
   TemporalUnavailableError,
+  UnknownLimitError,
   WaitTimedOutError,
   WorkerBusyError,
   WorkerFailingError,
@@ -77,6 +79,6 @@ export {
 } from './jobs/define-callback.ts';
 export { defineJob, type ArgLists, type Job, type JobCalls } from './jobs/define-job.ts';
 export { currentJob, type JobContext } from './jobs/job-context.ts';
-export type { JobCallOptions, JobOptions } from './jobs/job-options.ts';
+export type { JobCallOptions, JobOptions, NamedLimit } from './jobs/job-options.ts';
 export { batchClientInterceptors, BatchPlugin, type ClientInterceptorOptions } from './plugin/index.ts';
 export type { PruneOptions, PruneResult, PruneScheduleOptions, PruneSelection } from './prune/options.ts';

@@ -14,6 +14,18 @@ export const PROCESS_WAITS = {
   heartbeatThrottle: 3_000,
   /** How soon a worker notices that a batch was paused, changed or stopped. */
   controlPoll: 1_000,
+  /** How often a worker renews its permits while it has jobs under named limits. */
+  permitPoll: 1_000,
+  /** Permits expire this long after their worker renewed them last. */
+  permitLease: 10_000,
+  /** A worker stops using permits that it could not renew for this long. */
+  permitValid: 5_000,
+  /** How long a key keeps its turn when there are fewer permits than keys. */
+  permitTurn: 5_000,
+  /** Jobs that got no permit for this long leave their worker. They return after a tenth of their age. */
+  permitPatience: 8_000,
+  /** Longest pause before such jobs return. */
+  permitPauseMax: 60_000,
   /** How long a handler may go on after its worker asked it to stop. */
   abortGrace: 5_000,
   /** Pause before a callback is offered again that the worker does not know. */

@@ -69,6 +69,7 @@ import {
 import { Enrollment, type EnrollmentOptions } from './enrollment.ts';
 import { runOutsideEnrollment } from './enrollment-context.ts';
 import { giveUp, isGivenUp } from './given-up.ts';
+import { Limits } from './limits.ts';
 import { parentOfNewBatch } from './lineage.ts';
 import { openClients } from './open-clients.ts';
 import { staticDetails } from './static-details.ts';
@@ -158,6 +159,8 @@ export function batchWorkflowId(batchId: string): string {
  */
 export class BatchClient {
   readonly taskQueue: string;
+  /** Limits over all batches. */
+  readonly limits: Limits;
   /** @internal */
   readonly database: Database;
   /** @internal Of the schema of `database`: batches carry it, and workers compare it. */
@@ -185,6 +188,7 @@ export class BatchClient {
       ...(options.poolSize === undefined ? {} : { poolSize: options.poolSize }),
     });
     this.identity = new SchemaIdentity(this.database);
+    this.limits = new Limits(this);
     openClients.add(this);
   }
 
@@ -220,7 +224,7 @@ export class BatchClient {
   }
 
   async #create(resolved: ResolvedBatchOptions, mayExist: boolean): Promise<Batch> {
-    await this.#ready();
+    await this.ready();
     if (!mayExist) {
       assertDeadlineAhead(resolved);
       return this.#start(resolved);
@@ -255,7 +259,7 @@ export class BatchClient {
    */
   async find(id: string): Promise<Batch> {
     assertBatchId(id);
-    await this.#ready();
+    await this.ready();
     return this.#found(id);
   }
 
@@ -274,7 +278,7 @@ export class BatchClient {
     if (status !== undefined && !STATUSES.includes(status)) {
       throw new InvalidOptionError('status', `one of ${STATUSES.join(', ')}`, status);
     }
-    await this.#ready();
+    await this.ready();
     const rows = await this.read(async () => {
       const query = selectBatches(this.database).limit(limit).offset(offset);
       if (parentId !== undefined) query.where({ parent_batch_id: parentId });
@@ -294,7 +298,7 @@ export class BatchClient {
    */
   async prune(options: PruneOptions): Promise<PruneResult> {
     const { selection, dryRun, onProgress } = resolvePruneOptions(options);
-    await this.#ready();
+    await this.ready();
     const filter = await this.read(() => filterOf(this.database, selection));
     if (dryRun) return this.read(() => countPrunable(this.database, filter));
     return pruneBatches(this.database, filter, { onProgress });
@@ -310,7 +314,7 @@ export class BatchClient {
    */
   async schedulePrune(options: PruneScheduleOptions): Promise<{ scheduleId: string }> {
     const resolved = resolvePruneSchedule(options, this.taskQueue);
-    await this.#ready();
+    await this.ready();
     const schema = await this.#schema();
     const schedule = { ...resolved, input: { ...resolved.input, schema } };
     await runOutsideEnrollment(() => savePruneSchedule(this.client, this.taskQueue, schedule));
@@ -629,8 +633,8 @@ export class BatchClient {
     return this.read(() => this.identity.ref());
   }
 
-  /** Checks once that the database is there and migrated. */
-  async #ready(): Promise<void> {
+  /** @internal Checks once that the database is there and migrated. */
+  async ready(): Promise<void> {
     this.assertOpen();
     this.#migrated ??= this.read(() => assertMigrated(this.database));
     try {

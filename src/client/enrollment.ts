@@ -3,6 +3,7 @@ import type { Database } from '../database/connect.ts';
 import { insertJobs, type EnrolledJob } from '../database/enroll.ts';
 import type { Adder, StartedExecution } from '../database/enroll-numbered.ts';
 import type { Execution, ExecutionKind } from '../database/executions.ts';
+import { selectLimitNames } from '../database/limits.ts';
 import { overridesOf, type ExecutionStart } from '../database/starts.ts';
 import { withRetry } from '../database/retry.ts';
 import {
@@ -16,6 +17,7 @@ import {
   EnrollmentTimedOutError,
   InvalidOptionError,
   TemporalUnavailableError,
+  UnknownLimitError,
 } from '../errors.ts';
 import { describeError } from '../jobs/outcome.ts';
 import { instruments } from '../telemetry/instruments.ts';
@@ -122,6 +124,8 @@ export class Enrollment {
   readonly #starting = new Set<Promise<unknown>>();
   /** Bulks that the block stays open for. */
   readonly #held = new Set<Promise<unknown>>();
+  /** Limits that the block has checked, or is checking. */
+  readonly #limits = new Map<string, 'known' | Promise<void>>();
   /** Jobs and blocks of this process beside the block, for messages about lost contexts. */
   readonly beside: Beside = { blocks: new Map(), plainJids: new Set() };
   #failures: Failure[] = [];
@@ -262,6 +266,33 @@ export class Enrollment {
   }
 
   /**
+   * Checks that a limit exists, once per block and name.
+   *
+   * @returns undefined when it was checked before. Rejects with {@link UnknownLimitError}
+   */
+  knowsLimit(name: string): Promise<void> | undefined {
+    const found = this.#limits.get(name) ?? this.#askForLimit(name);
+    if (found === 'known') return undefined;
+    this.#limits.set(name, found);
+    return found;
+  }
+
+  async #askForLimit(name: string): Promise<void> {
+    const { database } = this.#options;
+    try {
+      const known = await withRetry(() => selectLimitNames(database), {
+        timeoutMs: CALLS.database,
+        onRetry: (error, attempt) => this.#warnOfRetry(error, attempt),
+      });
+      if (!known.includes(name)) throw new UnknownLimitError(name, known);
+      this.#limits.set(name, 'known');
+    } catch (error) {
+      this.#limits.delete(name);
+      throw error;
+    }
+  }
+
+  /**
    * Makes a job a member, synchronously, so that its number is its place in the program's order.
    *
    * @returns the jid; where the database gives it, once the job's row is committed. Rejects with a
@@ -271,7 +302,7 @@ export class Enrollment {
     this.assertOpen(`${target.name}.performAsync was called`, 'job');
     const { memberId, options } = target;
     const { key, taskQueue = null, startDelayMs = null } = options;
-    const overrides = target.isOverridden ? overridesJson(target) : null;
+    const overrides = target.isOverridden || options.limit ? overridesJson(target) : null;
     const job = [target.name, argsJson, overrides, taskQueue, startDelayMs] as const;
     if (key !== undefined || memberId !== undefined) this.#isShared = true;
     if (this.#isShared) return this.#enrollNumbered(job, { key, memberId });
@@ -604,9 +635,11 @@ function isClosedFor(error: unknown): boolean {
   return CLOSED.some((closed) => error instanceof closed);
 }
 
-function overridesJson({ options }: JobTarget): string {
-  const { retry, startToCloseTimeoutMs, scheduleToCloseTimeoutMs } = options;
-  return JSON.stringify({ retry, startToCloseTimeoutMs, scheduleToCloseTimeoutMs });
+/** Always with the limit, so that rows show it and every worker follows it, whatever its definition says. */
+function overridesJson({ isOverridden, options }: JobTarget): string {
+  const { limit, retry, startToCloseTimeoutMs, scheduleToCloseTimeoutMs } = options;
+  if (!isOverridden) return JSON.stringify({ limit });
+  return JSON.stringify({ limit, retry, startToCloseTimeoutMs, scheduleToCloseTimeoutMs });
 }
 
 function messageOf(error: unknown): string {

@@ -45,7 +45,10 @@ export function enrollJob(
 ): Promise<string> {
   try {
     assertTarget(target);
-    const jid = enrollment.enroll(target, toExactJson('args', args));
+    const json = toExactJson('args', args);
+    const known = knownLimit(enrollment, target);
+    if (known) return enrollment.hear(enrollment.hold(known.then(() => enrollNow(enrollment, target, json))));
+    const jid = enrollment.enroll(target, json);
     const hasRoom = enrollment.hasRoom();
     // Most starts: nothing can go wrong with them any more.
     if (typeof jid === 'string' && hasRoom === true) return Promise.resolve(jid);
@@ -53,6 +56,15 @@ export function enrollJob(
   } catch (error) {
     return enrollment.hear(Promise.reject<string>(error));
   }
+}
+
+/** Checks the limit of a job. @returns undefined when the job has none, or the block has checked it before */
+function knownLimit(enrollment: Enrollment, { options: { limit } }: JobTarget): Promise<void> | undefined {
+  return limit && enrollment.knowsLimit(limit.name);
+}
+
+function enrollNow(enrollment: Enrollment, target: JobTarget, json: string): Promise<string> {
+  return once(enrollment.enroll(target, json), enrollment.hasRoom());
 }
 
 /** Enrolls a job for each argument list; the block stays open meanwhile. @returns the jids, in order */
@@ -71,6 +83,7 @@ async function enrollEachOf<Args extends readonly unknown[]>(
 ): Promise<string[]> {
   assertTarget(target);
   assertNoKey(target);
+  await knownLimit(enrollment, target);
   // Not one after the other: where the database numbers jobs, each waits until its row is committed.
   const enrolling: (string | Promise<string>)[] = [];
   for await (const args of argLists) {
@@ -101,13 +114,15 @@ function assertNoKey({ options: { key } }: JobTarget): void {
 
 async function startPlain(target: JobTarget, args: readonly unknown[]): Promise<string> {
   toExactJson('args', args);
-  const { key } = target.options;
-  if (key !== undefined)
+  const { key, limit } = target.options;
+  for (const [option, value] of Object.entries({ key, limit: limit?.name })) {
+    if (value === undefined) continue;
     throw new InvalidOptionError(
-      'key',
+      option,
       'given inside of an enrollment block only: a plain job has none',
-      key,
+      value,
     );
+  }
   const jid = await plainJobClient(target).startPlainJob(target, args);
   notePlainStart(jid);
   return jid;

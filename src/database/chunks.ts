@@ -45,6 +45,8 @@ export interface JobOverrides {
   readonly startToCloseTimeoutMs?: number;
   readonly scheduleToCloseTimeoutMs?: number;
   readonly retry?: RetryOptions;
+  /** The named limit of the job. An empty key stands for none. */
+  readonly limit?: { readonly name: string; readonly key: string };
 }
 
 export interface Success {

@@ -32,6 +32,8 @@ export interface MirrorFacts {
   readonly endedByName: Readonly<Record<string, number>>;
   /** Null: there are none. */
   readonly limits: (LimitFacts & { readonly jobLimits?: Readonly<Record<string, LimitFacts>> }) | null;
+  /** Named limits of pending jobs. */
+  readonly namedLimits: readonly NamedLimitFacts[];
   readonly callbacks: readonly CallbackRow[];
   readonly pending: readonly PendingFacts[];
   /** Last errors of jobs that wait for a retry, the commonest first. */
@@ -45,6 +47,20 @@ export interface MirrorFacts {
 export interface LimitFacts {
   readonly maxConcurrentJobs?: number;
   readonly perSecond?: number;
+}
+
+/** A named limit, with its use by all batches. */
+export interface NamedLimitFacts {
+  readonly name: string;
+  /** Jobs of this batch under the limit that are running or could start. */
+  readonly due: number;
+  /** Null for any number. */
+  readonly maxConcurrent: number | null;
+  readonly perSecond: number | null;
+  readonly keyMaxConcurrent: number | null;
+  /** Running jobs of all batches, and jobs that wait in workers for a permit. */
+  readonly running: number;
+  readonly waiting: number;
 }
 
 /** Jobs that are workflows or activities of the app. */

@@ -1,5 +1,5 @@
 import { MEMBER_BATCH } from '../jobs/member-batch.ts';
-import type { Facts, LimitFacts, MirrorFacts, PendingFacts } from './facts.ts';
+import type { Facts, LimitFacts, MirrorFacts, NamedLimitFacts, PendingFacts } from './facts.ts';
 import type { Finding } from './findings.ts';
 import { counted, digits, shellWord, span } from './words.ts';
 
@@ -21,7 +21,42 @@ interface Held {
  * Limits that are why jobs wait. How many run is in no row: that as many run as may is taken from there being more to
  * run, so that this is said of batches only that have workers and are not held up by something else.
  */
-export function limitFindings({ batchId, mirror, now }: Facts): Finding[] {
+export function limitFindings(facts: Facts): Finding[] {
+  return [...ownLimitFindings(facts), ...(facts.mirror?.namedLimits ?? []).flatMap(namedLimitFindings)];
+}
+
+/** Named limits. Workers record in the database how many jobs run under each. */
+function namedLimitFindings(limit: NamedLimitFacts): Finding[] {
+  const { name, due, maxConcurrent, perSecond, keyMaxConcurrent, running, waiting } = limit;
+  const isShut = maxConcurrent === 0 || perSecond === 0 || keyMaxConcurrent === 0;
+  // The database knows only waiting jobs that a worker holds.
+  if (!isShut && waiting === 0) return [];
+  const parts = [
+    ...(maxConcurrent === null ? [] : [`${digits(maxConcurrent)} at once`]),
+    ...(perSecond === null ? [] : [`${digits(perSecond)} a second`]),
+    ...(keyMaxConcurrent === null ? [] : [`${digits(keyMaxConcurrent)} at once for each key`]),
+  ].join(', ');
+  const message = isShut
+    ? `The limit "${name}" lets nothing start (${parts}): ${counted(due, 'job')} of this batch wait.`
+    : `The limit "${name}", shared by all batches, holds it back (${parts}): ${counted(running, 'job')} run under it, and ${digits(waiting)} wait in workers.`;
+  const flags = [
+    ...(maxConcurrent === null ? [] : [`--max-concurrent ${Math.max(1, maxConcurrent * 2)}`]),
+    ...(perSecond === null ? [] : [`--per-second ${perSecond === 0 ? 1 : perSecond * 2}`]),
+    ...(keyMaxConcurrent === null ? [] : [`--max-concurrent-per-key ${Math.max(1, keyMaxConcurrent * 2)}`]),
+  ];
+  return [
+    {
+      code: 'WAITING_FOR_LIMIT',
+      severity: 'waiting',
+      message,
+      advice: `\`batch-jobs limits ${shellWord(name)} ${flags.join(' ')}\` changes it for all batches.`,
+      since: null,
+      details: { ...limit },
+    },
+  ];
+}
+
+function ownLimitFindings({ batchId, mirror, now }: Facts): Finding[] {
   if (!mirror?.limits) return [];
   const { jobLimits = {}, ...ofBatch } = mirror.limits;
   const held = [

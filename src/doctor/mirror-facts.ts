@@ -8,6 +8,7 @@ import {
   OPEN_CALLBACKS,
   type ErrorFacts,
   type MirrorFacts,
+  type NamedLimitFacts,
   type PendingFacts,
   type SuspectFacts,
   type WorkflowJobFacts,
@@ -85,6 +86,7 @@ export async function readMirror(
         endedLately: Object.values(endedByName).reduce((sum, count) => sum + count, 0),
         endedByName,
         limits: await selectLimits(snapshot, batchId),
+        namedLimits: hasPending ? await selectNamedLimits(snapshot, batchId) : [],
         callbacks,
         pending: hasPending ? await selectPending(snapshot, batchId) : [],
         errors: hasPending ? await selectErrors(snapshot, batchId) : [],
@@ -118,6 +120,25 @@ async function selectLimits({ knex, schema }: Snapshot, batchId: string): Promis
     batchId,
   });
   return rows[0].limits;
+}
+
+/** Reads no jobs if there is no named limit. */
+async function selectNamedLimits({ knex, schema }: Snapshot, batchId: string): Promise<NamedLimitFacts[]> {
+  const { rows } = await knex.raw(
+    `select l.name, j.due, l.max_concurrent as "maxConcurrent", l.per_second as "perSecond",
+       l.key_max_concurrent as "keyMaxConcurrent", l.running, l.waiting
+     from (
+       select options -> 'limit' ->> 'name' as name, count(*)::int as due from :schema:.batch_jobs
+       where batch_id = :batchId and status = 'pending' and options -> 'limit' is not null
+         and (due_at is null or due_at <= now() or attempts = 0)
+         and exists (select 1 from :schema:.named_limits)
+       group by 1
+     ) j
+     join :schema:.limits l using (name)
+     order by 1`,
+    { schema, batchId },
+  );
+  return rows;
 }
 
 async function selectPending({ knex, schema }: Snapshot, batchId: string): Promise<PendingFacts[]> {

@@ -3,6 +3,14 @@ import type { RetryOptions } from '../../workflows/batch-state.ts';
 import { InvalidOptionError } from '../errors.ts';
 import { assertKnownKeys, assertName, assertPlainObject, resolveDuration, resolveRetry } from '../options.ts';
 
+/** A named limit, with the key of the job: see `Limits`. */
+export interface NamedLimit {
+  /** Up to 200 characters. */
+  readonly name: string;
+  /** Shares the limit evenly with other keys, for example a tenant's id: up to 200 characters. @default none */
+  readonly key?: string;
+}
+
 /** Options of `defineJob`. Names and meanings are Temporal's. */
 export interface JobOptions {
   /**
@@ -21,6 +29,13 @@ export interface JobOptions {
    * @default false
    */
   readonly storeResult?: boolean;
+  /**
+   * The named limit of the job, shared with jobs of other batches: `'stripe'`, or `{ name: 'stripe', key: tenantId }`.
+   * Create the limit with `batches.limits.set` first; starting a job under an unknown limit fails with `UNKNOWN_LIMIT`.
+   * Plain jobs cannot have one.
+   * @default none
+   */
+  readonly limit?: string | NamedLimit;
   /** Task queue of workers that run this job. @default the batch's */
   readonly taskQueue?: string;
 }
@@ -44,6 +59,7 @@ export interface ResolvedJobOptions {
   readonly retry: RetryOptions;
   readonly startToCloseTimeoutMs: number;
   readonly scheduleToCloseTimeoutMs?: number;
+  readonly limit?: Required<NamedLimit>;
   readonly taskQueue?: string;
   readonly startDelayMs?: number;
 }
@@ -52,7 +68,7 @@ export interface ResolvedJobOptions {
 const DEFAULT_MAXIMUM_ATTEMPTS = 5;
 const DEFAULT_START_TO_CLOSE_TIMEOUT: Duration = '10 minutes';
 
-const JOB_KEYS = ['retry', 'startToCloseTimeout', 'scheduleToCloseTimeout', 'taskQueue'];
+const JOB_KEYS = ['limit', 'retry', 'startToCloseTimeout', 'scheduleToCloseTimeout', 'taskQueue'];
 
 /** @throws {@link InvalidOptionError} */
 export function resolveJobOptions(option: string, options: JobOptions = {}): ResolvedJobOptions {
@@ -91,7 +107,21 @@ function resolve(option: string, options: JobCallOptions, defaults: ResolvedJobO
     ...duration('startToCloseTimeout'),
     ...duration('scheduleToCloseTimeout'),
     ...duration('startDelay'),
+    ...(options.limit === undefined ? {} : { limit: resolveLimit(`${option}.limit`, options.limit) }),
     ...(options.taskQueue === undefined ? {} : { taskQueue: options.taskQueue }),
     ...(options.key === undefined ? {} : { key: options.key }),
   };
+}
+
+/** An empty key stands for none. */
+function resolveLimit(option: string, limit: string | NamedLimit): Required<NamedLimit> {
+  if (typeof limit === 'string') {
+    assertName(option, limit);
+    return { name: limit, key: '' };
+  }
+  assertPlainObject(option, limit);
+  assertKnownKeys(option, limit, ['name', 'key']);
+  assertName(`${option}.name`, limit.name);
+  if (limit.key !== undefined) assertName(`${option}.key`, limit.key);
+  return { name: limit.name, key: limit.key ?? '' };
 }

@@ -33,6 +33,7 @@ import { InlineUnsupportedError } from './errors.ts';
 import { InlineBatch } from './inline-batch.ts';
 import { InlineBlock } from './inline-block.ts';
 import { inlineClient, refuse } from './inline-client.ts';
+import { InlineLimits } from './inline-limits.ts';
 import type { InlineJob } from './inline-job.ts';
 import { InlineState } from './inline-state.ts';
 import { runHandler, SILENT } from './job-calls.ts';
@@ -90,6 +91,7 @@ export function createInlineBatches(options: InlineBatchesOptions = {}): InlineB
 
 /** See {@link createInlineBatches}. */
 export class InlineBatches extends BatchClient {
+  override readonly limits = new InlineLimits(this);
   readonly #options: InlineBatchesOptions;
   readonly #jobs: ReadonlyMap<string, AnyJob>;
   readonly #callbacks = new Map<string, Callback>();
@@ -202,9 +204,10 @@ export class InlineBatches extends BatchClient {
 
   /** @internal */
   override openBlock(options: EnrollmentOptions): Enrollment {
-    return new InlineBlock(options, this.#states.get(options.batchId)!, (memberId) =>
-      this.#cycles(options.batchId, [memberId]).get(memberId),
-    );
+    return new InlineBlock(options, this.#states.get(options.batchId)!, {
+      cycleWith: (memberId) => this.#cycles(options.batchId, [memberId]).get(memberId),
+      limitNames: () => this.limits.names,
+    });
   }
 
   /** @internal */

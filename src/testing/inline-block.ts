@@ -1,33 +1,40 @@
 import { Enrollment, named, type EnrollmentOptions, type RequestedStart } from '../client/enrollment.ts';
 import type { JobTarget } from '../client/submit.ts';
-import { BatchCycleError } from '../errors.ts';
+import { BatchCycleError, UnknownLimitError } from '../errors.ts';
 import { MEMBER_BATCH } from '../jobs/member-batch.ts';
 import { describeError } from '../jobs/outcome.ts';
 import { InlineUnsupportedError } from './errors.ts';
 import type { InlineJob } from './inline-job.ts';
 import type { InlineState } from './inline-state.ts';
 
+/** What a block asks its client. */
+interface Questions {
+  readonly cycleWith: (memberId: string) => readonly string[] | undefined;
+  readonly limitNames: () => readonly string[];
+}
+
 /** An enrolment block that keeps its jobs in memory. */
 export class InlineBlock extends Enrollment {
   readonly #batch: InlineState;
   readonly #options: EnrollmentOptions;
-  readonly #cycleWith: (memberId: string) => readonly string[] | undefined;
+  readonly #questions: Questions;
   #isClosed = false;
 
-  constructor(
-    options: EnrollmentOptions,
-    batch: InlineState,
-    cycleWith: (memberId: string) => readonly string[] | undefined,
-  ) {
+  constructor(options: EnrollmentOptions, batch: InlineState, questions: Questions) {
     // Nobody waits for a sign of life.
     super({ ...options, enrollmentTimeoutMs: undefined });
     this.#options = options;
     this.#batch = batch;
-    this.#cycleWith = cycleWith;
+    this.#questions = questions;
   }
 
   override get isClosed(): boolean {
     return this.#isClosed;
+  }
+
+  override knowsLimit(name: string): Promise<void> | undefined {
+    const known = this.#questions.limitNames();
+    return known.includes(name) ? undefined : Promise.reject(new UnknownLimitError(name, known));
   }
 
   override enroll(target: JobTarget, argsJson: string): string {
@@ -47,7 +54,7 @@ export class InlineBlock extends Enrollment {
 
   /** The job that the batch is already, if it is one. @throws {@link BatchCycleError} */
   #member(memberId: string, argsJson: string): InlineJob | undefined {
-    const path = this.#cycleWith(memberId);
+    const path = this.#questions.cycleWith(memberId);
     if (path)
       throw new BatchCycleError(`Batch "${memberId}" cannot be a job of batch "${this.batchId}"`, path);
     return this.#batch.jobs.find((job) => job.workerClass === MEMBER_BATCH.name && job.argsJson === argsJson);

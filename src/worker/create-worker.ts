@@ -13,13 +13,14 @@ import { CALLS, waitMs } from '../timeouts.ts';
 import { ByteBudget } from './byte-budget.ts';
 import { assertFailuresEncoded, EncodedFailures } from './encoded-failures.ts';
 import { logAttributes } from './log-attributes.ts';
+import { Permits } from './permits.ts';
 import { Slots } from './slots.ts';
 import { startWatchdog } from './watchdog.ts';
 import { toWorkerError } from './worker-errors.ts';
 import { resolveWorkerOptions, workflowsPath, type BatchWorkerOptions } from './worker-options.ts';
 
-/** Callbacks, and what else is no chunk, find room beside chunks that hold all job slots. */
-const EXTRA_ACTIVITIES = 10;
+/** Callbacks, and what else is no chunk, find room beside chunks that hold all job slots or wait for permits. */
+const EXTRA_ACTIVITIES = 20;
 
 /** A process's worker for batches, jobs and callbacks. */
 export interface BatchWorker extends AsyncDisposable {
@@ -55,6 +56,15 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
   // Handlers get this client by their context. It is not the app's: a plain job elsewhere must not be started with it.
   openClients.delete(batches);
   const slots = new Slots(maxConcurrentJobs);
+  const permits = new Permits({
+    database: batches.database,
+    slots,
+    maxJobs: maxConcurrentJobs,
+    onError: (error) =>
+      Runtime.instance().logger.debug('Could not renew the permits of named limits; will retry.', {
+        error: String(error),
+      }),
+  });
   const { interceptors, plugins = [], ...workerOptions } = options.workerOptions ?? {};
   try {
     assertPoolFor(callbacks.values(), batches.database, options.database);
@@ -80,6 +90,7 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
         database: batches.database,
         isDraining: () => worker.getState() !== 'RUNNING',
         jobs,
+        permits,
         slots,
         storesStacks: resolved.storesStacks,
         attemptLog: new AttemptLog(() => Runtime.instance().logger),
@@ -94,6 +105,7 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
     const unobserve = observeRunningJobs({ taskQueue, count: () => slots.used });
     return wrap(worker, resolved.hungProcessTimeoutMs, async () => {
       unobserve();
+      await permits.close();
       await batches.close();
     });
   } catch (error) {

@@ -12,6 +12,7 @@ import { insertJobs } from '../../src/database/enroll.ts';
 import { currentJob, defineCallback, defineJob, type Batch } from '../../src/index.ts';
 import { MAX_JSON_BYTES } from '../../src/json-value.ts';
 import { ByteBudget } from '../../src/worker/byte-budget.ts';
+import { Permits } from '../../src/worker/permits.ts';
 import { Slots } from '../../src/worker/slots.ts';
 import { expectConsistent } from '../support/batches.ts';
 import { createGates } from '../support/gates.ts';
@@ -345,20 +346,23 @@ describe('rows', () => {
       storing,
     );
     // As of two workers, each with slots of its own.
-    const createWorker = () =>
-      createActivities({
+    const createWorker = () => {
+      const slots = new Slots(SLOTS);
+      return createActivities({
         batches: world.batches,
         callbacks: new Map(),
         database,
         isDraining: () => false,
         jobs: new Map([['Give', numbered]]),
-        slots: new Slots(SLOTS),
+        permits: new Permits({ database, slots, maxJobs: SLOTS, onError: () => {} }),
+        slots,
         bytes: new ByteBudget(64 * 1024 * 1024),
         storesStacks: true,
         attemptLog: new AttemptLog(() => ({ warn: () => {} })),
         steering: new SteeringWatch(database),
         unknownNames: new UnknownNames(world.client, () => 'this worker'),
       });
+    };
     const chunk = { runner: '1', chunk: 1, taskQueue: null, careful: false, failUnknown: false };
     const input = {
       ...chunk,

@@ -98,6 +98,40 @@ describe('with a role of its own for each part,', () => {
     expect(results).toEqual([{ value: 1 }, { value: 2 }, { value: 7 }]);
   });
 
+  test('jobs run under a limit that the owner has set, and an app may set one after a further grant', async () => {
+    const { client, knex, schema, taskQueue } = world;
+    const owner = new BatchClient({ client, database: knex, schema, taskQueue });
+    await owner.limits.set('api', { maxConcurrent: 1, perSecond: 50, perKey: { maxConcurrent: 1 } });
+    await owner.close();
+    const { noop } = world.fixtures.jobs;
+    const batch = await batches.create({ description: 'Limited' });
+    await batch.jobs(async () => {
+      for (let i = 0; i < 3; i++) await noop.set({ limit: { name: 'api', key: 'a' } }).performAsync(i);
+      await expect(noop.set({ limit: 'ap' }).performAsync(3)).rejects.toMatchObject({
+        code: 'UNKNOWN_LIMIT',
+      });
+    });
+    expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: 3 });
+    expect(await batches.limits.list()).toMatchObject([{ name: 'api', maxConcurrent: 1 }]);
+
+    await expect(batches.limits.set('api', { maxConcurrent: 2 })).rejects.toMatchObject({
+      code: 'DATABASE_REFUSED',
+      sqlstate: '42501',
+    });
+    await expect(batches.limits.delete('api')).rejects.toMatchObject({ code: 'DATABASE_REFUSED' });
+    await roles.grant('on batch_jobs.named_limits to batch_enqueuer');
+    expect(await batches.limits.set('api', { maxConcurrent: 0 })).toMatchObject({ maxConcurrent: 0 });
+    const held = await batches.create({ description: 'Held by its limit' });
+    await held.jobs(() => noop.set({ limit: 'api' }).performAsync(1));
+    const reading = ['--json', '--schema', schema, '--database-url', roles.urlOf('batch_reader')];
+    await eventually(async () => {
+      const { stdout } = await runCli(['doctor', held.id, ...reading]);
+      expect(stdout).toContain('WAITING_FOR_LIMIT');
+    });
+    expect(await batches.limits.delete('api')).toBe(true);
+    expect(await held.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete' });
+  });
+
   test('a batch is paused, changed, resumed and cancelled', async () => {
     const batch = await batches.create({ description: 'Steered' });
     await batch.jobs(() => gated.pass.performAsync('end'));

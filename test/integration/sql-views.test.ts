@@ -191,6 +191,8 @@ describe('docs/sql.md', () => {
     'failed_jobs_by_error',
     'idle_batches',
     'jobs_per_minute',
+    'limits',
+    'limit_keys',
   ])('lists exactly the columns of %s, with their types', async (view) => {
     const { rows } = await world.knex.raw(
       `select column_name as name, replace(data_type, 'timestamp with time zone', 'timestamptz') as type
@@ -213,7 +215,14 @@ describe('docs/sql.md', () => {
       expect(
         (await trx.raw('select jid from failed_jobs where batch_id = ?', [failed.id])).rows,
       ).toHaveLength(2);
-      for (const view of ['batch_rounds', 'failed_jobs_by_error', 'idle_batches', 'jobs_per_minute']) {
+      for (const view of [
+        'batch_rounds',
+        'failed_jobs_by_error',
+        'idle_batches',
+        'jobs_per_minute',
+        'limits',
+        'limit_keys',
+      ]) {
         expect((await trx.raw('select * from ??', [view])).rows).toBeInstanceOf(Array);
       }
       for (const refused of [
@@ -364,7 +373,7 @@ function find(title: string): string {
 /** The table under a view's heading, in the page's order. */
 function documentedColumns(view: string): { name: string; type: string }[] {
   const section = SQL_PAGE.split(/^## /m).find((text) => text.startsWith(`${view}\n`))!;
-  return [...section.matchAll(/^\| `(\w+)` +\| `(\w+)` +\| \S/gm)].map(([, name, type]) => ({
+  return [...section.matchAll(/^\| `(\w+)` +\| `([\w ]+)` +\| \S/gm)].map(([, name, type]) => ({
     name: name!,
     type: type!,
   }));

@@ -82,6 +82,7 @@ export function stillBatch(
       endedLately: 0,
       endedByName: {},
       limits: null,
+      namedLimits: [],
       callbacks: [],
       pending: [pendingJobs()],
       errors: [],

@@ -1,7 +1,7 @@
 const integration = (names: readonly string[]) => names.map((name) => `test/integration/${name}.test.ts`);
 
 /** Files that load the machine, or measure how long something takes. */
-export const LOAD = integration(['limits', 'priority', 'races', 'rates', 'results']);
+export const LOAD = integration(['limits', 'named-limits', 'priority', 'races', 'rates', 'results']);
 
 /** Files that need a Temporal runtime of their own: what workers log and measure goes to that of the process. */
 export const OWN_RUNTIME = integration(['failed-attempts', 'observability', 'shared-task-queue']);

@@ -7,6 +7,8 @@ import { inject } from 'vitest';
 export interface Roles extends AsyncDisposable {
   /** Connection string of a role, by its name in the page. */
   urlOf(role: string): string;
+  /** Runs the page's SQL that grants something beyond the defaults: the block that has this text. */
+  grant(text: string): Promise<void>;
 }
 
 const NAMES = ['batch_owner', 'batch_worker', 'batch_enqueuer', 'batch_reader'];
@@ -21,7 +23,7 @@ export async function createRoles(
   migrate: (ownerUrl: string) => Promise<unknown>,
 ): Promise<Roles> {
   const page = await readFile(new URL('../../docs/operations.md', import.meta.url), 'utf8');
-  const blocks = [...page.matchAll(/^```sql\n(.*?)^```$/gms)].map(([, sql]) => sql!);
+  const blocks = [...page.matchAll(/^ *```sql\n(.*?)^ *```$/gms)].map(([, sql]) => sql!);
   const [creation, grants] = ['create role batch_owner', 'grant usage on schema'].map((text) =>
     blocks.find((sql) => sql.includes(text))!,
   );
@@ -31,7 +33,8 @@ export async function createRoles(
     sql
       .replaceAll(/\bbatch_(owner|worker|enqueuer|reader)\b/g, (role) => `${role}_${suffix}`)
       .replaceAll(/\bdatabase app\b/g, `database ${url.pathname.slice(1)}`)
-      .replaceAll(/\b(schema|search_path to) batch_jobs\b/g, `$1 ${schema}`);
+      .replaceAll(/\b(schema|search_path to) batch_jobs\b/g, `$1 ${schema}`)
+      .replaceAll('batch_jobs.', `${schema}.`);
   const urlOf = (role: string) => {
     const own = new URL(url);
     [own.username, own.password] = [`${role}_${suffix}`, suffix];
@@ -44,6 +47,9 @@ export async function createRoles(
   await admin.raw(renamed(grants!));
   return {
     urlOf,
+    async grant(text) {
+      await admin.raw(renamed(blocks.find((sql) => sql.includes(text))!));
+    },
     async [Symbol.asyncDispose]() {
       for (const name of NAMES) {
         await admin.raw(`drop owned by ${name}_${suffix} cascade; drop role ${name}_${suffix}`);

@@ -91,6 +91,7 @@ const errors = [
   ['BatchCycleError', 'BATCH_CYCLE', new library.BatchCycleError('text', ['b-1', 'b-1'])],
   ['ContextLostError', 'CONTEXT_LOST', new library.ContextLostError('b-1', ['b-2/1'], 'text')],
   ['InvalidArgumentsError', 'INVALID_ARGUMENTS', new library.InvalidArgumentsError('args[0]', 'is wrong')],
+  ['UnknownLimitError', 'UNKNOWN_LIMIT', new library.UnknownLimitError('strip', ['stripe'])],
   ['JobEndedError', 'JOB_ENDED', new library.JobEndedError('JOB_ENDED', 'text', { cause })],
   [
     'JobNotLimitedError',
@@ -151,6 +152,7 @@ test('keeps the cause of every error that can have one', () => {
     'BatchCycleError',
     'ContextLostError',
     'InvalidArgumentsError',
+    'UnknownLimitError',
     'NotEnrollableError',
     'ActivityEnrolledError',
     'WorkflowEnrolledError',

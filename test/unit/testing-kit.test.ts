@@ -20,6 +20,20 @@ const fails = defineJob('Fails', async () => {
 const setup = (options: Parameters<typeof createInlineBatches>[0] = {}) =>
   createInlineBatches({ jobs: [double, fails], ...options });
 
+test('keeps limits in memory, and refuses jobs under one that was never set', async () => {
+  await using batches = setup();
+  expect(await batches.limits.set('stripe', { maxConcurrent: 2 })).toMatchObject({ maxConcurrent: 2 });
+  const batch = await batches.create({ description: 'A test' });
+  await batch.jobs(async () => {
+    await double.set({ limit: { name: 'stripe', key: 'a' } }).performAsync(1);
+    expect(await codeOf(double.set({ limit: 'strip' }).performAsync(2))).toBe('UNKNOWN_LIMIT');
+  });
+  expect(await batch.wait()).toMatchObject({ status: 'complete', total: 1 });
+  expect(await batches.limits.list()).toMatchObject([{ name: 'stripe', running: 0 }]);
+  expect(await batches.limits.delete('stripe')).toBe(true);
+  expect(await batches.limits.get('stripe')).toBeUndefined();
+});
+
 describe('performJob', () => {
   test('runs a handler in its context, and returns what it returns', async () => {
     const about = defineJob('About', async (value: unknown) => {
