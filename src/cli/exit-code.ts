@@ -52,11 +52,14 @@ function messageOf(error: Error): string {
 
 /** How the command line calls an option of the library; what is none of them stays as it is. */
 function flagOf(option: string): string {
-  if (option === 'id' || !/^[a-z][\w.]*$/i.test(option)) return option;
+  if (ARGUMENTS.has(option) || !/^[a-z][\w.]*$/i.test(option)) return option;
   const [name, ...path] = option.split('.');
   const flag = FLAGS[name!] ?? name!.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
   return [`--${flag}`, ...(path.length > 0 ? [path.join('.')] : [])].join(' ');
 }
+
+/** Options of the library that are arguments there, which have no flag. */
+const ARGUMENTS: ReadonlySet<string> = new Set(['id', 'name']);
 
 /** Of options that have another name there. */
 const FLAGS: Readonly<Record<string, string>> = {

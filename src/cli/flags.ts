@@ -34,12 +34,35 @@ export function addTemporalOptions(command: Command): Command {
 /** A whole number of at least `min`, as a parser of an option. */
 export function wholeNumber(min: number): (text: string) => number {
   return (text) => {
-    const value = Number(text);
-    if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < min) {
+    if (!isWholeNumber(text, min)) {
       throw new InvalidArgumentError(`Give a whole number of at least ${min}.`);
     }
-    return value;
+    return Number(text);
   };
+}
+
+/** Takes a limit, a deadline or an alert away. */
+export const NONE = 'none';
+
+export type NumberOrNone = number | typeof NONE;
+
+/** Parses an option that takes a number of 0 or more, or `none`. */
+export function numberOrNone(text: string): NumberOrNone {
+  if (text === NONE) return NONE;
+  if (!/^\d+(\.\d+)?$/.test(text)) throw new InvalidArgumentError('Give a number, or none.');
+  return Number(text);
+}
+
+/** Parses an option that takes a whole number of 0 or more, or `none`. */
+export function wholeNumberOrNone(text: string): NumberOrNone {
+  if (text === NONE) return NONE;
+  if (!isWholeNumber(text, 0)) throw new InvalidArgumentError('Give a whole number of at least 0, or none.');
+  return Number(text);
+}
+
+function isWholeNumber(text: string, min: number): boolean {
+  const value = Number(text);
+  return /^\d+$/.test(text) && Number.isSafeInteger(value) && value >= min;
 }
 
 /** What every command has that changes a batch. */

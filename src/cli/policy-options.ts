@@ -1,8 +1,6 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import type { BatchPolicyOptions, JobLimit } from '../client/batch-options.ts';
-
-/** Takes a limit, a deadline or an alert away. */
-const NONE = 'none';
+import { NONE, numberOrNone, type NumberOrNone } from './flags.ts';
 
 /** Options of a batch's policy and limits, as the parser leaves them: unset ones are absent. */
 export interface PolicyFlags {
@@ -14,8 +12,8 @@ export interface PolicyFlags {
   readonly afterDeadline?: BatchPolicyOptions['afterDeadline'];
   // oxlint-disable-next-line typescript/no-redundant-type-constituents -- Duration is any where @types/ms is missing
   readonly alertAfterIdle?: BatchPolicyOptions['alertAfterIdle'];
-  readonly maxConcurrentJobs?: number | typeof NONE;
-  readonly perSecond?: number | typeof NONE;
+  readonly maxConcurrentJobs?: NumberOrNone;
+  readonly perSecond?: NumberOrNone;
   readonly jobLimit?: Readonly<Record<string, JobLimit>>;
 }
 
@@ -99,12 +97,6 @@ function parseTime(text: string): unknown {
   if (Number.isNaN(date.getTime()))
     throw new InvalidArgumentError('Give a date such as 2026-11-23T18:00:00Z.');
   return date;
-}
-
-function numberOrNone(text: string): number | typeof NONE {
-  if (text === NONE) return NONE;
-  if (!/^\d+(\.\d+)?$/.test(text)) throw new InvalidArgumentError('Give a number, or none.');
-  return Number(text);
 }
 
 const JOB_LIMIT = /^(?<name>.+)\.(?<limit>maxConcurrentJobs|perSecond)=(?<count>none|[\d.]+)$/;

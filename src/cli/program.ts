@@ -6,6 +6,7 @@ import { devCommand } from './commands/dev.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { failedCommand } from './commands/failed.ts';
 import { jobsCommand } from './commands/jobs.ts';
+import { limitsCommand } from './commands/limits.ts';
 import { listCommand } from './commands/list.ts';
 import { migrateCommand } from './commands/migrate.ts';
 import { pauseCommand } from './commands/pause.ts';
@@ -58,6 +59,7 @@ export function buildProgram(context: CliContext): Command {
     retryFailedCommand(context),
     retryCallbackCommand(context),
     updateCommand(context),
+    limitsCommand(context),
     pruneCommand(context),
     completionCommand(context),
   ];

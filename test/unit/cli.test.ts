@@ -11,6 +11,7 @@ const COMMANDS = [
   'doctor',
   'failed',
   'jobs',
+  'limits',
   'list',
   'migrate',
   'pause',
@@ -49,6 +50,7 @@ test('prints help on standard output and exits with 0', async () => {
   expect(stdout).toContain('migrate [options]');
   expect(stdout).toContain('dev [options]');
   expect(stdout).toContain('doctor [options] [id]');
+  expect(stdout).toContain('limits [options] [name]');
   expect(stdout).toContain('prune [options]');
   expect(stdout).not.toContain('__complete');
 });
@@ -105,6 +107,10 @@ test.each([
   { args: ['list', '--limit', '0'], says: 'Give a whole number of at least 1' },
   { args: ['list', '--newer-than', 'soon', ...UNUSED], says: '[INVALID_OPTION]: --newer-than must be' },
   { args: ['list', '--after', 'no/id', ...UNUSED], says: '[INVALID_OPTION]: id must be' },
+  { args: ['limits'], says: 'Give --database-url, or set DATABASE_URL' },
+  { args: ['limits', '--delete', ...UNUSED], says: 'To set or delete a limit, give its name' },
+  { args: ['limits', 'x', '--max-concurrent', '1.5'], says: 'Give a whole number of at least 0, or none.' },
+  { args: ['limits', ' ', ...UNUSED], says: '[INVALID_OPTION]: name must be' },
   { args: ['status'], says: "missing required argument 'id'" },
   { args: ['status', 'no/id', ...UNUSED], says: '[INVALID_OPTION]: id must be' },
   { args: ['failed', 'b', '--samples', 'few'], says: 'Give a whole number of at least 1' },
@@ -262,6 +268,7 @@ test.each([
   'status b --watch',
   'failed b',
   'jobs b',
+  'limits',
   'wait b',
   'cancel b --yes',
   'migrate',

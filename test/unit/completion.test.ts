@@ -17,12 +17,14 @@ describe('completion', () => {
     expect(complete('')).toEqual(expect.arrayContaining(['list', 'status', 'retry-failed', 'help']));
     expect(complete('')).not.toContain('__complete');
     expect(complete('re')).toEqual(['resume', 'retry-failed', 'retry-callback']);
+    expect(complete('li')).toEqual(['list', 'limits']);
     expect(complete('nonsense')).toEqual([]);
   });
 
   test('knows the options of the program and of a command', () => {
     expect(complete('--')).toEqual(['--version', '--help']);
     expect(complete('status', 'b', '--w')).toEqual(['--watch']);
+    expect(complete('limits', 'stripe', '--max')).toEqual(['--max-concurrent', '--max-concurrent-per-key']);
     expect(complete('prune', '--sch')).toEqual(['--schedule', '--schedule-id', '--schema']);
   });
 
