@@ -12,11 +12,11 @@ const AFTER_EFFECT_MS = 45_000;
 export function checkIdleness(found: Findings): void {
   const { evidence, batch } = found;
   const { disturbances, slots } = evidence;
-  const { limits, jobLimits, jobs: expected } = batch.expected;
+  const { limits, jobLimits, jobs: expected, shared } = batch.expected;
   const isLimited = [limits, ...Object.values(jobLimits)].some((limit) =>
     Object.values(limit).some((value) => value !== null),
   );
-  if (disturbances === null || isLimited) return;
+  if (disturbances === null || isLimited || shared !== null) return;
   const starts = firstStarts(found);
   const waits = batch.jobs.flatMap(({ name, position, createdAt, workflow }) => {
     const startedAt = starts.get(position);

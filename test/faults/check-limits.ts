@@ -15,6 +15,33 @@ export function checkLimits(found: Findings): void {
   }
 }
 
+/** The same of the limit that batches share: over all of them, and for each key. */
+export function checkSharedLimit(found: readonly Findings[]): void {
+  const under = found.filter(({ batch }) => batch.expected.shared !== null);
+  const [first] = under;
+  if (!first || first.evidence.mayExceed) return;
+  const { maxConcurrent, perSecond, keyMaxConcurrent } = first.batch.expected.shared!;
+  checkRuns(first, under.flatMap(enrolledRuns), 'jobs of all batches', {
+    maxConcurrentJobs: maxConcurrent,
+    perSecond,
+  });
+  if (keyMaxConcurrent === null) return;
+  const limit = { maxConcurrentJobs: keyMaxConcurrent, perSecond: null };
+  for (const key of ['a', 'b']) {
+    const ofKey = under.filter(({ batch }) => batch.expected.shared!.key === key);
+    checkRuns(first, ofKey.flatMap(enrolledRuns), `jobs of key ${key}`, limit);
+  }
+}
+
+/** Jobs that handlers add are under no such limit. */
+function enrolledRuns({ batch, told }: Findings): JobEntry[] {
+  const { enrolled } = batch.expected;
+  const own = new Set(
+    batch.jobs.flatMap(({ name, position }) => (enrolled.includes(name) ? [position] : [])),
+  );
+  return told.runs.filter(({ position }) => own.has(position));
+}
+
 /** The highest of the limits that the batch had: null where it had none for a while. */
 function highestOf({ batch }: Findings): JobLimitPlan {
   const changes = batch.runs
@@ -33,12 +60,16 @@ interface Counted {
   readonly isCounted: (entry: JobEntry) => boolean;
 }
 
-function checkLimit(
+function checkLimit(found: Findings, limit: JobLimitPlan, { what, isCounted }: Counted): void {
+  checkRuns(found, found.told.runs.filter(isCounted), what, limit);
+}
+
+function checkRuns(
   found: Findings,
+  runs: readonly JobEntry[],
+  what: string,
   { maxConcurrentJobs, perSecond }: JobLimitPlan,
-  { what, isCounted }: Counted,
 ): void {
-  const runs = found.told.runs.filter(isCounted);
   const together = maxConcurrentJobs === null ? 0 : mostAtOnce(found, runs);
   if (maxConcurrentJobs !== null && together > maxConcurrentJobs)
     found.add('wrong', `${together} ${what} ran at once, and ${maxConcurrentJobs} may`);
@@ -55,8 +86,8 @@ function mostAtOnce({ evidence }: Findings, runs: readonly JobEntry[]): number {
   const lastOf = new Map(evidence.ledger.map(({ pid, at }) => [pid, at]));
   const running = new Map<string, JobEntry>();
   let most = 0;
-  for (const entry of runs) {
-    const execution = `${entry.pid} ${entry.position} ${entry.attempt}`;
+  for (const entry of runs.toSorted((a, b) => a.at - b.at)) {
+    const execution = `${entry.pid} ${entry.batch} ${entry.position} ${entry.attempt}`;
     if (entry.what !== 'job-start') {
       running.delete(execution);
       continue;

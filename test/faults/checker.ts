@@ -2,7 +2,7 @@ import { checkCallbacks, checkCallbacksDoubled } from './check-callbacks.ts';
 import { checkEnqueuer, checkMembers } from './check-enrolment.ts';
 import { checkIdleness } from './check-idleness.ts';
 import { checkJobs, checkPastJobs } from './check-jobs.ts';
-import { checkLimits } from './check-limits.ts';
+import { checkLimits, checkSharedLimit } from './check-limits.ts';
 import { checkPrune } from './check-prune.ts';
 import { checkCounts, checkEnds, checkOutcomes, checkRetries, checkRuns } from './check-rounds.ts';
 import { checkSamples } from './check-samples.ts';
@@ -23,11 +23,10 @@ export function check(evidence: Evidence): Violation[] {
   for (const session of evidence.sessions) {
     violations.push({ kind: 'stuck', batch: null, message: `a session of Postgres is left: ${session}` });
   }
-  for (const batch of evidence.batches) {
-    const found = new Findings(evidence, batch);
-    checkBatch(found);
-    violations.push(...found.violations);
-  }
+  const all = evidence.batches.map((batch) => new Findings(evidence, batch));
+  for (const found of all) checkBatch(found);
+  checkSharedLimit(all);
+  for (const found of all) violations.push(...found.violations);
   violations.push(...checkPrune(evidence.prune));
   return violations;
 }

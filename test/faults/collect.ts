@@ -35,7 +35,7 @@ const LIST_TIMEOUT_MS = 15_000;
 
 /** Reads what a round left in Temporal and in the mirror, beside what was gathered while it went on. */
 export async function collectEvidence(
-  round: Omit<Evidence, 'batches' | 'maximumAttempts' | 'mayLinger' | 'prune' | 'slots'> & {
+  round: Omit<Evidence, 'batches' | 'maximumAttempts' | 'mayExceed' | 'mayLinger' | 'prune' | 'slots'> & {
     readonly client: Client;
     readonly knex: Knex;
     readonly schema: string;
@@ -52,9 +52,10 @@ export async function collectEvidence(
     const workflows = await collectWorkflows(client, id, batch);
     batches.push({ id, expected, ...mirror, workflows, runs: chains.flatMap(toEvidence) });
   }
+  const mayExceed = plan.faults.some(({ fault }) => [...LINGERING, 'read-only'].includes(fault.kind));
   const mayLinger = plan.faults.some(({ fault }) => LINGERING.includes(fault.kind));
   const slots = plan.workers.reduce((sum, { maxConcurrentJobs }) => sum + maxConcurrentJobs, 0);
-  return { batches, ...gathered, maximumAttempts: MAXIMUM_ATTEMPTS, mayLinger, slots };
+  return { batches, ...gathered, maximumAttempts: MAXIMUM_ATTEMPTS, mayExceed, mayLinger, slots };
 }
 
 /** After these a chunk may run in two workers at once: Temporal gave it to another one, or its runner is gone. */
@@ -98,6 +99,7 @@ function expectationOf(batch: BatchPlan): Expectation {
     alertsWhenIdle: batch.alertAfterIdleMs !== null,
     limits,
     jobLimits,
+    shared: batch.shared,
     storesResults: batch.storesResults,
     isEnqueuerDoomed: enqueuer.isProcess,
     isTransactional: batch.callbacks.isTransactional,

@@ -15,7 +15,7 @@ import {
   type BlockPlan,
   type JobPlan,
 } from './plan-batch.ts';
-import { secondQueue } from './settings.ts';
+import { secondQueue, SHARED_LIMIT } from './settings.ts';
 import { startWorkflow } from './start-workflow.ts';
 
 export interface EnqueueOptions {
@@ -172,6 +172,7 @@ async function enrolled(
   const { task } = job;
   const set = {
     ...callOptions(job, batch),
+    ...limitOf(plan),
     ...(keyedFrom !== null && index >= keyedFrom ? { key: task.name } : {}),
   };
   const work = handlers.work[jobNameOf(plan, job.isSide)];
@@ -179,6 +180,11 @@ async function enrolled(
   const jid = (Object.keys(set).length > 0 ? work.set(set) : work).performAsync(large);
   const noted = jid.then((given) => ledger.write({ what: 'enrolled', batch, jid: given, name: task.name }));
   if (isAwaited) await noted;
+}
+
+function limitOf({ shared }: BatchPlan) {
+  if (shared === null) return {};
+  return { limit: { name: SHARED_LIMIT, ...(shared.key === null ? {} : { key: shared.key }) } };
 }
 
 function callOptions({ startDelayMs, isSecondQueue }: JobPlan, batch: string) {

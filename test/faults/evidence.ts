@@ -1,5 +1,5 @@
 import type { CallbackEvent, JobResult, LedgerEntry } from './ledger.ts';
-import type { JobLimitPlan } from './plan-batch.ts';
+import type { JobLimitPlan, SharedLimitPlan } from './plan-batch.ts';
 import type { PolicyPlan } from './plan-policy.ts';
 
 /** All that a round leaves behind: what the checker judges. Plain JSON. */
@@ -12,6 +12,8 @@ export interface Evidence {
   readonly maximumAttempts: number;
   /** Whether a worker may have gone on with jobs that were given to another one. */
   readonly mayLinger: boolean;
+  /** Workers could not ask for permits for a while, and others may have got them. */
+  readonly mayExceed: boolean;
   /** Jobs that all workers together run at once. */
   readonly slots: number;
   /** When something was done to the round, or a process of it was to die by itself; null: it is not known when. */
@@ -71,6 +73,8 @@ export interface Expectation {
   readonly limits: JobLimitPlan;
   /** By name of such jobs, beside those. */
   readonly jobLimits: Readonly<Record<string, JobLimitPlan>>;
+  /** Of the jobs that its blocks enroll, together with those of other batches. */
+  readonly shared: SharedLimitPlan | null;
   readonly storesResults: boolean;
   /** Its enqueuer was to be killed, or paused: the batch may have closed its block itself. */
   readonly isEnqueuerDoomed: boolean;

@@ -49,6 +49,8 @@ export interface BatchPlan {
   readonly deadlineMs: number | null;
   readonly alertAfterIdleMs: number | null;
   readonly limits: LimitPlan;
+  /** What the jobs that its blocks enroll are under beside those, with jobs of other batches; null: nothing. */
+  readonly shared: SharedLimitPlan | null;
   readonly retries: readonly RetryPlan[];
   /** What its jobs return is stored. */
   readonly storesResults: boolean;
@@ -56,6 +58,15 @@ export interface BatchPlan {
   readonly enrollmentTimeoutMs: number;
   readonly enqueuer: EnqueuerPlan;
   readonly callbacks: CallbackPlan;
+}
+
+/** A limit over all batches of the round that are under it. */
+export interface SharedLimitPlan {
+  readonly maxConcurrent: number;
+  readonly perSecond: number | null;
+  readonly keyMaxConcurrent: number | null;
+  /** That of the batch's jobs; null: none. */
+  readonly key: string | null;
 }
 
 /** How fast it goes, over all workers; null: as fast as it can. */
@@ -201,6 +212,7 @@ export function planBatch(
           ? planLimits(random, Math.ceil(size * side), longest, { concurrency: 0.5, rate: 0.5 })
           : NO_LIMITS,
     },
+    shared: null,
     retries,
     storesResults: random.chance(0.3),
     // It is to be slow while histories are long.
@@ -214,6 +226,21 @@ export function planBatch(
 /** What a batch may have instead of the limits that it has. */
 export function planNewLimits(random: Random, { size, jobMs }: BatchPlan): JobLimitPlan {
   return planLimits(random, size, jobMs[1], { concurrency: 0.6, rate: 0.4 });
+}
+
+/** Puts some of the batches under a limit that they share. Most rounds have none. */
+export function planShared(random: Random, batches: readonly BatchPlan[]): BatchPlan[] {
+  if (random.chance(0.6)) return [...batches];
+  const size = batches.reduce((sum, batch) => sum + batch.size, 0);
+  const longest = Math.max(...batches.map(({ jobMs }) => jobMs[1]));
+  const { maxConcurrentJobs, perSecond } = planLimits(random, size, longest, { concurrency: 1, rate: 0.3 });
+  const maxConcurrent = maxConcurrentJobs!;
+  const keyMaxConcurrent = random.chance(0.3) ? Math.ceil(maxConcurrent / 2) : null;
+  return batches.map((batch) => {
+    if (random.chance(0.3)) return batch;
+    const key = random.pick(['a', 'b', null]);
+    return { ...batch, shared: { maxConcurrent, perSecond, keyMaxConcurrent, key } };
+  });
 }
 
 /** Within the budget: without faults, the jobs of a limited batch take not much longer than those of others. */
@@ -367,6 +394,7 @@ export function describeBatch(batch: BatchPlan): string {
     ...(batch.alertAfterIdleMs === null ? [] : [`alert after ${batch.alertAfterIdleMs} ms`]),
     ...describeLimits(batch.limits),
     ...describeLimits(batch.limits.side).map((limit) => `of the second name ${limit}`),
+    ...(batch.shared === null ? [] : [describeShared(batch.shared)]),
     ...describeWorkflows(batch.workflows),
     ...(batch.workflows.length === 0 || batch.workflowCheckMs === null
       ? []
@@ -394,6 +422,14 @@ export function describeBatch(batch: BatchPlan): string {
       ].join(' '),
     ),
   ].join(', ');
+}
+
+function describeShared({ maxConcurrent, perSecond, keyMaxConcurrent, key }: SharedLimitPlan): string {
+  return [
+    `with others ${maxConcurrent} at once`,
+    ...(perSecond === null ? [] : [`${perSecond} a second`]),
+    ...(keyMaxConcurrent === null || key === null ? [] : [`${keyMaxConcurrent} of key ${key}`]),
+  ].join(' and ');
 }
 
 function describeLimits({ maxConcurrentJobs, perSecond }: JobLimitPlan): string[] {

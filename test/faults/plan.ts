@@ -1,5 +1,12 @@
 import { randomFrom, type Random } from '../support/random.ts';
-import { describeBatch, planBatch, planNewLimits, type BatchPlan, type JobLimitPlan } from './plan-batch.ts';
+import {
+  describeBatch,
+  planBatch,
+  planNewLimits,
+  planShared,
+  type BatchPlan,
+  type JobLimitPlan,
+} from './plan-batch.ts';
 import { planChanges, planDeadline, type PolicyPlan } from './plan-policy.ts';
 
 /** All that happens in one round, from one number. */
@@ -134,7 +141,8 @@ export function planRound(seed: number, kinds: readonly FaultKind[] = FAULT_KIND
     faults.push({ when: planTrigger(random, batches, capacity), fault });
   }
   const jobs = batches.reduce((sum, { size }) => sum + size, 0);
-  return { seed, workers, batches, faults, conditions: planConditions(random, jobs) };
+  const conditions = planConditions(random, jobs);
+  return { seed, workers, batches: planShared(random, batches), faults, conditions };
 }
 
 /** Most rounds have none: these slow everything down. */

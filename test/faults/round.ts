@@ -4,6 +4,7 @@ import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
+import { upsertLimit } from '../../src/database/limits.ts';
 import { BatchClient, BatchPlugin, migrate } from '../../src/index.ts';
 import { check } from './checker.ts';
 import type { Violation } from './findings.ts';
@@ -26,6 +27,7 @@ import {
   hasSecondQueue,
   hasWorkflows,
   ledgerFile,
+  SHARED_LIMIT,
   workflowIdOf,
   type EnqueuerSettings,
   type RoundSettings,
@@ -90,6 +92,18 @@ export async function playRound(shared: Arena, plan: RoundPlan): Promise<RoundRe
   const foreignSchema = `${schema}_other`;
   await migrate(arena.knex, { schema });
   if (hasForeignWorker) await migrate(arena.knex, { schema: foreignSchema });
+  const limit = plan.batches.find((batch) => batch.shared !== null)?.shared;
+  if (limit) {
+    await upsertLimit(
+      { ...arena, schema },
+      {
+        name: SHARED_LIMIT,
+        max_concurrent: limit.maxConcurrent,
+        per_second: limit.perSecond,
+        key_max_concurrent: limit.keyMaxConcurrent,
+      },
+    );
+  }
   await arena.knex.raw(
     'create table ??.effects (batch_id text not null, run_id text not null, event text not null)',
     [schema],

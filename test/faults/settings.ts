@@ -85,3 +85,6 @@ export function toEnvironment(settings: RoundSettings): Record<string, string> {
 export function fromEnvironment(): unknown {
   return JSON.parse(process.env[VARIABLE]!);
 }
+
+/** Name of the limit that batches of a round share. */
+export const SHARED_LIMIT = 'shared';
