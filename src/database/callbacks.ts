@@ -139,18 +139,21 @@ export async function markCallbackRetried(
     `with batch as materialized (
        select id from :schema:.batches
        where id = :batchId and round = :round and pruned_at is null for share
+     ), callback as materialized (
+       -- Reads what a repetition that ran just before has written: an update that waited for it would find nothing to do.
+       select status, retries from :schema:.batch_callbacks
+       where batch_id = (select id from batch) and round = :round and event = :event for update
      ), retried as (
        update :schema:.batch_callbacks
        set status = 'scheduled', retries = :retry, attempts = 0, charged = 0, error_class = null, error_message = null,
          scheduled_at = now(), started_at = null, finished_at = null
-       where batch_id = (select id from batch) and round = :round and event = :event and retries = :retry - 1
-         and (status = 'failed' or :isAbandoned and status in ('scheduled', 'running'))
+       where batch_id = (select id from batch) and round = :round and event = :event and exists (
+         select 1 from callback where retries = :retry - 1
+           and (status = 'failed' or :isAbandoned and status in ('scheduled', 'running')))
        returning 1
      )
      select exists (select 1 from retried) or exists (
-       select 1 from :schema:.batch_callbacks
-       where batch_id = (select id from batch) and round = :round and event = :event and retries = :retry
-         and status in ('scheduled', 'running')) as ours`,
+       select 1 from callback where retries = :retry and status in ('scheduled', 'running')) as ours`,
     { schema, batchId, round, event, retry, isAbandoned },
   );
   return rows[0].ours;
