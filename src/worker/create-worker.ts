@@ -61,7 +61,7 @@ export async function createBatchWorker(options: BatchWorkerOptions): Promise<Ba
     slots,
     maxJobs: maxConcurrentJobs,
     onError: (error) =>
-      Runtime.instance().logger.debug('Could not renew the permits of named limits; will retry.', {
+      Runtime.instance().logger.warn('Could not renew the permits of named limits; will retry.', {
         error: String(error),
       }),
   });

@@ -21,6 +21,9 @@ const HOLD_MS = 1_000;
 /** The fastest answer in this window tells best how far the database's clock is from this process's clock. */
 const CLOCK_WINDOW_MS = 60_000;
 
+/** Requests repeat each second. Their errors are reported this far apart. */
+const REPORT_INTERVAL_MS = 60_000;
+
 /** A chunk's next job, waiting for a permit. */
 export interface Waiting {
   readonly start: () => void;
@@ -47,6 +50,7 @@ export class Permits {
   #timer: NodeJS.Timeout | undefined;
   #askedAt = -Infinity;
   #asking: Promise<void> | undefined;
+  #reportedAt = -Infinity;
   #isClosed = false;
 
   constructor(options: {
@@ -54,6 +58,7 @@ export class Permits {
     readonly slots: Slots;
     /** Most jobs that the worker runs at once. It requests no more permits than that. */
     readonly maxJobs: number;
+    /** Called at most once a minute, with the latest error. */
     readonly onError: (error: unknown) => void;
   }) {
     this.#database = options.database;
@@ -82,7 +87,14 @@ export class Permits {
 
   async #release(): Promise<void> {
     await this.#asking;
-    await releasePermits(this.#database, this.#worker).catch(this.#onError);
+    await releasePermits(this.#database, this.#worker).catch((error: unknown) => this.#report(error));
+  }
+
+  #report(error: unknown): void {
+    const now = performance.now();
+    if (now < this.#reportedAt + REPORT_INTERVAL_MS) return;
+    this.#reportedAt = now;
+    this.#onError(error);
   }
 
   #askSoon(): void {
@@ -113,7 +125,7 @@ export class Permits {
         if (group.isIdle && !group.hasChanged(askedAt)) this.#groups.delete(id);
       }
     } catch (error) {
-      this.#onError(error);
+      this.#report(error);
     }
     this.#asking = undefined;
     const needsMore = [...this.#groups.values()].some((group) => group.hasChanged(askedAt));

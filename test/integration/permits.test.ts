@@ -1,7 +1,11 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { leasePermits, upsertLimit, type PermitGrant, type PermitWish } from '../../src/database/limits.ts';
 import type { Database } from '../../src/database/connect.ts';
 import { waitMs } from '../../src/timeouts.ts';
+import { Permits } from '../../src/worker/permits.ts';
+import { Slots } from '../../src/worker/slots.ts';
+import { eventually } from '../support/eventually.ts';
 import { createWorld, type World } from '../support/world.ts';
 
 let world: World;
@@ -139,6 +143,22 @@ test('a limit that is not there says nothing, beside one that is', async () => {
   const name = await limit({ max: 1 });
   const grants = await ask('one', { name: 'never set', waiting: 1 }, { name, waiting: 1 });
   expect(grants.map((grant) => grant.name)).toEqual([name]);
+});
+
+test('a worker that cannot renew its permits says so once a minute, and goes on trying', async () => {
+  const errors: unknown[] = [];
+  const permits = new Permits({
+    database: { ...database, schema: 'nowhere' },
+    slots: new Slots(1),
+    maxJobs: 1,
+    onError: (error) => errors.push(error),
+  });
+  const leave = permits.group({ name: 'any', key: '' }).join(() => 1);
+  await eventually(() => expect(String(errors[0])).toContain('nowhere'));
+  await delay(3 * waitMs('permitPoll'));
+  leave();
+  await permits.close();
+  expect(errors).toHaveLength(1);
 });
 
 test('the view shows what is used, and nothing of workers that are gone', async () => {
