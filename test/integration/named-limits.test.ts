@@ -94,14 +94,14 @@ describe('a limit over all batches', () => {
 
   test('is lowered and raised while jobs run, within two seconds', async () => {
     await world.batches.limits.set('moved', { maxConcurrent: 12 });
-    const batch = await limitedBatch(200, 400, 'moved');
+    const batch = await limitedBatch(400, 400, 'moved');
     await untilStarted(world, batch, 24);
     await world.batches.limits.set('moved', { maxConcurrent: 3 });
     const loweredAt = await databaseNow(world);
     const before = await world.ledger.count(batch.id, 'job');
     await untilStarted(world, batch, before + 30);
     await world.batches.limits.set('moved', { maxConcurrent: 20 });
-    await expectComplete(batch, 200);
+    await expectComplete(batch, 400);
     const runs = await runsOfJobs(world, batch.id);
     const raisedAt = runs.toSorted((a, b) => a.from - b.from)[before + 29]!.from;
     expect(peakOf(runs, loweredAt + 2_000 * SLOWNESS, raisedAt)).toBeLessThanOrEqual(3);
@@ -135,7 +135,7 @@ describe('a limit over all batches', () => {
     const runs = await runsOfJobs(world, small.id);
     expect(peakOf(runs)).toBe(2);
     const took = Math.max(...runs.map(({ to }) => to)) - Math.min(...runs.map(({ from }) => from));
-    expect(took).toBeLessThan(1.2 * (20 / 2) * 100 * SLOWNESS + 1_000);
+    expect(took).toBeLessThan((1.2 * (20 / 2) * 100 + 1_000) * SLOWNESS);
     await large.cancel();
     expect(peakOf(await runsOfJobs(world, large.id))).toBe(2);
   });
@@ -143,7 +143,7 @@ describe('a limit over all batches', () => {
   test('lets keys take turns where it has fewer permits than keys', async () => {
     await world.batches.limits.set('turns', { maxConcurrent: 1 });
     const batches = await Promise.all(
-      ['a', 'b', 'c'].map((key) => limitedBatch(400, 50, { name: 'turns', key })),
+      ['a', 'b', 'c'].map((key) => limitedBatch(1_000, 50, { name: 'turns', key })),
     );
     await eventually(async () => {
       for (const { id } of batches) expect(await world.ledger.count(id, 'job')).toBeGreaterThan(0);
@@ -169,7 +169,7 @@ test('the permits of a worker that is killed are back within fifteen seconds', a
 
 test('lets nothing start while the database does not say how much there is', async () => {
   await world.batches.limits.set('silent', { maxConcurrent: 4 });
-  const batch = await limitedBatch(400, 100, 'silent');
+  const batch = await limitedBatch(600, 100, 'silent');
   await untilStarted(world, batch, 8);
   const lock = await lockTable(world, 'named_limits');
   await delay(waitMs('permitValid') + 2 * waitMs('permitPoll'));
@@ -177,9 +177,9 @@ test('lets nothing start while the database does not say how much there is', asy
   const before = await count();
   await delay(2 * waitMs('permitPoll'));
   expect(await count()).toBe(before);
-  expect(before).toBeLessThan(400);
+  expect(before).toBeLessThan(600);
   await lock.release();
-  await expectComplete(batch, 400);
+  await expectComplete(batch, 600);
 });
 
 describe('a limit that was never set', () => {
