@@ -3,9 +3,11 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Batch, BatchOptions, NamedLimit } from '../../src/index.ts';
 import { createBatch, expectConsistent } from '../support/batches.ts';
 import {
+  countedBatch,
   countedJobs,
   createWorldOfFour,
   databaseNow,
+  expectCompleted,
   mostIn,
   peakOf,
   runsOfJobs,
@@ -23,20 +25,13 @@ beforeAll(async () => (world = await createWorldOfFour()));
 afterAll(() => world[Symbol.asyncDispose]());
 
 /** A batch of jobs that note when they start and end, under a limit. */
-async function limitedBatch(
+function limitedBatch(
   jobs: number,
   ms: number,
   limit: string | NamedLimit,
   options: Partial<BatchOptions> = {},
 ): Promise<Batch> {
-  const batch = await createBatch(world, options);
-  const { noteBothEnds } = countedJobs(world);
-  await batch.jobs(() =>
-    noteBothEnds
-      .set({ limit })
-      .performBulk(Array.from({ length: jobs }, (_, i) => [i, ms] as [number, number])),
-  );
-  return batch;
+  return countedBatch(world, jobs, ms, options, { limit });
 }
 
 /** A batch of jobs that note when they start, by the clock of this machine. */
@@ -51,11 +46,6 @@ async function startingBatch(jobs: number, limit: string): Promise<Batch> {
 
 async function runsOf(batches: readonly Batch[]) {
   return (await Promise.all(batches.map(({ id }) => runsOfJobs(world, id)))).flat();
-}
-
-async function expectComplete(batch: Batch, jobs: number): Promise<void> {
-  expect(await batch.wait({ timeout: PATIENCE })).toMatchObject({ status: 'complete', complete: jobs });
-  await expectConsistent(world, batch);
 }
 
 describe('a limit over all batches', () => {
@@ -76,8 +66,7 @@ describe('a limit over all batches', () => {
   test('holds beside the limits of the batch', async () => {
     await world.batches.limits.set('beside', { maxConcurrent: 5 });
     const batch = await limitedBatch(40, 50, 'beside', { maxConcurrentJobs: 2 });
-    await expectComplete(batch, 40);
-    expect(peakOf(await runsOfJobs(world, batch.id))).toBe(2);
+    expect(peakOf(await expectCompleted(world, batch, 40))).toBe(2);
   });
 
   test('lets no more jobs start in any second than it says', async () => {
@@ -101,8 +90,7 @@ describe('a limit over all batches', () => {
     const before = await world.ledger.count(batch.id, 'job');
     await untilStarted(world, batch, before + 30);
     await world.batches.limits.set('moved', { maxConcurrent: 20 });
-    await expectComplete(batch, 400);
-    const runs = await runsOfJobs(world, batch.id);
+    const runs = await expectCompleted(world, batch, 400);
     const raisedAt = runs.toSorted((a, b) => a.from - b.from)[before + 29]!.from;
     expect(peakOf(runs, loweredAt + 2_000 * SLOWNESS, raisedAt)).toBeLessThanOrEqual(3);
     expect(peakOf(runs, raisedAt)).toBeGreaterThan(12);
@@ -114,7 +102,7 @@ describe('a limit over all batches', () => {
     const batch = await limitedBatch(30, 1, 'shut');
     await world.batches.limits.set('open', { maxConcurrent: 50 });
     const other = await limitedBatch(30, 1, 'open');
-    await expectComplete(other, 30);
+    await expectCompleted(world, other, 30);
     await eventually(async () => {
       expect(await world.batches.limits.get('shut')).toMatchObject({ running: 0, waiting: 30 });
       const { findings } = await examine(world, batch.id);
@@ -123,7 +111,7 @@ describe('a limit over all batches', () => {
     });
     expect(await world.ledger.count(batch.id, 'job')).toBe(0);
     expect(await world.batches.limits.delete('shut')).toBe(true);
-    await expectComplete(batch, 30);
+    await expectCompleted(world, batch, 30);
   });
 
   test('gives each key its part, whatever the others have', async () => {
@@ -131,8 +119,7 @@ describe('a limit over all batches', () => {
     const large = await limitedBatch(3_000, 100, { name: 'tenants', key: 'large' });
     await untilStarted(world, large, 10);
     const small = await limitedBatch(20, 100, { name: 'tenants', key: 'small' });
-    await expectComplete(small, 20);
-    const runs = await runsOfJobs(world, small.id);
+    const runs = await expectCompleted(world, small, 20);
     expect(peakOf(runs)).toBe(2);
     const took = Math.max(...runs.map(({ to }) => to)) - Math.min(...runs.map(({ from }) => from));
     expect(took).toBeLessThan((1.2 * (20 / 2) * 100 + 1_000) * SLOWNESS);
@@ -179,7 +166,7 @@ test('lets nothing start while the database does not say how much there is', asy
   expect(await count()).toBe(before);
   expect(before).toBeLessThan(600);
   await lock.release();
-  await expectComplete(batch, 600);
+  await expectCompleted(world, batch, 600);
 });
 
 describe('a limit that was never set', () => {
@@ -195,7 +182,7 @@ describe('a limit that was never set', () => {
       });
       await noteBothEnds.set({ limit: 'stripe' }).performAsync(2, 1);
     });
-    await expectComplete(batch, 1);
+    await expectCompleted(world, batch, 1);
   });
 
   test('is refused for a plain job', async () => {

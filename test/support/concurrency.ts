@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import type { Batch, BatchOptions } from '../../src/index.ts';
+import type { Batch, BatchOptions, JobCallOptions } from '../../src/index.ts';
 import { createBatch, expectConsistent } from './batches.ts';
 import { createCrashFixtures } from './crash-fixtures.ts';
 import { eventually } from './eventually.ts';
@@ -80,11 +80,12 @@ export async function countedBatch(
   jobs: number,
   ms: number,
   options: Partial<BatchOptions> = {},
+  callOptions: JobCallOptions = {},
 ): Promise<Batch> {
   const batch = await createBatch(world, options);
-  const { noteBothEnds } = countedJobs(world);
+  const job = countedJobs(world).noteBothEnds.set(callOptions);
   // At once: a slow machine would run them as fast as it enrols one after the other.
-  await batch.jobs(() => noteBothEnds.performBulk(Array.from({ length: jobs }, (_, i) => [i, ms] as const)));
+  await batch.jobs(() => job.performBulk(Array.from({ length: jobs }, (_, i) => [i, ms] as const)));
   return batch;
 }
 
