@@ -25,7 +25,7 @@ import { MEMBER_BATCH } from '../src/jobs/member-batch.ts';
 import { MAX_JSON_BYTES } from '../src/json-value.ts';
 import { describeError, retryDelay, stackOf } from '../src/jobs/outcome.ts';
 import { resultJson } from '../src/jobs/result.ts';
-import type { LimitRef } from '../src/worker/permits.ts';
+import type { PermitGroup } from '../src/worker/permits.ts';
 import { acquire } from '../src/worker/slots.ts';
 import { CALLS, CHECKS, waitMs } from '../src/timeouts.ts';
 import { jobFailure, MAX_CHUNK_SAMPLE, sampled, type FailedJob } from '../workflows/failed-sample.ts';
@@ -402,29 +402,23 @@ class ChunkRun {
 
   /** Splits jobs into runs: one for jobs without a limit, and one for each limit and key. */
   #runsOf(jobs: readonly ChunkJob[]): JobRun[] {
-    const limited = new Map<string, { readonly limit: LimitRef; readonly jobs: ChunkJob[] }>();
+    const { permits, slots } = this.#deps;
+    const limited = new Map<PermitGroup, ChunkJob[]>();
     const unlimited: ChunkJob[] = [];
     for (const job of jobs) {
-      const limit = job.options?.limit;
-      if (!limit) {
-        unlimited.push(job);
-        continue;
-      }
-      const id = JSON.stringify([limit.name, limit.key]);
-      const group = limited.get(id);
-      if (group) group.jobs.push(job);
-      else limited.set(id, { limit, jobs: [job] });
+      const group = job.options?.limit && permits.group(job.options.limit);
+      const others = group ? limited.get(group) : unlimited;
+      if (others) others.push(job);
+      else limited.set(group!, [job]);
     }
     this.#args.setOrder(unlimited);
-    const runs = [...limited.values()].map((group) => this.#runUnder(group.limit, group.jobs));
-    if (unlimited.length > 0)
-      runs.push({ jobs: unlimited, args: this.#args, slots: this.#deps.slots, next: 0, isOut: false });
+    const runs = [...limited].map(([group, ofGroup]) => this.#runUnder(group, ofGroup));
+    if (unlimited.length > 0) runs.push({ jobs: unlimited, args: this.#args, slots, next: 0, isOut: false });
     return runs;
   }
 
-  #runUnder(limit: LimitRef, jobs: readonly ChunkJob[]): JobRun {
+  #runUnder(group: PermitGroup, jobs: readonly ChunkJob[]): JobRun {
     const { permits, slots: ofWorker } = this.#deps;
-    const group = permits.group(limit);
     const slots = new PermitSlots(group, ofWorker, () => this.#isOver(run));
     const args = this.#argsWith({ sliceBytes: MAX_JSON_BYTES });
     args.setOrder(jobs);

@@ -1,5 +1,11 @@
 import { MIN_PER_SECOND } from '../../workflows/limits.ts';
-import { deleteLimit, selectLimits, upsertLimit, type LimitRow } from '../database/limits.ts';
+import {
+  deleteLimit,
+  selectLimits,
+  upsertLimit,
+  type LimitRow,
+  type LimitValues,
+} from '../database/limits.ts';
 import { InvalidOptionError } from '../errors.ts';
 import { assertKnownKeys, assertName, assertPlainObject, assertWholeNumber } from '../options.ts';
 import type { BatchClient } from './batch-client.ts';
@@ -109,9 +115,7 @@ export class Limits {
 }
 
 /** @throws {@link InvalidOptionError} */
-export function resolveLimit(
-  options: LimitOptions,
-): Pick<LimitRow, 'max_concurrent' | 'per_second' | 'key_max_concurrent'> {
+export function resolveLimit(options: LimitOptions): LimitValues {
   assertPlainObject('options', options);
   assertKnownKeys('options', options, ['maxConcurrent', 'perKey', 'perSecond']);
   const { maxConcurrent, perSecond, perKey } = options;

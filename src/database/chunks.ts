@@ -4,6 +4,7 @@ import { MEMBER_BATCH } from '../jobs/member-batch.ts';
 import type { Database } from './connect.ts';
 import { sqlstateOf } from './database-errors.ts';
 import { jsonBytes } from './json-bytes.ts';
+import type { LimitRef } from './limits.ts';
 import type { ExecutionOverrides } from './starts.ts';
 
 /** A job of a chunk, as its handler needs it. */
@@ -45,8 +46,8 @@ export interface JobOverrides {
   readonly startToCloseTimeoutMs?: number;
   readonly scheduleToCloseTimeoutMs?: number;
   readonly retry?: RetryOptions;
-  /** The named limit of the job. An empty key stands for none. */
-  readonly limit?: { readonly name: string; readonly key: string };
+  /** The named limit of the job. */
+  readonly limit?: LimitRef;
 }
 
 export interface Success {

@@ -1,12 +1,22 @@
 import { waitMs } from '../timeouts.ts';
 import type { Database } from './connect.ts';
 
-/** A row of the view `limits`. */
-export interface LimitRow {
+/** A named limit, with the key of a job. The key is empty for jobs without one. */
+export interface LimitRef {
   readonly name: string;
+  readonly key: string;
+}
+
+/** The maximums of a limit; null for any number. */
+export interface LimitValues {
   readonly max_concurrent: number | null;
   readonly per_second: number | null;
   readonly key_max_concurrent: number | null;
+}
+
+/** A row of the view `limits`. */
+export interface LimitRow extends LimitValues {
+  readonly name: string;
   readonly permits_out: number;
   readonly running: number;
   readonly waiting: number;
@@ -14,10 +24,8 @@ export interface LimitRow {
   readonly updated_at: Date;
 }
 
-/** A worker's request for one limit and key. The key is empty for jobs without one. */
-export interface PermitWish {
-  readonly name: string;
-  readonly key: string;
+/** A worker's request for one limit and key. */
+export interface PermitWish extends LimitRef {
   readonly running: number;
   readonly waiting: number;
   /** Permits that the worker uses until the answer arrives. */
@@ -27,9 +35,7 @@ export interface PermitWish {
 }
 
 /** The answer to a request. A limit that does not exist gets none. */
-export interface PermitGrant {
-  readonly name: string;
-  readonly key: string;
+export interface PermitGrant extends LimitRef {
   /** Most jobs that may run at once; null for any number. */
   readonly permits: number | null;
   /** Reserved start times by the database's clock, in epoch milliseconds, one per job; null without a rate. */
@@ -45,7 +51,7 @@ function startsAheadMs(): number {
 
 export async function upsertLimit(
   { knex, schema }: Pick<Database, 'knex' | 'schema'>,
-  limit: Pick<LimitRow, 'name' | 'max_concurrent' | 'per_second' | 'key_max_concurrent'>,
+  limit: LimitValues & Pick<LimitRow, 'name'>,
 ): Promise<void> {
   await knex.raw(
     `insert into :schema:.named_limits as l (name, max_concurrent, per_second, key_max_concurrent)
@@ -67,6 +73,49 @@ export async function selectLimits({ knex, schema }: Database, name?: string): P
 export async function selectLimitNames({ knex, schema }: Database): Promise<string[]> {
   const rows = await knex.withSchema(schema).from('named_limits').select<{ name: string }[]>('name');
   return rows.map(({ name }) => name);
+}
+
+/**
+ * Reads the values of a limit and locks its row until the transaction ends, so that concurrent commands keep each other's
+ * values. It creates a missing row: a lock on a row that does not exist would not hold a second creator back.
+ */
+export async function lockLimit({ knex, schema }: Database, name: string): Promise<LimitValues> {
+  const { rows } = await knex.raw(
+    `insert into :schema:.named_limits (name) values (:name)
+     on conflict (name) do update set updated_at = now()
+     returning max_concurrent, per_second, key_max_concurrent`,
+    { schema, name },
+  );
+  return rows[0];
+}
+
+/** The use of a limit by the jobs of one key. */
+export interface LimitKey {
+  /** Null: jobs without a key. */
+  readonly key: string | null;
+  readonly running: number;
+  readonly waiting: number;
+  readonly permitsOut: number;
+}
+
+/** The busiest keys of a limit, and how many keys have jobs. Keys that only had jobs lately are left out. */
+export async function selectLimitKeys(
+  { knex, schema }: Database,
+  name: string,
+  most: number,
+): Promise<{ readonly keys: readonly LimitKey[]; readonly total: number }> {
+  const { rows } = await knex.raw(
+    `select nullif(key, '') as key, running, waiting, permits_out as "permitsOut", (count(*) over ())::int as total
+     from :schema:.limit_keys
+     where name = :name and running + waiting > 0
+     order by running + waiting desc, limit_keys.key
+     limit :limit`,
+    { schema, name, limit: most },
+  );
+  return {
+    keys: rows.map(({ total: _total, ...key }: LimitKey & { total: number }) => key),
+    total: rows[0]?.total ?? 0,
+  };
 }
 
 /** @returns whether there was one */

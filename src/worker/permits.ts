@@ -1,16 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../database/connect.ts';
-import { leasePermits, releasePermits, type PermitGrant, type PermitWish } from '../database/limits.ts';
+import {
+  leasePermits,
+  releasePermits,
+  type LimitRef,
+  type PermitGrant,
+  type PermitWish,
+} from '../database/limits.ts';
 import { CALLS, waitMs } from '../timeouts.ts';
 import type { Slots } from './slots.ts';
-
-/** The named limit of a job. */
-export interface LimitRef {
-  readonly name: string;
-  /** Empty for a job without a key. */
-  readonly key: string;
-}
 
 /** Shortest pause between two requests, so that groups which change together share one. */
 const MIN_PAUSE_MS = 200;
@@ -68,7 +67,7 @@ export class Permits {
   }
 
   group({ name, key }: LimitRef): PermitGroup {
-    const id = JSON.stringify([name, key]);
+    const id = idOf({ name, key });
     const known = this.#groups.get(id);
     if (known) return known;
     const group = new PermitGroup({ name, key }, this.#slots, () => this.#askSoon());
@@ -119,7 +118,7 @@ export class Permits {
       const answeredAt = performance.now();
       const [first] = grants;
       if (first) this.#noteClock(first.clock, askedAt, answeredAt);
-      const byId = new Map(grants.map((grant) => [JSON.stringify([grant.name, grant.key]), grant]));
+      const byId = new Map(grants.map((grant) => [idOf(grant), grant]));
       for (const [id, group] of asked) {
         group.granted(byId.get(id), askedAt, (time) => this.#localTime(time));
         if (group.isIdle && !group.hasChanged(askedAt)) this.#groups.delete(id);
@@ -143,6 +142,10 @@ export class Permits {
   #localTime(databaseTime: number): number {
     return databaseTime - (this.#clocks[0]?.offsetMs ?? 0);
   }
+}
+
+function idOf({ name, key }: LimitRef): string {
+  return JSON.stringify([name, key]);
 }
 
 /** The worker's jobs of one limit and key. */

@@ -1,7 +1,15 @@
 import type { Command } from 'commander';
 import { resolveLimit, toRecord, type LimitOptions, type LimitRecord } from '../../client/limits.ts';
 import type { Database } from '../../database/connect.ts';
-import { deleteLimit, selectLimits, upsertLimit, type LimitRow } from '../../database/limits.ts';
+import {
+  deleteLimit,
+  lockLimit,
+  selectLimitKeys,
+  selectLimits,
+  upsertLimit,
+  type LimitKey,
+  type LimitValues,
+} from '../../database/limits.ts';
 import { digits, oneLine } from '../../doctor/words.ts';
 import { UnknownLimitError } from '../../errors.ts';
 import { assertName } from '../../options.ts';
@@ -59,7 +67,7 @@ async function show(
       (await selectLimits(database)).map((limit) => limit.name),
     );
   const limit = toRecord(row);
-  const { keys, total } = await selectKeys(database, name);
+  const { keys, total } = await selectLimitKeys(database, name, MAX_KEYS);
   const paint = painter(context, context.stdout);
   const text = `${describeLimits([limit], paint)}${describeKeys(keys, total, paint)}`;
   print(context, flags, text, { ...limit, keys, omittedKeys: total - keys.length });
@@ -93,22 +101,6 @@ async function setLimit(database: Database, name: string, flags: LimitsFlags): P
   });
 }
 
-type LimitValues = Pick<LimitRow, 'max_concurrent' | 'per_second' | 'key_max_concurrent'>;
-
-/**
- * Reads the values of a limit and locks its row until the transaction ends, so that concurrent commands keep each other's
- * values. It creates a missing row: a lock on a row that does not exist would not hold a second creator back.
- */
-async function lockLimit({ knex, schema }: Database, name: string): Promise<LimitValues> {
-  const { rows } = await knex.raw(
-    `insert into :schema:.named_limits (name) values (:name)
-     on conflict (name) do update set updated_at = now()
-     returning max_concurrent, per_second, key_max_concurrent`,
-    { schema, name },
-  );
-  return rows[0];
-}
-
 function merged(before: LimitValues, flags: LimitsFlags): LimitOptions {
   const value = (given: number | typeof NONE | undefined, old: number | null) =>
     given === NONE ? undefined : (given ?? old ?? undefined);
@@ -119,33 +111,6 @@ function merged(before: LimitValues, flags: LimitsFlags): LimitOptions {
     ...(maxConcurrent === undefined ? {} : { maxConcurrent }),
     ...(perSecond === undefined ? {} : { perSecond }),
     ...(ofKey === undefined ? {} : { perKey: { maxConcurrent: ofKey } }),
-  };
-}
-
-interface LimitKey {
-  /** Null: jobs without a key. */
-  readonly key: string | null;
-  readonly running: number;
-  readonly waiting: number;
-  readonly permitsOut: number;
-}
-
-/** The busiest keys of a limit, and how many keys have jobs. Keys that only had jobs lately are left out. */
-async function selectKeys(
-  { knex, schema }: Database,
-  name: string,
-): Promise<{ readonly keys: readonly LimitKey[]; readonly total: number }> {
-  const { rows } = await knex.raw(
-    `select nullif(key, '') as key, running, waiting, permits_out as "permitsOut", (count(*) over ())::int as total
-     from :schema:.limit_keys
-     where name = :name and running + waiting > 0
-     order by running + waiting desc, limit_keys.key
-     limit :limit`,
-    { schema, name, limit: MAX_KEYS },
-  );
-  return {
-    keys: rows.map(({ total: _total, ...key }: LimitKey & { total: number }) => key),
-    total: rows[0]?.total ?? 0,
   };
 }
 
